@@ -1,0 +1,2 @@
+//! Placeholder root, replaced as the crate grows.
+#![no_std]

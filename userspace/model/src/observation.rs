@@ -1,0 +1,159 @@
+//! Observations: one decoded fact with its time.
+
+use crate::{
+    CounterSample, FibChange, LinkChange, LossReason, Prefix, SessionKey, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// One decoded fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// When it was seen.
+    pub at: Timestamp,
+    /// Interface index, 0 where there is none.
+    pub link: u32,
+    /// The fact.
+    #[serde(flatten)]
+    pub what: Observed,
+}
+
+/// The fact itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Observed {
+    /// An OPEN was sent (RFC 4271 §4.2).
+    Open {
+        /// The session.
+        session: SessionKey,
+        /// Who sent it.
+        speaker: IpAddr,
+        /// The hold time it proposes, in seconds; 0 means no keepalives.
+        hold_time_s: u16,
+    },
+    /// Both ends exchanged what Established needs, or a collector says so.
+    SessionUp {
+        /// The session.
+        session: SessionKey,
+    },
+    /// The session ended.
+    SessionDown {
+        /// The session.
+        session: SessionKey,
+        /// How one knows.
+        cause: DownCause,
+    },
+    /// A NOTIFICATION was sent (RFC 4271 §4.5, RFC 4486).
+    Notification {
+        /// The session.
+        session: SessionKey,
+        /// Who sent it.
+        speaker: IpAddr,
+        /// Error code.
+        code: u8,
+        /// Error subcode.
+        subcode: u8,
+    },
+    /// Routes as one UPDATE moved them.
+    Routes(RouteDelta),
+    /// A BFD session's state or timers changed on the wire.
+    Bfd(BfdChange),
+    /// A link changed.
+    Link(LinkChange),
+    /// The kernel's forwarding table changed.
+    Fib(FibChange),
+    /// Interface counters.
+    Counters(CounterSample),
+    /// Bytes of a session's stream are missing; decoding went on at the next message.
+    StreamGap {
+        /// The session.
+        session: SessionKey,
+        /// Who sent the missing bytes.
+        speaker: IpAddr,
+    },
+    /// Signals were lost before decoding.
+    Lost {
+        /// Where.
+        reason: LossReason,
+        /// How many.
+        count: u64,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// How one knows that a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DownCause {
+    /// A NOTIFICATION.
+    Notification,
+    /// TCP RST.
+    Reset,
+    /// TCP FIN.
+    Closed,
+    /// A new connection took its place (SYN or OPEN while the session was up).
+    Replaced,
+    /// A collector recorded it.
+    Recorded,
+}
+
+/// What one UPDATE changed (RFC 4271 §4.3, RFC 4760).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteDelta {
+    /// The session.
+    pub session: SessionKey,
+    /// Who sent it.
+    pub speaker: IpAddr,
+    /// Unicast prefixes withdrawn, IPv4 and IPv6, in wire order.
+    pub withdrawn: Vec<Prefix>,
+    /// Unicast prefixes announced, IPv4 and IPv6, in wire order.
+    pub announced: Vec<Prefix>,
+    /// The attributes of what was announced; `None` when nothing was.
+    pub path: Option<PathSummary>,
+}
+
+/// What detection needs to know of an UPDATE's path attributes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PathSummary {
+    /// Number of ASes in AS_PATH; an AS_SET counts one (RFC 4271 §9.1.2.2).
+    pub length: u16,
+    /// Last AS of AS_PATH; 0 when the path is empty or ends in an AS_SET.
+    pub origin_as: u32,
+    /// First 64 bits of SHA-256 of the path attributes as sent without MP_REACH_NLRI and
+    /// MP_UNREACH_NLRI, to tell a repeated announcement from a changed one.
+    pub attributes_hash: u64,
+}
+
+/// RFC 5880 §4.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BfdState {
+    /// 0.
+    AdminDown,
+    /// 1.
+    Down,
+    /// 2.
+    Init,
+    /// 3.
+    Up,
+}
+
+/// What a BFD speaker says now, sent when anything in it differs from what it said before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BfdChange {
+    /// The session.
+    pub session: SessionKey,
+    /// Who sent it.
+    pub speaker: IpAddr,
+    /// Its state.
+    pub state: BfdState,
+    /// Diagnostic, 0 to 31.
+    pub diagnostic: u8,
+    /// Detection time multiplier.
+    pub detect_multiplier: u8,
+    /// Desired min TX interval in microseconds.
+    pub desired_min_tx_us: u32,
+    /// Required min RX interval in microseconds.
+    pub required_min_rx_us: u32,
+}

@@ -1,0 +1,237 @@
+//! Raw signals: what capture hands to the pipeline.
+//!
+//! Signals travel in [`Batch`]es: the payload bytes of all signals of a batch lie in one arena,
+//! so that the ring buffer is copied once and nothing is allocated per packet.
+
+use crate::{Direction, Prefix, SessionKey, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+
+/// TCP flag bits (RFC 9293 §3.1).
+pub mod tcp_flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgment field is significant.
+    pub const ACK: u8 = 0x10;
+}
+
+/// Where a signal's payload lies in its batch's arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PayloadRef {
+    /// First byte.
+    pub start: u32,
+    /// Length in bytes.
+    pub len: u32,
+}
+
+/// Signals in the order in which they were captured, with one arena for their payloads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The signals.
+    pub signals: Vec<Signal>,
+    /// Payload bytes, addressed by [`PayloadRef`].
+    pub bytes: Vec<u8>,
+}
+
+impl Batch {
+    /// Copies `payload` into the arena. An arena never grows past 4 GiB: a batch is cut long before.
+    pub fn append(&mut self, payload: &[u8]) -> PayloadRef {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(payload);
+        PayloadRef { start, len: payload.len() as u32 }
+    }
+
+    /// The bytes that `payload` names; empty if it names none of this batch.
+    #[must_use]
+    pub fn payload(&self, payload: PayloadRef) -> &[u8] {
+        let start = payload.start as usize;
+        self.bytes.get(start..start + payload.len as usize).unwrap_or_default()
+    }
+
+    /// Empties the batch and keeps its memory.
+    pub fn clear(&mut self) {
+        self.signals.clear();
+        self.bytes.clear();
+    }
+}
+
+/// One raw signal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// When it was seen, at the point of capture.
+    pub at: Timestamp,
+    /// Kernel interface index; 0 where there is none (a file without one).
+    pub link: u32,
+    /// What was seen.
+    pub kind: SignalKind,
+}
+
+/// What a signal says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignalKind {
+    /// A TCP segment of a BGP connection.
+    Segment(Segment),
+    /// A BFD control packet.
+    Bfd(BfdDatagram),
+    /// A whole BGP message whose session is known (MRT, BMP).
+    Message(WholeMessage),
+    /// A session's state as a collector recorded it (MRT BGP4MP_STATE_CHANGE).
+    Peer(PeerState),
+    /// A link appeared, vanished or changed.
+    Link(LinkChange),
+    /// The kernel's forwarding table changed.
+    Fib(FibChange),
+    /// Interface counters, sampled.
+    Counters(CounterSample),
+    /// Signals were lost before this point.
+    Lost {
+        /// Where.
+        reason: LossReason,
+        /// How many signals.
+        count: u64,
+    },
+    /// Nothing happened until now: lets time pass in a quiet network.
+    Tick,
+}
+
+/// A TCP segment (or a part of one: a long segment may arrive cut, each part with its own `seq`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Sender.
+    pub src: SocketAddr,
+    /// Receiver.
+    pub dst: SocketAddr,
+    /// Sequence number of the first payload byte (of the SYN itself when SYN is set).
+    pub seq: u32,
+    /// Flags, see [`tcp_flags`].
+    pub flags: u8,
+    /// Bytes of keepalives that the kernel has withheld so far in this direction of the
+    /// connection, modulo 2^32. Always 0 from a file.
+    pub suppressed_bytes: u32,
+    /// Payload length on the wire in bytes; more than captured when the capture was cut short.
+    pub wire_len: u32,
+    /// Payload as captured.
+    pub payload: PayloadRef,
+    /// Which way it passed.
+    pub direction: Direction,
+}
+
+/// A BFD control packet (RFC 5880 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BfdDatagram {
+    /// Sender.
+    pub src: IpAddr,
+    /// Receiver.
+    pub dst: IpAddr,
+    /// UDP destination port: 3784 single hop, 3785 echo, 4784 multihop.
+    pub port: u16,
+    /// UDP payload as captured.
+    pub payload: PayloadRef,
+    /// Which way it passed.
+    pub direction: Direction,
+}
+
+/// A whole BGP message with header, from a source that knows the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WholeMessage {
+    /// The router that sent the message.
+    pub speaker: IpAddr,
+    /// The router (or collector) that received it.
+    pub listener: IpAddr,
+    /// AS numbers in AS_PATH take four octets (RFC 6793).
+    pub as4: bool,
+    /// NLRI carry path identifiers (RFC 7911), as the source's record type says.
+    pub add_path: bool,
+    /// The message, marker included.
+    pub payload: PayloadRef,
+}
+
+/// A session's state change as recorded by a collector (RFC 6396 §4.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerState {
+    /// The session.
+    pub session: SessionKey,
+    /// The collector's peer.
+    pub peer: IpAddr,
+    /// Former state, 1 (Idle) to 6 (Established); collectors write others too.
+    pub old: u16,
+    /// New state.
+    pub new: u16,
+}
+
+/// A link as rtnetlink reports it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkChange {
+    /// Interface name; stays on the gateway.
+    pub name: String,
+    /// The interface exists (false: it was removed).
+    pub present: bool,
+    /// Administratively up.
+    pub admin_up: bool,
+    /// Lower layer up.
+    pub carrier: bool,
+}
+
+/// What happened to a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FibAction {
+    /// Found in the table when capture started or resynchronised: not a change.
+    Present,
+    /// Added or replaced.
+    Set,
+    /// Removed.
+    Deleted,
+}
+
+/// One next hop of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NextHop {
+    /// Gateway address; `None` for a directly connected route.
+    pub via: Option<IpAddr>,
+    /// Outgoing interface index.
+    pub link: u32,
+}
+
+/// A change of the kernel's forwarding table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FibChange {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// Routing table (254 = main).
+    pub table: u32,
+    /// What happened.
+    pub action: FibAction,
+    /// The next hops that hold from now on, resolved through next-hop groups; empty after a removal.
+    pub next_hops: Vec<NextHop>,
+    /// The change is not older than this: the last moment at which the source had read
+    /// everything that the kernel had to say.
+    pub not_before: Timestamp,
+}
+
+/// Interface counters at one moment, as the kernel keeps them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterSample {
+    /// Packets received since the interface exists.
+    pub rx_packets: u64,
+    /// Packets sent since the interface exists.
+    pub tx_packets: u64,
+}
+
+/// Where signals can be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossReason {
+    /// The kernel's ring buffer was full.
+    RingFull,
+    /// A queue between threads was full.
+    QueueFull,
+    /// The kernel dropped netlink messages (ENOBUFS); the source resynchronised.
+    NetlinkOverrun,
+    /// A record did not have the agreed form.
+    Malformed,
+}
