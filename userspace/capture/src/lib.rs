@@ -1,1 +1,9 @@
-//! Crate root.
+//! Sources of raw signals.
+//!
+//! Each source turns what it sees into [`edgelore_model::Signal`]s and counts what it loses. No
+//! source decodes a protocol, decides anything or knows the pipeline.
+
+mod clock;
+pub mod netlink;
+
+pub use clock::Clock;

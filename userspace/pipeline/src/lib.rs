@@ -1,1 +1,23 @@
-//! Crate root.
+//! The pure core of Edgelore: takes signals and `now`, returns values.
+//!
+//! ```text
+//! Batch of Signal ─► decode ─► Observation ─► detect ─► Finding (Incident, Settings)
+//!                                                          │
+//!                                   resolve ◄──────────────┤ what changed between two
+//!                                      │                   ▼
+//!                                      └──────────────► distil ─► Outcome
+//!                                                          │
+//!                          fingerprint (hash, address) ◄───┤
+//!                                                          ▼
+//!                                                       packet ─► ≤ 512 signed bytes
+//!
+//! packets found near a situation ─► synthesise ─► Advice
+//! ```
+//!
+//! **Invariant:** no socket, no clock, no thread, no async in here: the same bytes with the same
+//! timestamps give the same result, bit for bit.
+#![forbid(unsafe_code)]
+
+pub mod detect;
+pub mod resolve;
+pub mod distil;

@@ -1,0 +1,433 @@
+//! Convergence incidents: from a trigger to the last routing change before quiet.
+//!
+//! **Start.** A failure that announces itself (a link that loses its carrier, an administrative
+//! NOTIFICATION) began when it was seen. A silent one began earlier, and several witnesses bound it:
+//! the link's sign of life; the hold timer (the last message came one hold time before it
+//! expired, the next was due a third of it later, RFC 4271 §10); BFD (likewise with its
+//! detection time and interval, RFC 5880 §6.8.4). The narrowest bounds that agree are reported.
+//!
+//! **End.** The last change of the kernel's forwarding table where the gateway has one that
+//! moved, otherwise the last route delta seen. A change lies between the moment at which the
+//! source had last read everything and the moment at which it read the change.
+//!
+//! **Invariant:** related triggers join one incident; a session that is down triggers nothing
+//! until it was up again.
+
+use super::fib::Moved;
+use super::life::Life;
+use super::sessions::{Session, Sessions, Settings};
+use super::{DetectConfig, Finding};
+use edgelore_model::{
+    EventType, FibChange, Incident, IncidentId, Interval, Link, Prefix, Protocol, RouteDelta,
+    Scope, SessionKey, Span, Timestamp, Trigger, TriggerKind,
+};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+
+/// Triggers kept per incident; further ones of a kind already kept say nothing new.
+const CHAIN_MAX: usize = 32;
+/// NOTIFICATION error code (RFC 4271 §4.5).
+const HOLD_TIMER_EXPIRED: u8 = 4;
+/// Assumed when the OPENs were not seen: the largest default among daemons, in seconds.
+const HOLD_TIME_UNKNOWN_S: u16 = 240;
+/// Assumed when the timers were not seen: ten times the slowest rate (RFC 5880 §6.8.3), in µs.
+const BFD_UNKNOWN_US: u64 = 10_000_000;
+/// How late after a change of carrier the kernel's message may be read.
+const LINK_REPORT: Span = Span::from_millis(20);
+
+#[derive(Debug)]
+pub(super) struct Convergences {
+    config: DetectConfig,
+    open: BTreeMap<Scope, Open>,
+    recent: VecDeque<Change>,
+    bursts: HashMap<SessionKey, Burst>,
+    pub(super) overflows: u64,
+}
+
+/// Withdrawals of one session within the window.
+#[derive(Debug, Default)]
+struct Burst {
+    recent: VecDeque<(Timestamp, u64)>,
+    prefixes: u64,
+}
+
+impl Burst {
+    fn add(&mut self, at: Timestamp, prefixes: u64, since: Timestamp) {
+        self.recent.push_back((at, prefixes));
+        self.prefixes += prefixes;
+        while let Some(&(when, count)) = self.recent.front()
+            && when < since
+        {
+            self.recent.pop_front();
+            self.prefixes -= count;
+        }
+    }
+}
+
+/// A routing change, by the session or link that the prefix used before.
+#[derive(Clone, Debug)]
+struct Change {
+    when: Interval,
+    prefix: Prefix,
+    source: ChangeSource,
+}
+
+#[derive(Clone, Debug)]
+enum ChangeSource {
+    Fib { via: Vec<IpAddr>, links: Vec<u32> },
+    Withdrawn(SessionKey),
+}
+
+#[derive(Debug)]
+struct Open {
+    protocol: Protocol,
+    chain: Vec<Trigger>,
+    start: Interval,
+    fib: Moves,
+    routes: Moves,
+    gaps: bool,
+    settings: Settings,
+}
+
+#[derive(Debug, Default)]
+struct Moves {
+    prefixes: BTreeSet<Prefix>,
+    last: Option<Interval>,
+}
+
+impl Moves {
+    fn add(&mut self, when: Interval, prefix: Prefix, prefixes_max: usize) -> bool {
+        if self.last.is_none_or(|last| last.estimate <= when.estimate) {
+            self.last = Some(when);
+        }
+        if self.prefixes.len() >= prefixes_max && !self.prefixes.contains(&prefix) {
+            return false;
+        }
+        self.prefixes.insert(prefix);
+        true
+    }
+}
+
+impl Convergences {
+    pub(super) fn new(config: DetectConfig) -> Self {
+        Self {
+            config,
+            open: BTreeMap::new(),
+            recent: VecDeque::new(),
+            bursts: HashMap::new(),
+            overflows: 0,
+        }
+    }
+
+    pub(super) fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// A session that was up failed.
+    pub(super) fn session_down(
+        &mut self,
+        session: SessionKey,
+        before: &Session,
+        at: Timestamp,
+        kind: TriggerKind,
+        life: &Life,
+        sessions: &Sessions,
+    ) {
+        let trigger = Trigger { at, kind };
+        if let Some(open) = self.open.get_mut(&Scope::Link(Link(before.link))) {
+            open.protocol = Protocol::Bgp;
+            return open.extend(trigger);
+        }
+        let protocol = if before.routing { Protocol::Bgp } else { Protocol::Bfd };
+        let start = session_start(before, trigger, life);
+        self.begin(Scope::Session(session), protocol, trigger, start, sessions);
+    }
+
+    /// A further sign of a failure that is known already.
+    pub(super) fn joined(&mut self, session: SessionKey, at: Timestamp, kind: TriggerKind) {
+        if let Some(open) = self.open.get_mut(&Scope::Session(session)) {
+            open.extend(Trigger { at, kind });
+        }
+    }
+
+    /// A link went down.
+    pub(super) fn link_down(&mut self, link: u32, at: Timestamp, life: &Life, sessions: &mut Sessions) {
+        let trigger = Trigger { at, kind: TriggerKind::LinkDown };
+        let on_link = sessions.on_link(link);
+        let joined = self.open.iter_mut().find(|(scope, _)| match scope {
+            Scope::Session(key) => sessions.get(*key).is_some_and(|s| s.link == link),
+            _ => false,
+        });
+        if let Some((_, open)) = joined {
+            return open.extend(trigger);
+        }
+        let reported = Interval { earliest: at - LINK_REPORT, estimate: at, latest: at };
+        let start = life
+            .silent_since(link, at)
+            .and_then(|silence| intersection(silence, reported))
+            .unwrap_or(reported);
+        let protocol = if on_link.is_empty() { Protocol::Link } else { Protocol::Bgp };
+        self.begin(Scope::Link(Link(link)), protocol, trigger, start, sessions);
+    }
+
+    /// The kernel's table moved a prefix.
+    pub(super) fn fib_moved(
+        &mut self,
+        change: &FibChange,
+        moved: Moved,
+        at: Timestamp,
+        sessions: &Sessions,
+    ) {
+        let change = Change {
+            when: Interval { earliest: change.not_before.min(at), estimate: at, latest: at },
+            prefix: change.prefix,
+            source: ChangeSource::Fib {
+                via: moved.before.iter().filter_map(|hop| hop.via).collect(),
+                links: moved.before.iter().map(|hop| hop.link).collect(),
+            },
+        };
+        match self.owner_of(&change, sessions) {
+            Some(scope) => self.take(scope, &change),
+            None => self.remember(change),
+        }
+    }
+
+    /// The open incident that a change of the kernel's table belongs to: the one whose session or
+    /// link the prefix used; else one that moved the prefix already; else, when no known session
+    /// claims the former next hop (it was resolved recursively), the latest.
+    fn owner_of(&self, change: &Change, sessions: &Sessions) -> Option<Scope> {
+        let direct = self.open.keys().find(|scope| change.belongs_to(scope, sessions));
+        let again =
+            || self.open.iter().find(|(_, o)| o.fib.prefixes.contains(&change.prefix)).map(|o| o.0);
+        let ChangeSource::Fib { via, .. } = &change.source else { return direct.copied() };
+        let claimed = via.iter().any(|gateway| sessions.has_peer(*gateway));
+        let latest = || if claimed { None } else { self.latest_open() };
+        direct.or_else(again).or_else(latest).copied()
+    }
+
+    /// An UPDATE moved prefixes.
+    pub(super) fn routes_moved(&mut self, delta: &RouteDelta, at: Timestamp, sessions: &Sessions) {
+        let when = Interval::exactly(at);
+        let owner = Scope::Session(delta.session);
+        let owner =
+            if self.open.contains_key(&owner) { Some(owner) } else { self.latest_open().copied() };
+        let source = ChangeSource::Withdrawn(delta.session);
+        if let Some(scope) = owner {
+            for &prefix in delta.withdrawn.iter().chain(&delta.announced) {
+                self.take(scope, &Change { when, prefix, source: source.clone() });
+            }
+            return;
+        }
+        for &prefix in &delta.withdrawn {
+            self.remember(Change { when, prefix, source: source.clone() });
+        }
+        if !delta.withdrawn.is_empty() {
+            self.check_burst(delta, at, sessions);
+        }
+    }
+
+    /// Signals are missing: what is open now rests on incomplete evidence.
+    pub(super) fn gap_seen(&mut self) {
+        self.open.values_mut().for_each(|open| open.gaps = true);
+    }
+
+    /// Lets time pass: closes incidents that have been quiet for long enough.
+    pub(super) fn advance(&mut self, now: Timestamp, closed: &mut Vec<Finding>) {
+        let quiet = Span::from_millis(i64::from(self.config.quiet_ms));
+        let longest = Span::from_millis(i64::from(self.config.convergence_max_ms));
+        let over = |open: &Open| {
+            now - open.last_activity() >= quiet || now - open.chain[0].at >= longest
+        };
+        let done: Vec<Scope> =
+            self.open.iter().filter(|(_, open)| over(open)).map(|(scope, _)| *scope).collect();
+        for scope in done {
+            self.close(scope, closed);
+        }
+    }
+
+    /// Closes every incident.
+    pub(super) fn close_all(&mut self, closed: &mut Vec<Finding>) {
+        while let Some(scope) = self.open.keys().next().copied() {
+            self.close(scope, closed);
+        }
+    }
+
+    fn close(&mut self, scope: Scope, closed: &mut Vec<Finding>) {
+        let Some(open) = self.open.remove(&scope) else { return };
+        let moves = if open.fib.last.is_some() { open.fib } else { open.routes };
+        let severity =
+            moves.last.map_or(0, |end| (end.estimate - open.start.estimate).millis().max(0));
+        let incident = Incident {
+            id: incident_id(EventType::Convergence, &scope, open.start.estimate),
+            event: EventType::Convergence,
+            protocol: open.protocol,
+            scope,
+            chain: open.chain,
+            start: open.start,
+            end: moves.last,
+            prefixes: moves.prefixes.into_iter().collect(),
+            severity: severity.unsigned_abs(),
+            gaps: open.gaps,
+        };
+        closed.push(Finding { incident, settings: open.settings });
+    }
+
+    fn begin(
+        &mut self,
+        scope: Scope,
+        protocol: Protocol,
+        trigger: Trigger,
+        start: Interval,
+        sessions: &Sessions,
+    ) {
+        if self.open.len() >= self.config.incidents_open_max {
+            self.overflows += 1;
+            return;
+        }
+        let open = Open {
+            protocol,
+            chain: vec![trigger],
+            start,
+            fib: Moves::default(),
+            routes: Moves::default(),
+            gaps: false,
+            settings: sessions.settings(),
+        };
+        self.open.insert(scope, open);
+        let since = trigger.at - Span::from_millis(i64::from(self.config.lookback_ms));
+        let earlier: Vec<Change> = self
+            .recent
+            .iter()
+            .filter(|c| c.when.estimate >= since && c.belongs_to(&scope, sessions))
+            .cloned()
+            .collect();
+        for change in &earlier {
+            self.take(scope, change);
+        }
+    }
+
+    fn take(&mut self, scope: Scope, change: &Change) {
+        let prefixes_max = self.config.incident_prefixes_max;
+        let Some(open) = self.open.get_mut(&scope) else { return };
+        let moves = match change.source {
+            ChangeSource::Fib { .. } => &mut open.fib,
+            ChangeSource::Withdrawn(_) => &mut open.routes,
+        };
+        if !moves.add(change.when, change.prefix, prefixes_max) {
+            self.overflows += 1;
+        }
+    }
+
+    fn remember(&mut self, change: Change) {
+        let keep_ms = self.config.lookback_ms.max(self.config.withdrawal_window_ms);
+        let oldest = change.when.estimate - Span::from_millis(i64::from(keep_ms));
+        while self.recent.front().is_some_and(|c| c.when.estimate < oldest) {
+            self.recent.pop_front();
+        }
+        if self.recent.len() >= self.config.recent_changes_max {
+            self.recent.pop_front();
+            self.overflows += 1;
+        }
+        self.recent.push_back(change);
+    }
+
+    /// Opens an incident when one session withdrew many prefixes within the window.
+    fn check_burst(&mut self, delta: &RouteDelta, at: Timestamp, sessions: &Sessions) {
+        let since = at - Span::from_millis(i64::from(self.config.withdrawal_window_ms));
+        if self.bursts.len() >= self.config.sessions_max {
+            self.bursts.retain(|_, burst| burst.recent.back().is_some_and(|last| last.0 >= since));
+        }
+        let burst = self.bursts.entry(delta.session).or_default();
+        burst.add(at, delta.withdrawn.len() as u64, since);
+        if burst.prefixes < u64::from(self.config.withdrawal_burst_prefixes) {
+            return;
+        }
+        let first = self.bursts.remove(&delta.session).and_then(|b| b.recent.front().map(|f| f.0));
+        let trigger = Trigger { at, kind: TriggerKind::WithdrawalBurst };
+        let start = Interval::exactly(first.unwrap_or(at));
+        self.begin(Scope::Session(delta.session), Protocol::Bgp, trigger, start, sessions);
+    }
+
+    fn latest_open(&self) -> Option<&Scope> {
+        self.open.iter().max_by_key(|(_, open)| open.chain[0].at).map(|(scope, _)| scope)
+    }
+}
+
+impl Change {
+    /// The prefix used what the scope names.
+    fn belongs_to(&self, scope: &Scope, sessions: &Sessions) -> bool {
+        match (&self.source, scope) {
+            (ChangeSource::Withdrawn(key), Scope::Session(session)) => key == session,
+            (ChangeSource::Fib { via, .. }, Scope::Session(session)) => {
+                via.iter().any(|gateway| session.other(*gateway).is_some())
+            }
+            (ChangeSource::Fib { links, .. }, Scope::Link(link)) => links.contains(&link.0),
+            (ChangeSource::Withdrawn(key), Scope::Link(link)) => {
+                sessions.get(*key).is_some_and(|session| session.link == link.0)
+            }
+            (_, Scope::Prefix(..)) => false,
+        }
+    }
+}
+
+impl Open {
+    fn extend(&mut self, trigger: Trigger) {
+        if self.chain.len() < CHAIN_MAX && self.chain.iter().all(|t| t.kind != trigger.kind) {
+            self.chain.push(trigger);
+        }
+    }
+
+    /// When something last happened that the end depends on.
+    fn last_activity(&self) -> Timestamp {
+        let moved = self.fib.last.or(self.routes.last).map(|when| when.latest);
+        let triggered = self.chain[0].at;
+        moved.map_or(triggered, |at| at.max(triggered))
+    }
+}
+
+/// Bounds of a session failure's start from all that bears witness to it.
+fn session_start(before: &Session, trigger: Trigger, life: &Life) -> Interval {
+    let timer_us = match trigger.kind {
+        TriggerKind::Notification(HOLD_TIMER_EXPIRED, _) => {
+            let hold_s = before.settings.hold_time_s().unwrap_or(HOLD_TIME_UNKNOWN_S);
+            let hold_us = u64::from(hold_s) * 1_000_000;
+            (hold_us, if before.settings.hold_time_s().is_some() { hold_us / 3 } else { hold_us })
+        }
+        TriggerKind::BfdDown => {
+            before.settings.bfd_detection_us().unwrap_or((BFD_UNKNOWN_US, BFD_UNKNOWN_US))
+        }
+        // Everything else announces itself.
+        _ => return Interval::exactly(trigger.at),
+    };
+    let (timeout, interval) = (Span(micros(timer_us.0)), Span(micros(timer_us.1)));
+    let (last_heard, slack) = (trigger.at - timeout, Span(timeout.0 / 20));
+    let timer = Interval::between(
+        last_heard - slack,
+        (last_heard + Span(interval.0 + slack.0)).min(trigger.at),
+    );
+    life.silent_since(before.link, trigger.at)
+        .and_then(|silence| intersection(silence, timer))
+        .unwrap_or(timer)
+}
+
+fn micros(us: u64) -> i64 {
+    i64::try_from(us).unwrap_or(i64::MAX).saturating_mul(1_000)
+}
+
+/// What both intervals allow, with the first one's estimate where it still fits.
+fn intersection(a: Interval, b: Interval) -> Option<Interval> {
+    let (earliest, latest) = (a.earliest.max(b.earliest), a.latest.min(b.latest));
+    (earliest <= latest).then(|| Interval {
+        earliest,
+        estimate: a.estimate.clamp(earliest, latest),
+        latest,
+    })
+}
+
+/// Derived from content, so that every replay gives an incident the same identity.
+pub(super) fn incident_id(event: EventType, scope: &Scope, start: Timestamp) -> IncidentId {
+    let scope = serde_json::to_string(scope).expect("a scope always serializes");
+    let digest = Sha256::digest(format!("{event}\n{scope}\n{}", start.0));
+    IncidentId(u64::from_be_bytes(*digest.first_chunk().expect("SHA-256 has 32 bytes")))
+}

@@ -1,0 +1,218 @@
+//! Flap incidents: prefixes and sessions that come and go again and again.
+//!
+//! A transition is a change between announced and withdrawn as one speaker sees it (a repeated
+//! announcement is none), or between up and down. Enough transitions, none further than the quiet
+//! time from the one before, make a flap; it lasts from the first transition to the last.
+//! Prefixes that flap at the same speaker at the same time are one incident.
+//!
+//! **Invariant:** only prefixes that were withdrawn at least once take memory.
+
+use super::convergence::incident_id;
+use super::sessions::Sessions;
+use super::{DetectConfig, Finding};
+use edgelore_model::{
+    EventType, Incident, Interval, Prefix, Protocol, RouteDelta, Scope, SessionKey, Span,
+    Timestamp, Trigger, TriggerKind,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+const HOUR_NS: i64 = 3_600_000_000_000;
+
+#[derive(Debug)]
+pub(super) struct Flaps {
+    config: DetectConfig,
+    prefixes: HashMap<(Prefix, IpAddr), Transitions>,
+    sessions: HashMap<SessionKey, Transitions>,
+    open: BTreeMap<FlapScope, OpenFlap>,
+    swept: Timestamp,
+    pub(super) overflows: u64,
+}
+
+/// Prefixes are gathered by session and speaker, sessions stand alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum FlapScope {
+    Prefixes(SessionKey, IpAddr),
+    Session(SessionKey),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Transitions {
+    first: Timestamp,
+    last: Timestamp,
+    count: u32,
+    up: bool,
+}
+
+#[derive(Debug)]
+struct OpenFlap {
+    detected: Timestamp,
+    first: Timestamp,
+    last: Timestamp,
+    prefixes: BTreeMap<Prefix, Transitions>,
+    session: Option<Transitions>,
+}
+
+impl Transitions {
+    const fn starting(at: Timestamp, up: bool) -> Self {
+        Self { first: at, last: at, count: 1, up }
+    }
+
+    /// Counts a change of state; false when the state is the same as before.
+    fn moved(&mut self, up: bool, at: Timestamp, quiet: Span) -> bool {
+        if self.up == up {
+            return false;
+        }
+        if at - self.last > quiet {
+            *self = Self::starting(at, up);
+        } else {
+            (self.last, self.up, self.count) = (at, up, self.count.saturating_add(1));
+        }
+        true
+    }
+
+    fn per_hour(&self) -> u64 {
+        let lasted = (self.last - self.first).0.max(1_000_000_000);
+        let per_hour = i128::from(self.count) * i128::from(HOUR_NS) / i128::from(lasted);
+        u64::try_from(per_hour).unwrap_or(u64::MAX)
+    }
+}
+
+impl Flaps {
+    pub(super) fn new(config: DetectConfig) -> Self {
+        Self {
+            config,
+            prefixes: HashMap::new(),
+            sessions: HashMap::new(),
+            open: BTreeMap::new(),
+            swept: Timestamp(i64::MIN),
+            overflows: 0,
+        }
+    }
+
+    pub(super) fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(super) fn routes_moved(&mut self, delta: &RouteDelta, at: Timestamp) {
+        for &prefix in &delta.withdrawn {
+            self.prefix_moved(delta, prefix, false, at);
+        }
+        for &prefix in &delta.announced {
+            self.prefix_moved(delta, prefix, true, at);
+        }
+    }
+
+    pub(super) fn session_moved(&mut self, session: SessionKey, up: bool, at: Timestamp) {
+        let quiet = self.quiet();
+        let full = self.sessions.len() >= self.config.sessions_max;
+        let Some(transitions) = self.sessions.get_mut(&session) else {
+            if full {
+                self.overflows += 1;
+            } else {
+                self.sessions.insert(session, Transitions::starting(at, up));
+            }
+            return;
+        };
+        if transitions.moved(up, at, quiet) && transitions.count >= self.config.flap_transitions {
+            let transitions = *transitions;
+            if let Some(flap) = self.open_flap(FlapScope::Session(session), transitions) {
+                flap.session = Some(transitions);
+            }
+        }
+    }
+
+    /// Closes flaps that have been quiet, and forgets quiet prefixes now and then.
+    pub(super) fn advance(&mut self, now: Timestamp, sessions: &Sessions, closed: &mut Vec<Finding>) {
+        let quiet = self.quiet();
+        let over: Vec<FlapScope> =
+            self.open.iter().filter(|(_, f)| now - f.last > quiet).map(|(k, _)| *k).collect();
+        for scope in over {
+            self.close(scope, sessions, closed);
+        }
+        if now - self.swept > quiet {
+            self.swept = now;
+            self.prefixes.retain(|_, t| now - t.last <= quiet);
+            self.sessions.retain(|_, t| now - t.last <= quiet);
+        }
+    }
+
+    pub(super) fn close_all(&mut self, sessions: &Sessions, closed: &mut Vec<Finding>) {
+        while let Some(scope) = self.open.keys().next().copied() {
+            self.close(scope, sessions, closed);
+        }
+    }
+
+    fn prefix_moved(&mut self, delta: &RouteDelta, prefix: Prefix, up: bool, at: Timestamp) {
+        let quiet = self.quiet();
+        let full = self.prefixes.len() >= self.config.flap_prefixes_max;
+        let Some(transitions) = self.prefixes.get_mut(&(prefix, delta.speaker)) else {
+            if up {
+                return;
+            }
+            if full {
+                self.overflows += 1;
+            } else {
+                self.prefixes.insert((prefix, delta.speaker), Transitions::starting(at, up));
+            }
+            return;
+        };
+        if transitions.moved(up, at, quiet) && transitions.count >= self.config.flap_transitions {
+            let transitions = *transitions;
+            let scope = FlapScope::Prefixes(delta.session, delta.speaker);
+            let prefixes_max = self.config.incident_prefixes_max;
+            if let Some(flap) = self.open_flap(scope, transitions)
+                && flap.prefixes.len() < prefixes_max
+            {
+                flap.prefixes.insert(prefix, transitions);
+            }
+        }
+    }
+
+    fn open_flap(&mut self, scope: FlapScope, transitions: Transitions) -> Option<&mut OpenFlap> {
+        if self.open.len() >= self.config.incidents_open_max && !self.open.contains_key(&scope) {
+            self.overflows += 1;
+            return None;
+        }
+        let flap = self.open.entry(scope).or_insert_with(|| OpenFlap {
+            detected: transitions.last,
+            first: transitions.first,
+            last: transitions.last,
+            prefixes: BTreeMap::new(),
+            session: None,
+        });
+        flap.first = flap.first.min(transitions.first);
+        flap.last = flap.last.max(transitions.last);
+        Some(flap)
+    }
+
+    fn close(&mut self, scope: FlapScope, sessions: &Sessions, closed: &mut Vec<Finding>) {
+        let Some(flap) = self.open.remove(&scope) else { return };
+        let only_prefix = flap.prefixes.keys().next().filter(|_| flap.prefixes.len() == 1);
+        let named = match (scope, only_prefix) {
+            (FlapScope::Prefixes(_, speaker), Some(prefix)) => Scope::Prefix(*prefix, speaker),
+            (FlapScope::Prefixes(session, _) | FlapScope::Session(session), _) => {
+                Scope::Session(session)
+            }
+        };
+        let rates = flap.prefixes.values().chain(flap.session.as_ref()).map(Transitions::per_hour);
+        let start = Interval::exactly(flap.first);
+        let incident = Incident {
+            id: incident_id(EventType::Flap, &named, start.estimate),
+            event: EventType::Flap,
+            protocol: Protocol::Bgp,
+            scope: named,
+            chain: vec![Trigger { at: flap.detected, kind: TriggerKind::Transitions }],
+            start,
+            end: Some(Interval::exactly(flap.last)),
+            severity: rates.max().unwrap_or(0),
+            prefixes: flap.prefixes.into_keys().collect(),
+            gaps: false,
+        };
+        closed.push(Finding { incident, settings: sessions.settings() });
+    }
+
+    fn quiet(&self) -> Span {
+        Span::from_millis(i64::from(self.config.flap_quiet_ms))
+    }
+}

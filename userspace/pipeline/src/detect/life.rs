@@ -1,0 +1,156 @@
+//! The sign of life of a link: from sampled receive counters, when it really went silent.
+//!
+//! A link is alive while packets come about as often as they did. Two consecutive samples bound
+//! the arrival of a packet; the largest recent gap bounds how long the next one could have been
+//! on its way. So the moment of a silent failure lies between the sample *before* the one that
+//! showed the last packet, and that one plus the largest gap.
+//!
+//! A few stray packets (a switch's LLDP) do not end a silence: only the former pace does, or
+//! so many packets at another pace that this is how the link lives now.
+
+use edgelore_model::{CounterSample, Interval, LinkChange, Span, Timestamp};
+use std::collections::{HashMap, VecDeque};
+
+/// Gaps between arrivals that are remembered.
+const GAPS_KEPT: usize = 256;
+/// Fewer gaps than this say nothing about a link's pace.
+const GAPS_NEEDED: usize = 8;
+/// So many times the largest gap without a packet is silence.
+const SILENCE_FACTOR: i64 = 2;
+/// So many arrivals in a row at the former pace end a silence.
+const REVIVAL_ARRIVALS: u32 = 8;
+/// So many arrivals at another pace are the link's new pace, not a silence.
+const RELEARN_ARRIVALS: u32 = 32;
+
+#[derive(Debug)]
+pub(super) struct Life {
+    links: HashMap<u32, LinkLife>,
+    links_max: usize,
+    pub(super) overflows: u64,
+}
+
+#[derive(Debug, Default)]
+struct LinkLife {
+    lower_up: Option<bool>,
+    sample: Option<(Timestamp, u64)>,
+    last: Option<Arrival>,
+    gaps: VecDeque<i64>,
+    silence: Option<Silence>,
+}
+
+/// The last packet came after `after` and not later than `by`.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    after: Timestamp,
+    by: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    began: Interval,
+    gap_max: i64,
+    arrivals: u32,
+    arrivals_at_pace: u32,
+}
+
+impl Life {
+    pub(super) fn new(links_max: usize) -> Self {
+        Self { links: HashMap::new(), links_max, overflows: 0 }
+    }
+
+    /// Takes what rtnetlink says of a link; true when it went down just now.
+    pub(super) fn link_changed(&mut self, link: u32, change: &LinkChange) -> bool {
+        let lower_up = change.present && change.admin_up && change.carrier;
+        let Some(life) = self.entry(link) else { return false };
+        let was = life.lower_up.replace(lower_up);
+        if !change.present {
+            self.links.remove(&link);
+        }
+        was == Some(true) && !lower_up
+    }
+
+    /// Takes a counter sample.
+    pub(super) fn sampled(&mut self, link: u32, at: Timestamp, sample: &CounterSample) {
+        if let Some(life) = self.entry(link) {
+            life.sampled(at, sample.rx_packets);
+        }
+    }
+
+    /// When the silence that holds at `at` began; `None` when the link is not silent or its pace
+    /// is not known.
+    pub(super) fn silent_since(&self, link: u32, at: Timestamp) -> Option<Interval> {
+        let life = self.links.get(&link)?;
+        if let Some(silence) = life.silence {
+            return Some(silence.began);
+        }
+        let (gap_max, last) = (life.gap_max()?, life.last?);
+        ((at - last.by).0 > gap_max * SILENCE_FACTOR).then(|| life.silence_after(last, gap_max))
+    }
+
+    fn entry(&mut self, link: u32) -> Option<&mut LinkLife> {
+        if self.links.len() >= self.links_max && !self.links.contains_key(&link) {
+            self.overflows += 1;
+            return None;
+        }
+        Some(self.links.entry(link).or_default())
+    }
+}
+
+impl LinkLife {
+    fn sampled(&mut self, at: Timestamp, rx_packets: u64) {
+        let Some((before, seen)) = self.sample.replace((at, rx_packets)) else { return };
+        if rx_packets == seen || at <= before {
+            return;
+        }
+        let arrival = Arrival { after: before, by: at };
+        if let Some(last) = self.last.replace(arrival) {
+            self.arrived(last, (at - last.by).0);
+        }
+    }
+
+    fn arrived(&mut self, last: Arrival, gap: i64) {
+        if let Some(silence) = &mut self.silence {
+            silence.arrivals += 1;
+            silence.arrivals_at_pace = if gap > silence.gap_max * SILENCE_FACTOR {
+                0
+            } else {
+                silence.arrivals_at_pace + 1
+            };
+            if silence.arrivals_at_pace >= REVIVAL_ARRIVALS {
+                self.silence = None;
+            } else if silence.arrivals >= RELEARN_ARRIVALS {
+                self.silence = None;
+                self.gaps.clear();
+            }
+            return;
+        }
+        if let Some(gap_max) = self.gap_max()
+            && gap > gap_max * SILENCE_FACTOR
+        {
+            let began = self.silence_after(last, gap_max);
+            self.silence = Some(Silence { began, gap_max, arrivals: 0, arrivals_at_pace: 0 });
+            return;
+        }
+        if self.gaps.len() == GAPS_KEPT {
+            self.gaps.pop_front();
+        }
+        self.gaps.push_back(gap);
+    }
+
+    fn gap_max(&self) -> Option<i64> {
+        (self.gaps.len() >= GAPS_NEEDED).then(|| self.gaps.iter().copied().max()).flatten()
+    }
+
+    fn silence_after(&self, last: Arrival, gap_max: i64) -> Interval {
+        let mut sorted: Vec<i64> = self.gaps.iter().copied().collect();
+        sorted.sort_unstable();
+        let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0);
+        let arrived = Interval::between(last.after, last.by).estimate;
+        let latest = last.by + Span(gap_max);
+        Interval {
+            earliest: last.after,
+            estimate: (arrived + Span(median / 2)).min(latest),
+            latest,
+        }
+    }
+}

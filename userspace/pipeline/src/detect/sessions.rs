@@ -1,0 +1,177 @@
+//! Sessions: whether they are up, on which link, and with which timers.
+
+use edgelore_model::{BfdChange, BfdState, SessionKey};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// A BFD speaker's settings while its session is up (RFC 5880 §6.8.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BfdTimers {
+    /// Detection time multiplier.
+    pub detect_multiplier: u8,
+    /// Desired min TX interval, µs.
+    pub desired_min_tx_us: u32,
+    /// Required min RX interval, µs.
+    pub required_min_rx_us: u32,
+}
+
+/// What both ends of a session have set, by speaker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionSettings {
+    /// Proposed hold times in seconds (RFC 4271 §4.2); the smaller one holds.
+    pub hold_time_s: BTreeMap<IpAddr, u16>,
+    /// BFD, as last said in state Up.
+    pub bfd: BTreeMap<IpAddr, BfdTimers>,
+}
+
+impl SessionSettings {
+    /// The hold time in force: the smaller proposal (RFC 4271 §4.2), once both are known.
+    #[must_use]
+    pub fn hold_time_s(&self) -> Option<u16> {
+        if self.hold_time_s.len() < 2 {
+            return None;
+        }
+        self.hold_time_s.values().copied().min()
+    }
+
+    /// How long silence lasts before the slower of both ends notices it, in µs, and the longest
+    /// interval between two packets (RFC 5880 §6.8.4); `None` unless both ends run BFD.
+    #[must_use]
+    pub fn bfd_detection_us(&self) -> Option<(u64, u64)> {
+        let [a, b] = self.bfd.values().collect::<Vec<_>>()[..] else { return None };
+        let detection = |local: &BfdTimers, remote: &BfdTimers| {
+            let interval = u64::from(local.required_min_rx_us.max(remote.desired_min_tx_us));
+            (u64::from(remote.detect_multiplier) * interval, interval)
+        };
+        Some(detection(a, b).max(detection(b, a)))
+    }
+}
+
+/// The settings of every known session.
+pub type Settings = Vec<(SessionKey, SessionSettings)>;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// Seen, but not from its beginning.
+    #[default]
+    Unknown,
+    Established,
+    Down,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Session {
+    pub(super) link: u32,
+    phase: Phase,
+    /// A routing protocol runs on it, not BFD alone.
+    pub(super) routing: bool,
+    bfd_up: BTreeMap<IpAddr, bool>,
+    pub(super) settings: SessionSettings,
+}
+
+#[derive(Debug)]
+pub(super) struct Sessions {
+    known: BTreeMap<SessionKey, Session>,
+    sessions_max: usize,
+    pub(super) overflows: u64,
+}
+
+impl Sessions {
+    pub(super) const fn new(sessions_max: usize) -> Self {
+        Self { known: BTreeMap::new(), sessions_max, overflows: 0 }
+    }
+
+    pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
+        self.known.get(&key)
+    }
+
+    /// Some session has this address at one of its ends.
+    pub(super) fn has_peer(&self, address: IpAddr) -> bool {
+        self.known.keys().any(|key| key.other(address).is_some())
+    }
+
+    /// The settings of all sessions now.
+    pub(super) fn settings(&self) -> Settings {
+        self.known.iter().map(|(key, session)| (*key, session.settings.clone())).collect()
+    }
+
+    /// The sessions on a link that are not known to be down.
+    pub(super) fn on_link(&self, link: u32) -> Vec<SessionKey> {
+        let up = |s: &Session| s.link == link && s.phase != Phase::Down;
+        self.known.iter().filter(|(_, s)| up(s)).map(|(key, _)| *key).collect()
+    }
+
+    pub(super) fn opened(&mut self, key: SessionKey, link: u32, speaker: IpAddr, hold_s: u16) {
+        if let Some(session) = self.entry(key, link) {
+            session.routing = true;
+            session.settings.hold_time_s.insert(speaker, hold_s);
+        }
+    }
+
+    /// The session came up; `Some(true)` when it was down before.
+    pub(super) fn up(&mut self, key: SessionKey, link: u32) -> Option<bool> {
+        let session = self.entry(key, link)?;
+        session.routing = true;
+        Some(std::mem::replace(&mut session.phase, Phase::Established) == Phase::Down)
+    }
+
+    /// Routes passed on it: it must be up.
+    pub(super) fn routes_seen(&mut self, key: SessionKey, link: u32) {
+        if let Some(session) = self.entry(key, link) {
+            session.routing = true;
+            if session.phase == Phase::Unknown {
+                session.phase = Phase::Established;
+            }
+        }
+    }
+
+    /// The session failed: its state before, or `None` when it was down already.
+    pub(super) fn down(&mut self, key: SessionKey) -> Option<Session> {
+        let session = self.entry(key, 0)?;
+        if session.phase == Phase::Down {
+            return None;
+        }
+        let before = session.clone();
+        session.phase = Phase::Down;
+        Some(before)
+    }
+
+    /// Takes a BFD change; true when a speaker that was up says that it no longer is.
+    /// An administrative down ends the protection, not the session (RFC 5880 §6.8.16).
+    pub(super) fn bfd_changed(&mut self, change: &BfdChange, link: u32) -> bool {
+        let Some(session) = self.entry(change.session, link) else { return false };
+        let up = change.state == BfdState::Up;
+        let was_up = session.bfd_up.insert(change.speaker, up).unwrap_or(false);
+        match change.state {
+            BfdState::Up => {
+                let timers = BfdTimers {
+                    detect_multiplier: change.detect_multiplier,
+                    desired_min_tx_us: change.desired_min_tx_us,
+                    required_min_rx_us: change.required_min_rx_us,
+                };
+                session.settings.bfd.insert(change.speaker, timers);
+                if !session.routing {
+                    session.phase = Phase::Established;
+                }
+            }
+            BfdState::AdminDown => {
+                session.settings.bfd.remove(&change.speaker);
+            }
+            BfdState::Down | BfdState::Init => {}
+        }
+        was_up && change.state == BfdState::Down
+    }
+
+    fn entry(&mut self, key: SessionKey, link: u32) -> Option<&mut Session> {
+        if self.known.len() >= self.sessions_max && !self.known.contains_key(&key) {
+            self.overflows += 1;
+            return None;
+        }
+        let session = self.known.entry(key).or_default();
+        if link != 0 {
+            session.link = link;
+        }
+        Some(session)
+    }
+}
