@@ -1,2 +1,269 @@
-//! Placeholder root, replaced as the crate grows.
+//! Owns what crosses the border between the BPF programs and userspace: ring buffer records, map
+//! keys and values, counter indices and the version of all of these.
+//!
+//! It never holds logic: both sides are built from it, so neither can disagree with the other.
+//!
+//! ```text
+//! ring buffer record:  RecordHeader (112 bytes) | payload (0..=CHUNK_LEN bytes)
+//! ```
+//!
+//! **Invariant:** every type is `#[repr(C)]`, of integers only and without implicit padding; sizes
+//! and offsets are pinned by assertions at compile time.
 #![no_std]
+
+use bytemuck::{Pod, Zeroable};
+use core::mem::{offset_of, size_of};
+
+/// Version of everything in this crate; raise it with every change of a layout or a meaning.
+pub const ABI_VERSION: u32 = 1;
+/// Section of the BPF object that holds [`ABI_VERSION`], as four bytes in the target's byte order.
+pub const ABI_SECTION: &str = ".rodata.abi";
+
+/// Names of maps and programs in the BPF object.
+pub mod names {
+    /// Ring buffer of records.
+    pub const EVENTS: &str = "EVENTS";
+    /// Per-CPU counters, see [`crate::counter`].
+    pub const COUNTERS: &str = "COUNTERS";
+    /// LRU map of [`crate::FlowKey`] to [`crate::FlowState`].
+    pub const FLOWS: &str = "FLOWS";
+    /// LRU map of [`crate::BfdKey`] to [`crate::BfdDelta`].
+    pub const BFD_SESSIONS: &str = "BFD_SESSIONS";
+    /// XDP program for ingress.
+    pub const XDP: &str = "edgelore_xdp";
+    /// tcx program for egress.
+    pub const TCX_EGRESS: &str = "edgelore_tcx_egress";
+    /// tcx program for ingress, where XDP is not wanted.
+    pub const TCX_INGRESS: &str = "edgelore_tcx_ingress";
+    /// XDP program that does nothing, the floor of benches.
+    pub const EMPTY: &str = "edgelore_empty";
+}
+
+/// Payload bytes in one record at most; a power of two. A longer payload travels in several records.
+pub const CHUNK_LEN: usize = 4096;
+/// Records for one packet at most: 64 KiB of payload.
+pub const CHUNKS_MAX: u32 = 16;
+/// Ring buffer size in bytes unless configured.
+pub const RING_BYTES_DEFAULT: u32 = 8 << 20;
+/// Directions of connections whose withheld keepalives are remembered.
+pub const FLOWS_MAX: u32 = 16_384;
+/// Directions of BFD sessions whose last packet is remembered.
+pub const BFD_SESSIONS_MAX: u32 = 16_384;
+
+/// Values of [`RecordHeader::kind`].
+pub mod kind {
+    /// TCP segment of a BGP connection.
+    pub const BGP: u8 = 1;
+    /// BFD control packet.
+    pub const BFD: u8 = 2;
+}
+
+/// Values of [`RecordHeader::direction`].
+pub mod direction {
+    /// Into the gateway.
+    pub const INGRESS: u8 = 0;
+    /// Sent by the gateway.
+    pub const EGRESS: u8 = 1;
+    /// How many there are.
+    pub const COUNT: u32 = 2;
+}
+
+/// Bits of [`RecordHeader::flags`].
+pub mod flag {
+    /// Not the first record of its packet.
+    pub const CONTINUED: u16 = 1;
+    /// More records of the same packet follow.
+    pub const MORE: u16 = 2;
+    /// [`crate::RecordHeader::bgp`] is filled in: a message begins with the payload.
+    pub const BGP_DELTA: u16 = 4;
+    /// [`crate::BgpDelta`]'s three lengths are all known.
+    pub const BGP_LENGTHS: u16 = 8;
+    /// [`crate::RecordHeader::bfd`] is filled in.
+    pub const BFD_DELTA: u16 = 16;
+}
+
+/// Indices into the per-CPU counters; one block of [`counter::COUNT`] per direction.
+pub mod counter {
+    /// Packets that are not control plane.
+    pub const OTHER: u32 = 0;
+    /// Packets that are control plane, withheld ones included.
+    pub const CONTROL: u32 = 1;
+    /// Withheld: segments of one KEEPALIVE.
+    pub const KEEPALIVE: u32 = 2;
+    /// Withheld: segments without payload, SYN, FIN or RST.
+    pub const PURE_ACK: u32 = 3;
+    /// Withheld: BFD packets equal to the last of their session.
+    pub const BFD_UNCHANGED: u32 = 4;
+    /// Withheld: BFD echo packets, whose content is the sender's own affair.
+    pub const BFD_ECHO: u32 = 5;
+    /// Fragments of TCP or UDP packets, not looked into.
+    pub const FRAGMENT: u32 = 6;
+    /// Packets whose headers cannot be walked to the end.
+    pub const TRUNCATED: u32 = 7;
+    /// Records put into the ring buffer.
+    pub const EMITTED: u32 = 8;
+    /// Records lost because the ring buffer was full.
+    pub const RING_FULL: u32 = 9;
+    /// Control packets that are shorter or longer than could be read: part of the payload is missing.
+    pub const CUT: u32 = 10;
+    /// How many there are; the size of a direction's block.
+    pub const COUNT: u32 = 11;
+    /// Entries of the map.
+    pub const ENTRIES: u32 = COUNT * super::direction::COUNT;
+
+    /// Index of `counter` for `direction`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(direction: u8, counter: u32) -> u32 {
+        direction as u32 * COUNT + counter
+    }
+}
+
+/// One direction of a connection: the key of [`names::FLOWS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct FlowKey {
+    /// Sender; IPv4 as `::ffff:a.b.c.d`.
+    pub src: [u8; 16],
+    /// Receiver; IPv4 as `::ffff:a.b.c.d`.
+    pub dst: [u8; 16],
+    /// Sender's port.
+    pub src_port: u16,
+    /// Receiver's port.
+    pub dst_port: u16,
+}
+
+/// What is withheld of one direction of a connection: the value of [`names::FLOWS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct FlowState {
+    /// Bytes of withheld keepalives, modulo 2^32; each counted once however often it was seen.
+    pub suppressed_bytes: u32,
+    /// Sequence number of the newest one.
+    pub last_seq: u32,
+}
+
+/// One direction of a BFD session: the key of [`names::BFD_SESSIONS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct BfdKey {
+    /// Sender; IPv4 as `::ffff:a.b.c.d`.
+    pub src: [u8; 16],
+    /// Receiver; IPv4 as `::ffff:a.b.c.d`.
+    pub dst: [u8; 16],
+    /// The sender's discriminator.
+    pub my_discriminator: u32,
+}
+
+/// Delta header of a BGP message; fields as in `edgelore_headers::BgpDelta`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct BgpDelta {
+    /// Bytes, header included.
+    pub message_len: u16,
+    /// UPDATE's withdrawn routes, bytes.
+    pub withdrawn_len: u16,
+    /// UPDATE's path attributes, bytes.
+    pub attributes_len: u16,
+    /// UPDATE's NLRI, bytes.
+    pub nlri_len: u16,
+    /// RFC 4271 §4.1.
+    pub message_type: u8,
+    /// NOTIFICATION's error code.
+    pub notification_code: u8,
+    /// NOTIFICATION's error subcode.
+    pub notification_subcode: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+/// Delta header of a BFD packet; fields as in `edgelore_headers::BfdDelta`. Also the value of
+/// [`names::BFD_SESSIONS`], there with [`BFD_POLL_FINAL`] cleared.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct BfdDelta {
+    /// 0 AdminDown, 1 Down, 2 Init, 3 Up.
+    pub state: u8,
+    /// RFC 5880 §4.1.
+    pub diag: u8,
+    /// Detect Mult.
+    pub multiplier: u8,
+    /// P, F, C, A, D, M.
+    pub flags: u8,
+    /// The sender's name for the session.
+    pub my_discriminator: u32,
+    /// The receiver's name for it.
+    pub your_discriminator: u32,
+    /// Microseconds.
+    pub desired_min_tx_us: u32,
+    /// Microseconds.
+    pub required_min_rx_us: u32,
+    /// Microseconds.
+    pub required_min_echo_rx_us: u32,
+}
+
+/// The P and F bits in [`BfdDelta::flags`]: they ask and answer, and change nothing by themselves.
+pub const BFD_POLL_FINAL: u8 = 0x30;
+
+/// What precedes the payload in a ring buffer record; numbers in the machine's byte order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct RecordHeader {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub ktime_ns: u64,
+    /// Who speaks to whom.
+    pub flow: FlowKey,
+    /// Interface index.
+    pub ifindex: u32,
+    /// Sequence number of the first payload byte of this record (of the SYN when SYN is set); 0 for BFD.
+    pub seq: u32,
+    /// Payload length on the wire in bytes that this record stands for.
+    pub wire_len: u32,
+    /// Payload bytes that follow, at most [`CHUNK_LEN`]; fewer than `wire_len` when the rest could
+    /// not be read.
+    pub payload_len: u32,
+    /// [`FlowState::suppressed_bytes`] of this direction when the record was made.
+    pub suppressed_bytes: u32,
+    /// VLAN ids, the outer first; 0 where there is no tag.
+    pub vlan: [u16; 2],
+    /// See [`kind`].
+    pub kind: u8,
+    /// See [`direction`].
+    pub direction: u8,
+    /// 4 or 6.
+    pub ip_version: u8,
+    /// RFC 9293 §3.1; of a packet in several records, SYN stands in the first, FIN and RST in the last.
+    pub tcp_flags: u8,
+    /// See [`flag`].
+    pub flags: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// Valid with [`flag::BGP_DELTA`].
+    pub bgp: BgpDelta,
+    /// Valid with [`flag::BFD_DELTA`].
+    pub bfd: BfdDelta,
+}
+
+const _: () = {
+    assert!(size_of::<FlowKey>() == 36);
+    assert!(size_of::<FlowState>() == 8);
+    assert!(size_of::<BfdKey>() == 36);
+    assert!(size_of::<BgpDelta>() == 12);
+    assert!(size_of::<BfdDelta>() == 24);
+    assert!(offset_of!(RecordHeader, flow) == 8);
+    assert!(offset_of!(RecordHeader, ifindex) == 44);
+    assert!(offset_of!(RecordHeader, seq) == 48);
+    assert!(offset_of!(RecordHeader, wire_len) == 52);
+    assert!(offset_of!(RecordHeader, payload_len) == 56);
+    assert!(offset_of!(RecordHeader, suppressed_bytes) == 60);
+    assert!(offset_of!(RecordHeader, vlan) == 64);
+    assert!(offset_of!(RecordHeader, kind) == 68);
+    assert!(offset_of!(RecordHeader, flags) == 72);
+    assert!(offset_of!(RecordHeader, bgp) == 76);
+    assert!(offset_of!(RecordHeader, bfd) == 88);
+    assert!(size_of::<RecordHeader>() == 112);
+    assert!(CHUNK_LEN.is_power_of_two());
+};
+
+/// Bytes of a record before its payload.
+pub const RECORD_HEADER_LEN: usize = size_of::<RecordHeader>();

@@ -145,8 +145,9 @@ fn ethernet<B: Bytes + ?Sized>(frame: &B) -> Option<Walk> {
         if !matches!(ethertype, ETHERTYPE_8021Q | ETHERTYPE_8021AD | ETHERTYPE_QINQ_OLD) {
             break;
         }
-        *id = frame.be16(offset)? & VLAN_ID_MASK;
-        ethertype = frame.be16(offset + 2)?;
+        let [a, b, c, d] = frame.octets::<VLAN_TAG_LEN>(offset)?;
+        *id = u16::from_be_bytes([a, b]) & VLAN_ID_MASK;
+        ethertype = u16::from_be_bytes([c, d]);
         offset += VLAN_TAG_LEN;
     }
     match ethertype {
@@ -177,22 +178,26 @@ impl Network {
     }
 }
 
+// From here on, headers are read whole: one bounds check covers every field, for the packet's
+// cost and because the kernel's verifier ties a check to the one pointer that was compared.
+
 #[inline(always)]
 fn ipv4<B: Bytes + ?Sized>(frame: &B, start: usize, vlan: [u16; VLAN_TAGS_MAX]) -> Option<Walk> {
-    let protocol = frame.u8(start + 9)?;
+    let header: [u8; IPV4_LEN_MIN] = frame.octets(start)?;
+    let protocol = header[9];
     if protocol != TCP && protocol != UDP {
         return Some(Walk::Other);
     }
-    if frame.be16(start + 6)? & IPV4_FRAGMENT_MASK != 0 {
+    if u16::from_be_bytes([header[6], header[7]]) & IPV4_FRAGMENT_MASK != 0 {
         return Some(Walk::Fragment);
     }
-    let header_len = usize::from(frame.u8(start)? & 0x0f) * 4;
+    let header_len = usize::from(header[0] & 0x0f) * 4;
     if header_len < IPV4_LEN_MIN {
         return None;
     }
     let transport = start + header_len;
     let Some(kind) = control_kind(frame, transport, protocol)? else { return Some(Walk::Other) };
-    let end = match usize::from(frame.be16(start + 2)?) {
+    let end = match usize::from(u16::from_be_bytes([header[2], header[3]])) {
         // A segment that the sender has not cut yet and that exceeds 64 KiB says 0.
         0 => frame.length(),
         total => start + total,
@@ -202,30 +207,31 @@ fn ipv4<B: Bytes + ?Sized>(frame: &B, start: usize, vlan: [u16; VLAN_TAGS_MAX]) 
 
 #[inline(always)]
 fn ipv6<B: Bytes + ?Sized>(frame: &B, start: usize, vlan: [u16; VLAN_TAGS_MAX]) -> Option<Walk> {
-    let mut next = frame.u8(start + 6)?;
+    let header: [u8; IPV6_LEN] = frame.octets(start)?;
+    let mut next = header[6];
     let mut offset = start + IPV6_LEN;
     let mut extensions = 0;
     while next != TCP && next != UDP {
+        if !matches!(next, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | AUTHENTICATION | FRAGMENT) {
+            return Some(Walk::Other);
+        }
         if extensions == EXTENSION_HEADERS_MAX {
             return None;
         }
         extensions += 1;
-        let units = match next {
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
-                (usize::from(frame.u8(offset + 1)?) + 1) * 8
-            }
-            AUTHENTICATION => (usize::from(frame.u8(offset + 1)?) + 2) * 4,
-            FRAGMENT if frame.be16(offset + 2)? & IPV6_FRAGMENT_MASK != 0 => {
-                return Some(fragment_of(frame.u8(offset)?));
-            }
+        let [following, units, high, low] = frame.octets(offset)?;
+        if next == FRAGMENT && u16::from_be_bytes([high, low]) & IPV6_FRAGMENT_MASK != 0 {
+            return Some(fragment_of(following));
+        }
+        offset += match next {
             FRAGMENT => 8,
-            _ => return Some(Walk::Other),
+            AUTHENTICATION => (usize::from(units) + 2) * 4,
+            _ => (usize::from(units) + 1) * 8,
         };
-        next = frame.u8(offset)?;
-        offset += units;
+        next = following;
     }
     let Some(kind) = control_kind(frame, offset, next)? else { return Some(Walk::Other) };
-    let end = match usize::from(frame.be16(start + 4)?) {
+    let end = match usize::from(u16::from_be_bytes([header[4], header[5]])) {
         // A jumbogram (RFC 2675), or a segment that the sender has not cut yet.
         0 => frame.length(),
         payload => start + IPV6_LEN + payload,
@@ -249,12 +255,13 @@ fn control_kind<B: Bytes + ?Sized>(
     transport: usize,
     protocol: u8,
 ) -> Option<Option<Kind>> {
-    let dst = frame.be16(transport + 2)?;
+    let [a, b, c, d] = frame.octets(transport)?;
+    let (src, dst) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     if protocol == UDP {
         let bfd = matches!(dst, port::BFD_SINGLE_HOP | port::BFD_ECHO | port::BFD_MULTI_HOP);
         return Some(bfd.then_some(Kind::Bfd));
     }
-    let bgp = dst == port::BGP || frame.be16(transport)? == port::BGP;
+    let bgp = dst == port::BGP || src == port::BGP;
     Some(bgp.then_some(Kind::Bgp))
 }
 
@@ -265,39 +272,44 @@ fn control<B: Bytes + ?Sized>(
     transport: usize,
     network: &Network,
 ) -> Option<Walk> {
-    let (mut seq, mut tcp_flags) = (0, 0);
+    let (src, dst) = network.addresses(frame)?;
+    let mut packet = ControlPacket {
+        kind,
+        ip_version: network.version,
+        tcp_flags: 0,
+        src,
+        dst,
+        src_port: 0,
+        dst_port: 0,
+        seq: 0,
+        vlan: network.vlan,
+        payload_offset: transport + UDP_LEN,
+        payload_len: 0,
+    };
     let mut end = network.end;
-    let payload_offset = match kind {
+    let [a, b, c, d] = match kind {
         Kind::Bgp => {
-            let header_len = usize::from(frame.u8(transport + 12)? >> 4) * 4;
+            let header: [u8; TCP_LEN_MIN] = frame.octets(transport)?;
+            let header_len = usize::from(header[12] >> 4) * 4;
             if header_len < TCP_LEN_MIN {
                 return None;
             }
-            seq = frame.be32(transport + 4)?;
-            tcp_flags = frame.u8(transport + 13)?;
-            transport + header_len
+            packet.seq = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+            packet.tcp_flags = header[13];
+            packet.payload_offset = transport + header_len;
+            [header[0], header[1], header[2], header[3]]
         }
         Kind::Bfd => {
-            let udp_end = transport + usize::from(frame.be16(transport + 4)?);
+            let header: [u8; UDP_LEN] = frame.octets(transport)?;
+            let udp_end = transport + usize::from(u16::from_be_bytes([header[4], header[5]]));
             end = if udp_end < end { udp_end } else { end };
-            transport + UDP_LEN
+            [header[0], header[1], header[2], header[3]]
         }
     };
-    let payload_len = end.checked_sub(payload_offset)?;
-    let (src, dst) = network.addresses(frame)?;
-    Some(Walk::Control(ControlPacket {
-        kind,
-        ip_version: network.version,
-        tcp_flags,
-        src,
-        dst,
-        src_port: frame.be16(transport)?,
-        dst_port: frame.be16(transport + 2)?,
-        seq,
-        vlan: network.vlan,
-        payload_offset,
-        payload_len,
-    }))
+    packet.src_port = u16::from_be_bytes([a, b]);
+    packet.dst_port = u16::from_be_bytes([c, d]);
+    packet.payload_len = end.checked_sub(packet.payload_offset)?;
+    Some(Walk::Control(packet))
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! source decodes a protocol, decides anything or knows the pipeline.
 
 mod clock;
+pub mod file;
 pub mod netlink;
+pub mod ring;
 
 pub use clock::Clock;

@@ -1,1 +1,237 @@
-//! Crate root.
+//! The running node: configuration, threads, bounded queues, journal, control socket, shutdown.
+//!
+//! ```text
+//! live sources ─► reorder ─► engine (decode, detect) ─► keeper (distil, seal, journal) ─► publisher ─► store
+//! files ────────────────────►                                  ▲
+//!                                             control socket ──┘ (declare, advise, list)
+//! ```
+//!
+//! **Invariant:** nothing here decodes, detects or decides; that is the pipeline's. Nothing here
+//! ever changes the router.
+#![forbid(unsafe_code)]
+
+pub mod advise;
+pub mod api;
+pub mod config;
+pub mod control;
+pub mod engine;
+pub mod journal;
+pub mod keeper;
+pub mod keys;
+pub mod live;
+pub mod order;
+mod publisher;
+pub mod replay;
+pub mod serve;
+pub mod status;
+pub mod store;
+pub mod view;
+
+use config::Config;
+use crossbeam::channel::{Receiver, bounded};
+use edgelore_capture::Clock;
+use edgelore_pipeline::decode::DecodeConfig;
+use edgelore_pipeline::detect::Finding;
+use edgelore_pipeline::fingerprint::Space;
+use engine::{Engine, Output};
+use journal::Journal;
+use keeper::Keeper;
+use status::StatusSource;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::UnixListener;
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+/// Findings that wait for the keeper.
+const FINDINGS_QUEUED_MAX: usize = 256;
+
+/// Why the node could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A file or socket of the data directory.
+    #[error("{operation} {path}: {source}")]
+    Data {
+        /// What was being done.
+        operation: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The runtime did not start.
+    #[error("starting the runtime: {0}")]
+    Runtime(std::io::Error),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] journal::JournalError),
+    /// Distillation's memory.
+    #[error(transparent)]
+    Keeper(#[from] keeper::KeeperError),
+    /// The signing key.
+    #[error(transparent)]
+    Key(#[from] keys::KeyError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// Capture.
+    #[error(transparent)]
+    Live(#[from] live::LiveError),
+}
+
+/// Runs the node until SIGTERM or SIGINT; what is open then is measured to its end as far as it
+/// was seen, journaled, and the programs are detached.
+///
+/// # Errors
+/// When anything that the node needs cannot be opened; nothing stays attached then.
+pub fn run(config: &Config) -> Result<(), NodeError> {
+    let clock = Clock::new();
+    let data_dir = &config.node.data_dir;
+    make_private(data_dir)?;
+    let status = StatusSource::new(clock);
+    let context = open(config, clock, &status)?;
+    let sources = live::Sources::open(&config.capture, clock, &status)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(NodeError::Runtime)?;
+    let pending = Arc::new(Notify::new());
+    let socket = start_services(&runtime, &context, &pending, data_dir)?;
+
+    let (found, findings) = bounded(FINDINGS_QUEUED_MAX);
+    let keeper = {
+        let (keeper, status) = (Arc::clone(&context.keeper), status.clone());
+        std::thread::spawn(move || keep_all(&findings, &keeper, &status, &pending))
+    };
+    let engine =
+        Engine::start(config.node.workers, &DecodeConfig::default(), config.detect.clone(), move |out| {
+            if let Output::Finding(finding) = out {
+                // The keeper goes only after the engine.
+                let _ = found.send(finding);
+            }
+        });
+    let figures = engine.figures();
+    let stop = Arc::new(AtomicBool::new(false));
+    runtime.spawn(stop_when_asked(Arc::clone(&stop)));
+    runtime.spawn(refresh(figures, status.clone()));
+    tracing::info!(interfaces = ?config.capture.interfaces, data = %data_dir.display(), "watching");
+    let engine = sources.run(engine, &stop, &status);
+    let totals = engine.finish();
+    status.update().decoded = totals.summary;
+    keeper.join().expect("the keeper never panics");
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    // The socket's file would make the next command wait for a node that has gone.
+    let _ = std::fs::remove_file(socket);
+    Ok(())
+}
+
+fn open(config: &Config, clock: Clock, status: &StatusSource) -> Result<control::Context, NodeError> {
+    let data_dir = &config.node.data_dir;
+    let key_file = config.publish.key.clone().unwrap_or_else(|| data_dir.join("key"));
+    let key = keys::load_or_generate(&key_file)?;
+    let store = match &config.publish.store {
+        Some(name) => Some(store::open(name, config.publish.token_file.as_deref())?),
+        None => None,
+    };
+    let journal = Arc::new(Journal::open(data_dir)?);
+    let space = Space::default_definition();
+    let keeper = Keeper::new(
+        config.site(),
+        config.detect.method(),
+        Arc::clone(&journal),
+        key,
+        space,
+    )?;
+    Ok(control::Context {
+        journal,
+        keeper: Arc::new(Mutex::new(keeper)),
+        store,
+        limits: config.advise.clone(),
+        site: config.site(),
+        status: status.clone(),
+        clock,
+    })
+}
+
+/// The control socket and the publisher.
+fn start_services(
+    runtime: &Runtime,
+    context: &control::Context,
+    pending: &Arc<Notify>,
+    data_dir: &Path,
+) -> Result<PathBuf, NodeError> {
+    let path = data_dir.join(control::SOCKET);
+    let failed = |operation| {
+        let path = path.clone();
+        move |source| NodeError::Data { operation, path, source }
+    };
+    // The journal is locked by this process, so a socket that is still there is a dead node's.
+    if path.exists() {
+        std::fs::remove_file(&path).map_err(failed("removing the stale socket"))?;
+    }
+    let _guard = runtime.enter();
+    let listener = UnixListener::bind(&path).map_err(failed("binding the control socket"))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+        .map_err(failed("protecting the control socket"))?;
+    let router = control::router(context.clone());
+    runtime.spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the control socket has ended");
+        }
+    });
+    if let Some(store) = &context.store {
+        let (journal, store) = (Arc::clone(&context.journal), Arc::clone(store));
+        runtime.spawn(publisher::publish(journal, store, context.clock, Arc::clone(pending)));
+    }
+    Ok(path)
+}
+
+fn keep_all(
+    findings: &Receiver<Finding>,
+    keeper: &Mutex<Keeper>,
+    status: &StatusSource,
+    pending: &Notify,
+) {
+    for finding in findings {
+        let kept = keeper.lock().unwrap_or_else(PoisonError::into_inner).keep(&finding);
+        let incident = view::IncidentView::from(&finding.incident);
+        tracing::info!(
+            id = incident.id,
+            event = incident.event,
+            duration_ms = incident.duration_ms.map(|d| d.estimate),
+            prefixes = incident.prefixes,
+            "incident closed"
+        );
+        status.update().incidents += 1;
+        match kept {
+            Ok(outcomes) if outcomes.is_empty() => {}
+            Ok(outcomes) => {
+                status.update().outcomes += outcomes.len() as u64;
+                pending.notify_one();
+            }
+            Err(error) => tracing::error!(%error, "a finding could not be kept"),
+        }
+    }
+}
+
+async fn stop_when_asked(stop: Arc<AtomicBool>) {
+    serve::asked_to_stop().await;
+    stop.store(true, Ordering::Relaxed);
+}
+
+async fn refresh(figures: engine::Figures, status: StatusSource) {
+    loop {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        status.update().decoded = figures.summary();
+    }
+}
+
+/// Makes the data directory, for its owner alone.
+fn make_private(path: &Path) -> Result<(), NodeError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| {
+        NodeError::Data { operation: "making the data directory", path: path.to_owned(), source }
+    })
+}

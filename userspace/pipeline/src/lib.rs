@@ -18,6 +18,10 @@
 //! timestamps give the same result, bit for bit.
 #![forbid(unsafe_code)]
 
+pub mod decode;
 pub mod detect;
 pub mod resolve;
 pub mod distil;
+pub mod fingerprint;
+pub mod packet;
+pub mod synthesise;

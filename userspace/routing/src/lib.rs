@@ -1,1 +1,23 @@
-//! Crate root.
+//! Where outcome packets are stored and found: one trait, several backends, one suite.
+//!
+//! Owns [`Backend`] and its implementations: [`embedded`] (in this process, durable) and [`http`]
+//! (another node's `edgelore serve`), with [`layers`] around any of them. Never ranks what it
+//! finds and never seals a packet.
+//!
+//! **Invariant:** a packet that leaves a backend was verified in this process; an acknowledged
+//! packet survives a crash.
+#![forbid(unsafe_code)]
+
+mod backend;
+pub mod embedded;
+pub mod hex;
+pub mod http;
+pub mod layers;
+
+pub use backend::{
+    Backend, BackendError, CELLS_MAX, Capability, Cursor, Delivery, LIMIT_DEFAULT, LIMIT_MAX,
+    Stored, Subscription,
+};
+pub use edgelore_pipeline::fingerprint::Cell;
+pub use edgelore_pipeline::packet::PacketId;
+pub use edgelore_pipeline::synthesise::Found;

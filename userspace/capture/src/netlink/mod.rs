@@ -1,1 +1,83 @@
-//! rtnetlink sources.
+//! rtnetlink: what the kernel knows of its links, its forwarding table and its counters.
+//!
+//! ```text
+//!             multicast groups          ┌───────────┐
+//! kernel ──── LINK, ROUTE, NEXTHOP ────►│ FibSource │──► Signal{Link}, Signal{Fib}, Signal{Lost}
+//!        ◄─── dumps (strictly checked) ─│           │
+//!             RTM_GETSTATS each 10 ms   ├───────────┤
+//!        ◄──────────────────────────────│ Counter-  │──► Signal{Counters}
+//!                                       │ Source    │
+//!                                       └───────────┘
+//! ```
+//!
+//! Both sources are synchronous, work in the network namespace of the thread that opened them and
+//! may afterwards be moved to another thread. Neither ever changes anything in the kernel.
+//!
+//! The messages are read by this module's own bounds-checked reader (`message`) on top of
+//! `netlink-packet-core`: `netlink-packet-route` knows neither next-hop objects (RTM_NEWNEXTHOP,
+//! RTA_NH_ID) nor RTM_NEWSTATS, allocates per attribute, and rejects a whole message for an
+//! attribute of unexpected length. It serves as an independent encoder in the tests.
+//!
+//! **Invariant:** when [`FibSource::read`] returned 0 and [`FibSource::settled`] holds, the signals
+//! emitted so far add up to the kernel's table as of some moment after that call began, unless a
+//! counter in [`FibCounters`] says otherwise.
+
+mod counters;
+mod fib;
+mod message;
+mod socket;
+mod table;
+
+pub use counters::{CounterConfig, CounterSource, SAMPLE_UNCERTAINTY, SamplerCounters};
+pub use fib::{FibConfig, FibCounters, FibSource, TABLE_MAIN};
+pub use message::MessageError;
+
+use std::io;
+
+/// Why an rtnetlink source cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NetlinkError {
+    /// A socket call failed.
+    #[error("netlink {operation}: {source}")]
+    Socket {
+        /// What was being done.
+        operation: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The kernel refused a request.
+    #[error("netlink request {request}: {source}")]
+    Refused {
+        /// The request's message type by name.
+        request: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel did not finish its answer in time.
+    #[error("netlink request {request}: no answer within {seconds} s")]
+    Timeout {
+        /// The request's message type by name.
+        request: &'static str,
+        /// How long was waited, in seconds.
+        seconds: u64,
+    },
+    /// The kernel's answer does not decode.
+    #[error("netlink answer to {request}: {source}")]
+    Undecodable {
+        /// The request's message type by name.
+        request: &'static str,
+        /// What is wrong with it.
+        source: MessageError,
+    },
+    /// More interfaces were named than one source samples.
+    #[error("counter source: {named} interfaces named, at most {max} are sampled")]
+    TooManyInterfaces {
+        /// How many were named.
+        named: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The sampling interval is out of range.
+    #[error("counter source: interval of {0:?} is not between 1 ms and 10 s")]
+    Interval(std::time::Duration),
+}

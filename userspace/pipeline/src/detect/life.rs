@@ -17,6 +17,8 @@ const GAPS_KEPT: usize = 256;
 const GAPS_NEEDED: usize = 8;
 /// So many times the largest gap without a packet is silence.
 const SILENCE_FACTOR: i64 = 2;
+/// How much older than its timestamp a counter sample may be.
+const SAMPLE_AGE_MAX: Span = Span::from_millis(1);
 /// So many arrivals in a row at the former pace end a silence.
 const REVIVAL_ARRIVALS: u32 = 8;
 /// So many arrivals at another pace are the link's new pace, not a silence.
@@ -99,10 +101,15 @@ impl Life {
 impl LinkLife {
     fn sampled(&mut self, at: Timestamp, rx_packets: u64) {
         let Some((before, seen)) = self.sample.replace((at, rx_packets)) else { return };
+        if rx_packets < seen {
+            // Another link has taken the index.
+            *self = Self { lower_up: self.lower_up, sample: self.sample, ..Self::default() };
+            return;
+        }
         if rx_packets == seen || at <= before {
             return;
         }
-        let arrival = Arrival { after: before, by: at };
+        let arrival = Arrival { after: before - SAMPLE_AGE_MAX, by: at };
         if let Some(last) = self.last.replace(arrival) {
             self.arrived(last, (at - last.by).0);
         }

@@ -43,6 +43,8 @@ pub struct Distilled {
     pub incidents: Vec<IncidentId>,
     /// Equal for all outcomes of one change of one class: a later one replaces an earlier one.
     pub change: ChangeId,
+    /// The change was made before this: the start of the first incident after it.
+    pub changed_before: Timestamp,
 }
 
 /// Identifies a change: the first incident after it, and the pattern.
@@ -76,6 +78,7 @@ struct Change {
     resolutions: Vec<Resolution>,
     before: Vec<Sample>,
     first_after: IncidentId,
+    made_before: Timestamp,
 }
 
 /// The distiller: remembers what it needs of former incidents.
@@ -131,7 +134,12 @@ impl Era {
         let incident = &finding.incident;
         if !resolutions.is_empty() && !self.samples.is_empty() {
             let before = std::mem::take(&mut self.samples);
-            self.change = Some(Change { resolutions, before, first_after: incident.id });
+            self.change = Some(Change {
+                resolutions,
+                before,
+                first_after: incident.id,
+                made_before: incident.start.latest,
+            });
         }
         if self.samples.len() >= ERA_INCIDENTS_MAX {
             self.samples.remove(0);
@@ -181,6 +189,7 @@ fn outcomes(
         },
         incidents: change.before.iter().chain(&era.samples).map(|s| s.id).collect(),
         change: ChangeId { incident: change.first_after, pattern: resolution.pattern.clone() },
+        changed_before: change.made_before,
     };
     change.resolutions.iter().map(distilled).collect()
 }

@@ -169,9 +169,8 @@ pub fn count_other(afi: u16, safi: u8, ids: PathIds, mut bytes: &[u8]) -> u64 {
 }
 
 fn route_len(layout: &Layout, route: &[u8]) -> Option<usize> {
-    let wide = |at: usize| {
-        Some(usize::from(u16::from_be_bytes([*route.get(at)?, *route.get(at + 1)?])))
-    };
+    let wide =
+        |at: usize| Some(usize::from(u16::from_be_bytes([*route.get(at)?, *route.get(at + 1)?])));
     Some(match layout {
         Layout::BitLength => 1 + usize::from(*route.first()?).div_ceil(8),
         Layout::TypeLength8 => 2 + usize::from(*route.get(1)?),

@@ -1,0 +1,389 @@
+//! Owns what happens to a control-plane packet: withhold and count it when it changes nothing,
+//! otherwise send it to userspace with its payload. Shared by XDP and tcx.
+//!
+//! **Invariant:** what is withheld can be told from what is lost: withheld keepalive bytes are
+//! summed per direction of a connection and travel with every later record of it, and the last BFD
+//! packet is remembered only once its record is in the ring.
+
+use crate::maps::{BFD_SESSIONS, EVENTS, FLOWS, Scratch, add, count, first_time, notice, scratch};
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
+use aya_log_ebpf::warn;
+use core::hint::black_box;
+use edgelore_events::{
+    BFD_POLL_FINAL, BfdDelta, BfdKey, BgpDelta, CHUNK_LEN, CHUNKS_MAX, FlowKey, FlowState,
+    RECORD_HEADER_LEN, RecordHeader, counter, flag, kind,
+};
+use edgelore_headers::{
+    BFD_CONTROL_LEN, Bytes, ControlPacket, KEEPALIVE_LEN, Kind, Walk, bfd_delta, bgp_delta,
+    is_lone_keepalive, port, tcp_flags,
+};
+
+/// Segments that begin or end a connection are always sent.
+const SESSION_FLAGS: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
+/// Headers never reach further than this into a frame; the verifier wants to know.
+const HEADER_OFFSET_MAX: usize = 0x3fff;
+/// A keepalive seen again lies at most this far behind the newest, in bytes of sequence space.
+const REPEAT_WINDOW: u32 = 1 << 20;
+
+/// A packet as its hook presents it.
+pub(crate) trait Frame: Bytes + EbpfContext {
+    /// One of `edgelore_events::direction`.
+    const DIRECTION: u8;
+    /// The program's scratch memory.
+    const SLOT: u32;
+
+    fn ifindex(&self) -> u32;
+
+    /// A VLAN id that the stack took out of the frame; 0 when there is none.
+    #[inline(always)]
+    fn offloaded_vlan(&self) -> u16 {
+        0
+    }
+
+    /// Copies `len` packet bytes at `offset`, wherever they lie; false when they are not all there.
+    ///
+    /// # Safety
+    /// `to` is valid for writing `len` bytes, and `len` is not 0.
+    unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool;
+}
+
+/// `N` bytes at `offset` of the packet memory between `start` and `end`, as a hook's context
+/// states them.
+#[inline(always)]
+pub(crate) fn octets<const N: usize>(start: usize, end: usize, offset: usize) -> Option<[u8; N]> {
+    if offset > HEADER_OFFSET_MAX {
+        return None;
+    }
+    let at = start + offset;
+    if at + N > end {
+        return None;
+    }
+    // SAFETY: the `N` bytes at `at` lie before the packet's end, which the verifier checks again.
+    Some(unsafe { (at as *const [u8; N]).read_unaligned() })
+}
+
+/// Counts what was walked and sends it on when it is control plane.
+#[inline(always)]
+pub(crate) fn observe<F: Frame>(frame: &F, walk: Walk) {
+    match walk {
+        Walk::Other => count(F::DIRECTION, counter::OTHER),
+        Walk::Fragment => count(F::DIRECTION, counter::FRAGMENT),
+        Walk::Truncated => count(F::DIRECTION, counter::TRUNCATED),
+        Walk::Control(packet) => {
+            count(F::DIRECTION, counter::CONTROL);
+            control(frame, &packet);
+        }
+    }
+}
+
+#[inline(always)]
+fn control<F: Frame>(frame: &F, packet: &ControlPacket) {
+    let session = packet.tcp_flags & SESSION_FLAGS != 0;
+    if matches!(packet.kind, Kind::Bgp) && packet.payload_len == 0 && !session {
+        return count(F::DIRECTION, counter::PURE_ACK);
+    }
+    if packet.dst_port == port::BFD_ECHO && matches!(packet.kind, Kind::Bfd) {
+        return count(F::DIRECTION, counter::BFD_ECHO);
+    }
+    let Some(scratch) = scratch(F::SLOT) else { return };
+    describe(frame, packet, &mut scratch.header);
+    scratch.packet.payload_offset = packet.payload_offset as u32;
+    scratch.packet.payload_len = packet.payload_len as u32;
+    scratch.packet.seq = packet.seq;
+    scratch.packet.tcp_flags = u32::from(packet.tcp_flags);
+    (scratch.packet.emitted, scratch.packet.lost, scratch.packet.cut) = (0, 0, 0);
+    let scratch = black_box(scratch);
+    if scratch.header.kind == kind::BGP {
+        bgp(frame, scratch);
+    } else {
+        bfd(frame, scratch);
+    }
+}
+
+/// Fills in everything that does not depend on the payload.
+#[inline(always)]
+fn describe<F: Frame>(frame: &F, packet: &ControlPacket, header: &mut RecordHeader) {
+    // SAFETY: the helper has no preconditions.
+    header.ktime_ns = unsafe { bpf_ktime_get_ns() };
+    header.flow.src = packet.src;
+    header.flow.dst = packet.dst;
+    header.flow.src_port = packet.src_port;
+    header.flow.dst_port = packet.dst_port;
+    header.ifindex = frame.ifindex();
+    header.suppressed_bytes = 0;
+    let offloaded = frame.offloaded_vlan();
+    let [outer, inner] = packet.vlan;
+    header.vlan = if offloaded == 0 { [outer, inner] } else { [offloaded, outer] };
+    header.kind = match packet.kind {
+        Kind::Bgp => kind::BGP,
+        Kind::Bfd => kind::BFD,
+    };
+    header.direction = F::DIRECTION;
+    header.ip_version = packet.ip_version;
+    header.flags = 0;
+    header.reserved = 0;
+}
+
+#[inline(always)]
+fn bgp<F: Frame>(frame: &F, scratch: &mut Scratch) {
+    let tcp_flags = scratch.packet.tcp_flags as u8;
+    if tcp_flags & tcp_flags::SYN != 0 {
+        // A new connection: nothing of it has been withheld. Absence is fine.
+        let _absent = FLOWS.remove(&scratch.header.flow);
+    }
+    if scratch.packet.payload_len == KEEPALIVE_LEN as u32
+        && tcp_flags & SESSION_FLAGS == 0
+        && load::<KEEPALIVE_LEN, F>(frame, scratch)
+        && is_lone_keepalive(&Loaded { payload: &scratch.payload, len: KEEPALIVE_LEN })
+    {
+        withhold(&scratch.header.flow, scratch.packet.seq);
+        return count(F::DIRECTION, counter::KEEPALIVE);
+    }
+    // SAFETY: the value is copied out at once; a concurrent change of it is another keepalive's.
+    if let Some(state) = unsafe { FLOWS.get(&scratch.header.flow) } {
+        scratch.header.suppressed_bytes = state.suppressed_bytes;
+    }
+    emit(frame, scratch);
+}
+
+/// Adds a keepalive to what is withheld of its direction, once however often it is seen: a
+/// retransmission, or the same packet on its way in and out of the gateway, adds nothing.
+#[inline(always)]
+fn withhold(flow: &FlowKey, seq: u32) {
+    let Some(state) = FLOWS.get_ptr_mut(flow) else {
+        let state = FlowState { suppressed_bytes: KEEPALIVE_LEN as u32, last_seq: seq };
+        // An LRU map makes room by itself; when it cannot, the decoder sees a gap and resynchronises.
+        let _full = FLOWS.insert(flow, &state, u64::from(BPF_ANY));
+        return;
+    };
+    // SAFETY: the map returned a valid pointer; one direction of one connection is rarely seen by
+    // two CPUs at once, and a lost addition then shows as a gap, never as wrong data.
+    unsafe {
+        if (*state).last_seq.wrapping_sub(seq) >= REPEAT_WINDOW {
+            (*state).suppressed_bytes =
+                (*state).suppressed_bytes.wrapping_add(KEEPALIVE_LEN as u32);
+            (*state).last_seq = seq;
+        }
+    }
+}
+
+#[inline(always)]
+fn bfd<F: Frame>(frame: &F, scratch: &mut Scratch) {
+    let known = scratch.packet.payload_len >= BFD_CONTROL_LEN as u32
+        && load::<BFD_CONTROL_LEN, F>(frame, scratch);
+    let loaded = Loaded { payload: &scratch.payload, len: if known { BFD_CONTROL_LEN } else { 0 } };
+    let Some(delta) = bfd_delta(&loaded, 0) else {
+        // Not a control packet as RFC 5880 has it: userspace counts it as undecodable.
+        emit(frame, scratch);
+        return;
+    };
+    scratch.header.bfd = BfdDelta {
+        state: delta.state,
+        diag: delta.diag,
+        multiplier: delta.multiplier,
+        flags: delta.flags,
+        my_discriminator: delta.my_discriminator,
+        your_discriminator: delta.your_discriminator,
+        desired_min_tx_us: delta.desired_min_tx_us,
+        required_min_rx_us: delta.required_min_rx_us,
+        required_min_echo_rx_us: delta.required_min_echo_rx_us,
+    };
+    scratch.header.flags = flag::BFD_DELTA;
+    let key = BfdKey {
+        src: scratch.header.flow.src,
+        dst: scratch.header.flow.dst,
+        my_discriminator: delta.my_discriminator,
+    };
+    let lasting = BfdDelta { flags: delta.flags & !BFD_POLL_FINAL, ..scratch.header.bfd };
+    // SAFETY: the value is only compared; a torn read costs one redundant record.
+    if unsafe { BFD_SESSIONS.get(&key) }.is_some_and(|last| same(last, &lasting)) {
+        return count(F::DIRECTION, counter::BFD_UNCHANGED);
+    }
+    if emit(frame, scratch) {
+        // Remembered only now: a change whose record was lost is sent again with the next packet.
+        let _full = BFD_SESSIONS.insert(&key, &lasting, u64::from(BPF_ANY));
+    }
+}
+
+/// Field by field: comparing as bytes would become a call of `memcmp`.
+#[inline(always)]
+fn same(a: &BfdDelta, b: &BfdDelta) -> bool {
+    a.state == b.state
+        && a.diag == b.diag
+        && a.multiplier == b.multiplier
+        && a.flags == b.flags
+        && a.your_discriminator == b.your_discriminator
+        && a.desired_min_tx_us == b.desired_min_tx_us
+        && a.required_min_rx_us == b.required_min_rx_us
+        && a.required_min_echo_rx_us == b.required_min_echo_rx_us
+}
+
+/// The payload as far as it was loaded into scratch memory.
+struct Loaded<'a> {
+    payload: &'a [u8; CHUNK_LEN],
+    len: usize,
+}
+
+impl Bytes for Loaded<'_> {
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    fn octets<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        // The verifier must see the bound on the very register that is added to the pointer.
+        let offset = black_box(offset);
+        if offset > CHUNK_LEN - N || offset + N > self.len {
+            return None;
+        }
+        // SAFETY: `offset + N` does not exceed the array.
+        Some(unsafe { self.payload.as_ptr().add(offset).cast::<[u8; N]>().read_unaligned() })
+    }
+}
+
+/// Loads the first `N` payload bytes.
+#[inline(always)]
+fn load<const N: usize, F: Frame>(frame: &F, scratch: &mut Scratch) -> bool {
+    let offset = scratch.packet.payload_offset;
+    // SAFETY: `N` is neither 0 nor larger than the payload array.
+    unsafe { frame.load(offset, scratch.payload.as_mut_ptr(), N as u32) }
+}
+
+/// Sends the packet as one record, or as several when its payload exceeds a chunk. True when all
+/// of them got into the ring.
+#[inline(always)]
+fn emit<F: Frame>(frame: &F, scratch: &mut Scratch) -> bool {
+    let in_frame = (frame.length() as u32).saturating_sub(scratch.packet.payload_offset);
+    let wire_len = scratch.packet.payload_len;
+    let readable = if wire_len < in_frame { wire_len } else { in_frame };
+    let mut sent = 0u32;
+    for chunk in 0..CHUNKS_MAX {
+        let left = readable.wrapping_sub(sent);
+        let len = if left < CHUNK_LEN as u32 { left } else { CHUNK_LEN as u32 };
+        let last = len == left || chunk + 1 == CHUNKS_MAX;
+        let loaded = len == 0 || load_chunk(frame, scratch, sent, len);
+        scratch.header.wire_len = if last { wire_len.wrapping_sub(sent) } else { len };
+        scratch.header.payload_len = if loaded { len } else { 0 };
+        position(scratch, sent, last);
+        if sent == 0 {
+            outline(scratch);
+        }
+        output(scratch);
+        if last {
+            break;
+        }
+        sent += len;
+    }
+    settle::<F>(scratch)
+}
+
+#[inline(always)]
+fn load_chunk<F: Frame>(frame: &F, scratch: &mut Scratch, sent: u32, len: u32) -> bool {
+    // `len` lies in 1..=CHUNK_LEN already; this form shows the verifier that it does.
+    let len = (black_box(len).wrapping_sub(1) & (CHUNK_LEN as u32 - 1)) + 1;
+    let offset = scratch.packet.payload_offset.wrapping_add(sent);
+    // SAFETY: `len` is neither 0 nor larger than the payload array.
+    unsafe { frame.load(offset, scratch.payload.as_mut_ptr(), len) }
+}
+
+/// Says where in the stream the record stands.
+#[inline(always)]
+fn position(scratch: &mut Scratch, sent: u32, last: bool) {
+    let tcp_flags = scratch.packet.tcp_flags as u8;
+    let header = &mut scratch.header;
+    header.flags &= flag::BFD_DELTA;
+    header.tcp_flags = tcp_flags;
+    header.seq = scratch.packet.seq.wrapping_add(sent);
+    if sent > 0 {
+        header.flags |= flag::CONTINUED;
+        header.tcp_flags &= !tcp_flags::SYN;
+        // A SYN takes one sequence number before the payload (RFC 9293 §3.4).
+        let syn = u32::from(tcp_flags & tcp_flags::SYN != 0);
+        header.seq = header.seq.wrapping_add(syn);
+    }
+    if !last {
+        header.flags |= flag::MORE;
+        header.tcp_flags &= !(tcp_flags::FIN | tcp_flags::RST);
+    }
+}
+
+/// Adds the delta header of the BGP message that begins the payload, if one does.
+#[inline(always)]
+fn outline(scratch: &mut Scratch) {
+    if scratch.header.kind != kind::BGP {
+        return;
+    }
+    let len = scratch.header.payload_len as usize;
+    let Some(delta) = bgp_delta(&Loaded { payload: &scratch.payload, len }, 0) else { return };
+    scratch.header.flags |= flag::BGP_DELTA;
+    if delta.lengths_known {
+        scratch.header.flags |= flag::BGP_LENGTHS;
+    }
+    scratch.header.bgp = BgpDelta {
+        message_len: delta.message_len,
+        withdrawn_len: delta.withdrawn_len,
+        attributes_len: delta.attributes_len,
+        nlri_len: delta.nlri_len,
+        message_type: delta.message_type,
+        notification_code: delta.notification_code,
+        notification_subcode: delta.notification_subcode,
+        reserved: 0,
+    };
+}
+
+/// Puts the record into the ring. What went wrong is noted in scratch memory, not in registers:
+/// the verifier would follow every combination of outcomes of all records of a packet.
+#[inline(always)]
+fn output(scratch: &mut Scratch) {
+    if scratch.header.payload_len != scratch.header.wire_len {
+        scratch.packet.cut += 1;
+    }
+    let payload_len = black_box(scratch.header.payload_len) as usize;
+    if payload_len > CHUNK_LEN {
+        return;
+    }
+    // SAFETY: header and payload lie next to each other (`Scratch` is `repr(C)` and the header's
+    // size is a multiple of its alignment), and `payload_len` does not exceed the payload.
+    let result = unsafe {
+        bpf_ringbuf_output(
+            core::ptr::from_ref(&EVENTS).cast_mut().cast(),
+            core::ptr::from_mut(scratch).cast(),
+            (RECORD_HEADER_LEN + payload_len) as u64,
+            0,
+        )
+    };
+    if result == 0 {
+        scratch.packet.emitted += 1;
+    } else {
+        scratch.packet.lost += 1;
+    }
+}
+
+/// Counts how the records of a packet fared; true when all of them got into the ring.
+#[inline(always)]
+fn settle<F: Frame>(scratch: &mut Scratch) -> bool {
+    let scratch = black_box(scratch);
+    add(F::DIRECTION, counter::EMITTED, u64::from(scratch.packet.emitted));
+    if scratch.packet.cut > 0 {
+        count(F::DIRECTION, counter::CUT);
+    }
+    if scratch.packet.lost == 0 {
+        return true;
+    }
+    add(F::DIRECTION, counter::RING_FULL, u64::from(scratch.packet.lost));
+    if first_time(notice::RING_FULL) {
+        say_ring_full();
+    }
+    false
+}
+
+/// A function of its own, global, so that the verifier follows the formatting once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn say_ring_full() -> i32 {
+    warn!(&(), "ring buffer full: records of control-plane packets are being lost");
+    0
+}

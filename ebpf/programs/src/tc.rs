@@ -1,0 +1,118 @@
+//! The tcx programs. What the gateway itself sends comes past here before segmentation: frames up
+//! to 64 KiB of which only the headers are linear.
+
+use crate::control::{Frame, observe};
+use crate::maps::slot;
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use edgelore_events::direction;
+use edgelore_headers::{Bytes, Walk, walk_ethernet};
+
+/// `TCX_NEXT`, and `TC_ACT_UNSPEC` under the older attachment: the next program decides.
+const TCX_NEXT: i32 = -1;
+const VLAN_ID_MASK: u16 = 0x0fff;
+
+struct SkbFrame<'a, const EGRESS: bool>(&'a TcContext);
+
+impl<const EGRESS: bool> SkbFrame<'_, EGRESS> {
+    #[inline(always)]
+    fn skb(&self) -> *mut __sk_buff {
+        self.0.as_ptr().cast()
+    }
+}
+
+impl<const EGRESS: bool> Bytes for SkbFrame<'_, EGRESS> {
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.0.len() as usize
+    }
+
+    #[inline(always)]
+    fn octets<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        crate::control::octets(self.0.data(), self.0.data_end(), offset)
+    }
+}
+
+impl<const EGRESS: bool> EbpfContext for SkbFrame<'_, EGRESS> {
+    #[inline(always)]
+    fn as_ptr(&self) -> *mut c_void {
+        self.0.as_ptr()
+    }
+}
+
+impl<const EGRESS: bool> Frame for SkbFrame<'_, EGRESS> {
+    const DIRECTION: u8 = if EGRESS { direction::EGRESS } else { direction::INGRESS };
+    const SLOT: u32 = if EGRESS { slot::TCX_EGRESS } else { slot::TCX_INGRESS };
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: the context pointer is the one that the kernel passed in.
+        unsafe { (*self.skb()).ifindex }
+    }
+
+    #[inline(always)]
+    fn offloaded_vlan(&self) -> u16 {
+        // SAFETY: the context pointer is the one that the kernel passed in.
+        let (present, tci) = unsafe { ((*self.skb()).vlan_present, (*self.skb()).vlan_tci) };
+        if present == 0 { 0 } else { tci as u16 & VLAN_ID_MASK }
+    }
+
+    #[inline(always)]
+    unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool {
+        // SAFETY: the caller vouches for `to` and `len`; the helper checks the packet's bounds.
+        unsafe { bpf_skb_load_bytes(self.0.as_ptr().cast(), offset, to.cast(), len) == 0 }
+    }
+}
+
+/// The same packet read through the helper: slower, but it reaches what is not linear.
+struct Paged<'a>(&'a TcContext);
+
+impl Bytes for Paged<'_> {
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.0.len() as usize
+    }
+
+    #[inline(always)]
+    fn octets<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let mut octets = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the helper writes exactly `N` bytes when it returns 0, and checks the offset.
+        unsafe {
+            let read = bpf_skb_load_bytes(
+                self.0.as_ptr().cast(),
+                offset as u32,
+                octets.as_mut_ptr().cast(),
+                N as u32,
+            );
+            (read == 0).then(|| octets.assume_init())
+        }
+    }
+}
+
+#[inline(always)]
+fn classify<const EGRESS: bool>(ctx: &TcContext) {
+    let mut walk = walk_ethernet(&SkbFrame::<EGRESS>(ctx));
+    if matches!(walk, Walk::Truncated) && ctx.data() + (ctx.len() as usize) > ctx.data_end() {
+        walk = walk_ethernet(&Paged(ctx));
+    }
+    observe(&SkbFrame::<EGRESS>(ctx), walk);
+}
+
+/// Watches what the gateway sends.
+#[classifier]
+fn edgelore_tcx_egress(ctx: TcContext) -> i32 {
+    classify::<true>(&ctx);
+    TCX_NEXT
+}
+
+/// Watches what comes in, where XDP is not wanted.
+#[classifier]
+fn edgelore_tcx_ingress(ctx: TcContext) -> i32 {
+    classify::<false>(&ctx);
+    TCX_NEXT
+}

@@ -1,0 +1,629 @@
+//! The forwarding table as the kernel has told it: routes, next-hop objects, and what holds for
+//! each prefix.
+//!
+//! Owns the state that messages and dumps are applied to; does no I/O and reads no clock. A prefix
+//! may have several routes (by priority; IPv6 also several of one priority); what *holds* is what
+//! the kernel would forward by: the usable routes of the lowest priority, resolved through next-hop
+//! objects. A route whose next hops are all dead or unknown is not usable.
+//!
+//! **Invariant:** every returned [`Change`] differs from what held before it, and applying the
+//! returned changes in order to a copy of what held before gives what holds now.
+
+use super::message::{NextHopMessage, NextHopObject, Placement, RouteMessage, RouteTarget};
+use edgelore_model::{AddressFamily, NextHop, Prefix};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+/// Distinct next-hop sets that are shared between routes before the pool starts afresh.
+const SHARED_HOPS_MAX: usize = 65_536;
+
+/// A prefix in a routing table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    pub(super) table: u32,
+    pub(super) prefix: Prefix,
+}
+
+/// What holds for a prefix: its next hops, sorted, each once. Empty when packets are discarded.
+pub(super) type Hops = Arc<[NextHop]>;
+
+/// A prefix for which something else holds from now on; `None`: nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) key: Key,
+    pub(super) holds: Option<Hops>,
+}
+
+/// Where a stored route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Target {
+    Hops(Hops),
+    Object(u32),
+    Discard,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Route {
+    priority: u32,
+    target: Target,
+}
+
+/// Bounds of the table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) prefixes_max: usize,
+    pub(super) objects_max: usize,
+}
+
+/// What could not be stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Overflow {
+    pub(super) prefixes: u64,
+    pub(super) objects: u64,
+}
+
+/// What applying a route message came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Applied {
+    /// What holds now, if that is something else than before.
+    pub(super) change: Option<Change>,
+    /// The message does not fit what is stored: only a dump can tell what is true.
+    pub(super) doubtful: bool,
+}
+
+/// Everything a dump said about routes.
+#[derive(Debug, Default)]
+pub(super) struct RouteDump {
+    routes: BTreeMap<Key, Vec<Route>>,
+    refused: u64,
+}
+
+/// The forwarding table.
+#[derive(Debug)]
+pub(super) struct FibTable {
+    bounds: Bounds,
+    routes: BTreeMap<Key, Vec<Route>>,
+    objects: HashMap<u32, NextHopObject>,
+    /// How many routes lead to each object.
+    uses: HashMap<u32, u32>,
+    shared: HashSet<Hops>,
+    overflow: Overflow,
+}
+
+impl FibTable {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            routes: BTreeMap::new(),
+            objects: HashMap::new(),
+            uses: HashMap::new(),
+            shared: HashSet::new(),
+            overflow: Overflow::default(),
+        }
+    }
+
+    /// Prefixes stored.
+    pub(super) fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// What could not be stored since the start.
+    pub(super) fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
+    /// What holds for a prefix.
+    pub(super) fn holds(&self, key: &Key) -> Option<Hops> {
+        let routes = self.routes.get(key)?;
+        let mut usable = routes.iter().filter_map(|route| {
+            let hops = self.resolve(&route.target)?;
+            Some((route.priority, hops))
+        });
+        let (priority, first) = usable.next()?;
+        // The kernel takes the first IPv4 route of a priority; IPv6 keeps equal-cost routes as
+        // separate siblings, and they all carry traffic.
+        if key.prefix.family() == AddressFamily::Ipv4 {
+            return Some(first);
+        }
+        let siblings: Vec<Hops> =
+            usable.take_while(|(other, _)| *other == priority).map(|(_, hops)| hops).collect();
+        if siblings.is_empty() {
+            return Some(first);
+        }
+        let all = std::iter::once(&first).chain(&siblings);
+        Some(canonical(all.flat_map(|hops| hops.iter().copied()).collect()).into())
+    }
+
+    fn resolve(&self, target: &Target) -> Option<Hops> {
+        match target {
+            Target::Hops(hops) => (!hops.is_empty()).then(|| hops.clone()),
+            Target::Discard => Some(Arc::new([])),
+            Target::Object(id) => self.resolve_object(*id),
+        }
+    }
+
+    fn resolve_object(&self, id: u32) -> Option<Hops> {
+        let hops = match self.objects.get(&id)? {
+            NextHopObject::Discard => return Some(Arc::new([])),
+            NextHopObject::Hop(hop) => hop.iter().copied().collect(),
+            NextHopObject::Group(members) => {
+                members.iter().filter_map(|member| self.member(*member)).collect()
+            }
+        };
+        let hops = canonical(hops);
+        (!hops.is_empty()).then(|| hops.into())
+    }
+
+    /// Groups hold plain next hops only: the kernel refuses groups in groups.
+    fn member(&self, id: u32) -> Option<NextHop> {
+        match self.objects.get(&id)? {
+            NextHopObject::Hop(hop) => *hop,
+            NextHopObject::Group(_) | NextHopObject::Discard => None,
+        }
+    }
+
+    /// Applies RTM_NEWROUTE or RTM_DELROUTE.
+    pub(super) fn apply_route(&mut self, message: RouteMessage) -> Applied {
+        let key = Key { table: message.table, prefix: message.prefix };
+        let before = self.holds(&key);
+        let route = self.route(&message);
+        let mut routes = self.take(&key);
+        let doubtful = match message.placement {
+            Placement::Delete => remove(&mut routes, &route, key.prefix.family()),
+            placement => insert(&mut routes, route, placement, key.prefix.family()),
+        };
+        self.put(key, routes);
+        let holds = self.holds(&key);
+        let unknown = matches!(message.target, RouteTarget::Object(id) if !self.objects.contains_key(&id))
+            && message.placement != Placement::Delete;
+        let change = (holds != before).then_some(Change { key, holds });
+        Applied { change, doubtful: doubtful || unknown }
+    }
+
+    fn route(&mut self, message: &RouteMessage) -> Route {
+        let target = match &message.target {
+            RouteTarget::Hops(hops) => Target::Hops(self.share(hops.clone())),
+            RouteTarget::Object(id) => Target::Object(*id),
+            RouteTarget::Discard => Target::Discard,
+        };
+        Route { priority: message.priority, target }
+    }
+
+    /// Tables of a million routes have few distinct sets of next hops: each is stored once.
+    fn share(&mut self, hops: Vec<NextHop>) -> Hops {
+        let hops = canonical(hops);
+        if let Some(known) = self.shared.get(hops.as_slice()) {
+            return known.clone();
+        }
+        if self.shared.len() >= SHARED_HOPS_MAX {
+            self.shared.clear();
+        }
+        let hops: Hops = hops.into();
+        self.shared.insert(hops.clone());
+        hops
+    }
+
+    fn take(&mut self, key: &Key) -> Vec<Route> {
+        let routes = self.routes.remove(key).unwrap_or_default();
+        for id in routes.iter().filter_map(Route::object) {
+            if let Some(uses) = self.uses.get_mut(&id) {
+                *uses -= 1;
+                if *uses == 0 {
+                    self.uses.remove(&id);
+                }
+            }
+        }
+        routes
+    }
+
+    fn put(&mut self, key: Key, routes: Vec<Route>) {
+        if routes.is_empty() {
+            return;
+        }
+        if self.routes.len() >= self.bounds.prefixes_max {
+            self.overflow.prefixes += 1;
+            return;
+        }
+        for id in routes.iter().filter_map(Route::object) {
+            *self.uses.entry(id).or_default() += 1;
+        }
+        self.routes.insert(key, routes);
+    }
+
+    /// Applies RTM_NEWNEXTHOP or RTM_DELNEXTHOP. The kernel flushes the routes of a removed object
+    /// without a word: they go here too. Returns the changes and whether any route was concerned.
+    pub(super) fn apply_next_hop(&mut self, message: NextHopMessage) -> (Vec<Change>, bool) {
+        self.set_objects(vec![(message.id, message.object)])
+    }
+
+    /// Makes the objects those of a dump, except the ids in `touched`, which later messages decide.
+    pub(super) fn apply_object_dump(
+        &mut self,
+        mut dump: HashMap<u32, NextHopObject>,
+        touched: &BTreeSet<u32>,
+    ) -> Vec<Change> {
+        let mut updates: Vec<_> = self
+            .objects
+            .iter()
+            .filter(|(id, _)| !touched.contains(id))
+            .filter_map(|(id, object)| match dump.remove(id) {
+                Some(new) if new == *object => None,
+                other => Some((*id, other)),
+            })
+            .collect();
+        let new = dump
+            .into_iter()
+            .filter(|(id, _)| !self.objects.contains_key(id) && !touched.contains(id));
+        updates.extend(new.map(|(id, object)| (id, Some(object))));
+        self.set_objects(updates).0
+    }
+
+    fn set_objects(&mut self, updates: Vec<(u32, Option<NextHopObject>)>) -> (Vec<Change>, bool) {
+        let updated: HashSet<u32> = updates.iter().map(|(id, _)| *id).collect();
+        let removed: HashSet<u32> =
+            updates.iter().filter(|(_, object)| object.is_none()).map(|(id, _)| *id).collect();
+        let before = self.routes_using(&updated);
+        for (id, object) in updates {
+            self.set_object(id, object);
+        }
+        let used = !before.is_empty();
+        let mut changes = Vec::new();
+        for (key, held) in before {
+            let mut routes = self.take(&key);
+            routes.retain(|route| route.object().is_none_or(|id| !removed.contains(&id)));
+            self.put(key, routes);
+            let holds = self.holds(&key);
+            if holds != held {
+                changes.push(Change { key, holds });
+            }
+        }
+        (changes, used)
+    }
+
+    fn set_object(&mut self, id: u32, object: Option<NextHopObject>) {
+        match object {
+            None => {
+                self.objects.remove(&id);
+            }
+            Some(_)
+                if self.objects.len() >= self.bounds.objects_max
+                    && !self.objects.contains_key(&id) =>
+            {
+                self.overflow.objects += 1;
+            }
+            Some(object) => {
+                self.objects.insert(id, object);
+            }
+        }
+    }
+
+    /// The prefixes with a route that leads to one of these objects, directly or through a group,
+    /// and what holds for them. A scan of the table, made only when such a route exists.
+    fn routes_using(&self, ids: &HashSet<u32>) -> Vec<(Key, Option<Hops>)> {
+        let groups = self.objects.iter().filter_map(|(id, object)| match object {
+            NextHopObject::Group(members) if members.iter().any(|id| ids.contains(id)) => Some(*id),
+            _ => None,
+        });
+        let concerned: HashSet<u32> =
+            groups.chain(ids.iter().copied()).filter(|id| self.uses.contains_key(id)).collect();
+        if concerned.is_empty() {
+            return Vec::new();
+        }
+        let uses = |routes: &[Route]| {
+            routes.iter().filter_map(Route::object).any(|id| concerned.contains(&id))
+        };
+        let using = self.routes.iter().filter(|(_, routes)| uses(routes));
+        using.map(|(key, _)| (*key, self.holds(key))).collect()
+    }
+
+    /// Makes the routes those of a dump, except the keys in `touched`, which later messages decide.
+    pub(super) fn apply_route_dump(
+        &mut self,
+        dump: RouteDump,
+        touched: &BTreeSet<Key>,
+    ) -> Vec<Change> {
+        self.overflow.prefixes += dump.refused;
+        let gone = self.routes.keys().filter(|key| !dump.routes.contains_key(key));
+        let gone: Vec<Key> = gone.copied().collect();
+        let gone = gone.into_iter().map(|key| (key, Vec::new()));
+        let mut changes = Vec::new();
+        for (key, routes) in gone.chain(dump.routes) {
+            if touched.contains(&key) || self.routes.get(&key) == Some(&routes) {
+                continue;
+            }
+            let before = self.holds(&key);
+            self.take(&key);
+            self.put(key, routes);
+            let holds = self.holds(&key);
+            if holds != before {
+                changes.push(Change { key, holds });
+            }
+        }
+        changes
+    }
+
+    /// Adds a dumped route to `dump`, in the kernel's order.
+    pub(super) fn collect(&mut self, dump: &mut RouteDump, message: &RouteMessage) {
+        let key = Key { table: message.table, prefix: message.prefix };
+        let route = self.route(message);
+        if dump.routes.len() >= self.bounds.prefixes_max && !dump.routes.contains_key(&key) {
+            dump.refused += 1;
+            return;
+        }
+        let routes = dump.routes.entry(key).or_default();
+        if !routes.contains(&route) {
+            insert_by_priority(routes, route, true);
+        }
+    }
+}
+
+impl Route {
+    fn object(&self) -> Option<u32> {
+        match self.target {
+            Target::Object(id) => Some(id),
+            Target::Hops(_) | Target::Discard => None,
+        }
+    }
+
+    fn hops(&self) -> &[NextHop] {
+        match &self.target {
+            Target::Hops(hops) => hops,
+            Target::Object(_) | Target::Discard => &[],
+        }
+    }
+}
+
+fn canonical(mut hops: Vec<NextHop>) -> Vec<NextHop> {
+    hops.sort_unstable();
+    hops.dedup();
+    hops
+}
+
+fn insert_by_priority(routes: &mut Vec<Route>, route: Route, last: bool) {
+    let at = routes.partition_point(|other| {
+        other.priority < route.priority || (last && other.priority == route.priority)
+    });
+    routes.reserve_exact(1);
+    routes.insert(at, route);
+}
+
+fn is_subset(some: &[NextHop], of: &[NextHop]) -> bool {
+    some.iter().all(|hop| of.binary_search(hop).is_ok())
+}
+
+/// Places a new route among those of its prefix. Returns whether the outcome is doubtful.
+fn insert(
+    routes: &mut Vec<Route>,
+    route: Route,
+    placement: Placement,
+    family: AddressFamily,
+) -> bool {
+    if routes.contains(&route) && placement != Placement::Replace {
+        return false;
+    }
+    let equals: Vec<usize> =
+        (0..routes.len()).filter(|&at| routes[at].priority == route.priority).collect();
+    let Some(&first) = equals.first() else {
+        insert_by_priority(routes, route, true);
+        return false;
+    };
+    if placement == Placement::Replace {
+        let doubtful = equals.len() > 1;
+        routes[first] = route;
+        return doubtful;
+    }
+    if family == AddressFamily::Ipv4 {
+        let append = placement == Placement::Append;
+        insert_by_priority(routes, route, append);
+        // Without a flag it may have been put before the others, or be an old message.
+        return !append;
+    }
+    // IPv6 tells of a new sibling by sending all of them.
+    let grown = equals
+        .iter()
+        .find(|&&at| !routes[at].hops().is_empty() && is_subset(routes[at].hops(), route.hops()));
+    match grown {
+        Some(&at) => {
+            routes[at] = route;
+            false
+        }
+        None => {
+            let overlaps = equals.iter().any(|&at| {
+                routes[at].hops().iter().any(|hop| route.hops().binary_search(hop).is_ok())
+            });
+            insert_by_priority(routes, route, true);
+            overlaps
+        }
+    }
+}
+
+/// Removes a route, or the legs of an IPv6 route that are named. Returns whether the outcome is
+/// doubtful.
+fn remove(routes: &mut Vec<Route>, route: &Route, family: AddressFamily) -> bool {
+    if let Some(at) = routes.iter().position(|other| other == route) {
+        routes.remove(at);
+        return false;
+    }
+    let mut equals = (0..routes.len()).filter(|&at| routes[at].priority == route.priority);
+    let (first, more) = (equals.next(), equals.next().is_some());
+    if family == AddressFamily::Ipv4 {
+        // The legs may differ because some are dead by now; the only candidate is the one.
+        if let (Some(at), false) = (first, more) {
+            routes.remove(at);
+        }
+        return more;
+    }
+    let holder = routes.iter_mut().find(|other| {
+        other.priority == route.priority
+            && !route.hops().is_empty()
+            && is_subset(route.hops(), other.hops())
+    });
+    match holder {
+        Some(holder) => {
+            let left: Vec<NextHop> =
+                holder.hops().iter().filter(|hop| !route.hops().contains(hop)).copied().collect();
+            holder.target = Target::Hops(left.into());
+            false
+        }
+        None => first.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BOUNDS: Bounds = Bounds { prefixes_max: 100, objects_max: 100 };
+
+    fn hop(link: u32) -> NextHop {
+        NextHop { via: None, link }
+    }
+
+    fn message(prefix: &str, priority: u32, links: &[u32], placement: Placement) -> RouteMessage {
+        RouteMessage {
+            prefix: prefix.parse().unwrap(),
+            table: 254,
+            priority,
+            target: RouteTarget::Hops(links.iter().copied().map(hop).collect()),
+            placement,
+        }
+    }
+
+    /// The links that hold after the messages, each `(priority, links, placement)`, and whether
+    /// any of them was doubtful.
+    fn after(prefix: &str, messages: &[(u32, &[u32], Placement)]) -> (Option<Vec<u32>>, bool) {
+        let mut table = FibTable::new(BOUNDS);
+        let mut doubtful = false;
+        for (priority, links, placement) in messages {
+            doubtful |= table.apply_route(message(prefix, *priority, links, *placement)).doubtful;
+        }
+        let key = Key { table: 254, prefix: prefix.parse().unwrap() };
+        let links = table.holds(&key).map(|hops| hops.iter().map(|hop| hop.link).collect());
+        (links, doubtful)
+    }
+
+    #[test]
+    fn what_holds_follows_the_messages() {
+        use Placement::{Add, Append, Delete, Replace};
+        let (v4, v6) = ("10.0.0.0/8", "2001:db8::/32");
+        type Case<'a> =
+            (&'a str, &'a str, &'a [(u32, &'a [u32], Placement)], Option<&'a [u32]>, bool);
+        let cases: [Case<'_>; 13] = [
+            ("lowest priority", v4, &[(9, &[1], Add), (5, &[2], Add)], Some(&[2]), false),
+            (
+                "fallback",
+                v4,
+                &[(9, &[1], Add), (5, &[2], Add), (5, &[2], Delete)],
+                Some(&[1]),
+                false,
+            ),
+            ("replace", v4, &[(5, &[1], Add), (5, &[2], Replace)], Some(&[2]), false),
+            ("replace nothing", v4, &[(5, &[2], Replace)], Some(&[2]), false),
+            ("append", v4, &[(5, &[1], Add), (5, &[2], Append)], Some(&[1]), false),
+            ("prepend", v4, &[(5, &[1], Add), (5, &[2], Add)], Some(&[2]), true),
+            ("dead legs at removal", v4, &[(5, &[1, 2], Add), (5, &[2], Delete)], None, false),
+            ("all legs dead", v4, &[(5, &[], Add), (9, &[3], Add)], Some(&[3]), false),
+            ("v6 siblings told apart", v6, &[(5, &[1], Add), (5, &[2], Add)], Some(&[1, 2]), false),
+            ("v6 grown", v6, &[(5, &[1], Add), (5, &[2, 1], Append)], Some(&[1, 2]), false),
+            ("v6 one leg gone", v6, &[(5, &[1, 2], Add), (5, &[2], Delete)], Some(&[1]), false),
+            ("v6 unknown leg gone", v6, &[(5, &[1], Add), (5, &[7], Delete)], Some(&[1]), true),
+            ("unknown route gone", v4, &[(5, &[1], Delete)], None, false),
+        ];
+        for (name, prefix, messages, links, doubtful) in cases {
+            let expected = (links.map(<[u32]>::to_vec), doubtful);
+            assert_eq!(after(prefix, messages), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn past_the_bound_routes_are_counted() {
+        let mut table = FibTable::new(Bounds { prefixes_max: 1, objects_max: 1 });
+        let add = |table: &mut FibTable, prefix, links: &[u32]| {
+            table.apply_route(message(prefix, 0, links, Placement::Replace)).change.is_some()
+        };
+        assert!(add(&mut table, "10.0.0.0/8", &[1]));
+        assert!(!add(&mut table, "11.0.0.0/8", &[1]));
+        assert!(add(&mut table, "10.0.0.0/8", &[2]), "a stored prefix can still change");
+        for id in [1, 2] {
+            let object = Some(NextHopObject::Hop(Some(hop(id))));
+            table.apply_next_hop(NextHopMessage { id, object });
+        }
+        assert_eq!(table.overflow(), Overflow { prefixes: 1, objects: 1 });
+    }
+
+    #[test]
+    fn a_dump_leaves_what_messages_touched() {
+        let mut table = FibTable::new(BOUNDS);
+        let (kept, gone) = ("10.0.0.0/8", "11.0.0.0/8");
+        for prefix in [kept, gone] {
+            table.apply_route(message(prefix, 0, &[1], Placement::Add));
+        }
+        let key = |prefix: &str| Key { table: 254, prefix: prefix.parse().unwrap() };
+        let touched = BTreeSet::from([key(kept)]);
+        let changes = table.apply_route_dump(RouteDump::default(), &touched);
+        assert_eq!(changes, [Change { key: key(gone), holds: None }]);
+        assert!(table.holds(&key(kept)).is_some());
+    }
+
+    fn any_message() -> impl Strategy<Value = RouteMessage> {
+        let placements =
+            vec![Placement::Add, Placement::Append, Placement::Replace, Placement::Delete];
+        let target = prop_oneof![
+            prop::collection::vec(1u32..4, 0..3)
+                .prop_map(|links| RouteTarget::Hops(links.into_iter().map(hop).collect())),
+            (1u32..5).prop_map(RouteTarget::Object),
+            Just(RouteTarget::Discard),
+        ];
+        let prefix = prop::sample::select(vec!["10.0.0.0/8", "2001:db8::/32", "::/0"]);
+        (prefix, 0u32..3, target, prop::sample::select(placements)).prop_map(
+            |(prefix, priority, target, placement)| RouteMessage {
+                prefix: prefix.parse().unwrap(),
+                table: 254,
+                priority,
+                target,
+                placement,
+            },
+        )
+    }
+
+    fn any_object() -> impl Strategy<Value = NextHopMessage> {
+        let object = prop_oneof![
+            prop::option::of(1u32..4).prop_map(|link| NextHopObject::Hop(link.map(hop))),
+            prop::collection::vec(1u32..5, 0..3).prop_map(NextHopObject::Group),
+            Just(NextHopObject::Discard),
+        ];
+        (1u32..5, prop::option::of(object)).prop_map(|(id, object)| NextHopMessage { id, object })
+    }
+
+    proptest! {
+        /// The module's invariant, and that the count of uses never strays.
+        #[test]
+        fn changes_add_up_to_what_holds(
+            steps in prop::collection::vec((any::<bool>(), any_message(), any_object()), 0..60),
+        ) {
+            let mut table = FibTable::new(BOUNDS);
+            let mut copy: BTreeMap<Key, Hops> = BTreeMap::new();
+            for (is_route, route, object) in steps {
+                let changes: Vec<Change> = if is_route {
+                    table.apply_route(route).change.into_iter().collect()
+                } else {
+                    table.apply_next_hop(object).0
+                };
+                for change in changes {
+                    let before = copy.remove(&change.key);
+                    prop_assert_ne!(&before, &change.holds);
+                    copy.extend(change.holds.map(|holds| (change.key, holds)));
+                }
+                let holds: BTreeMap<Key, Hops> =
+                    table.routes.keys().filter_map(|key| Some((*key, table.holds(key)?))).collect();
+                prop_assert_eq!(&copy, &holds);
+                let mut uses: HashMap<u32, u32> = HashMap::new();
+                for id in table.routes.values().flatten().filter_map(Route::object) {
+                    *uses.entry(id).or_default() += 1;
+                }
+                prop_assert_eq!(&uses, &table.uses);
+            }
+        }
+    }
+}

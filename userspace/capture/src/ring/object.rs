@@ -1,0 +1,194 @@
+//! Owns the embedded BPF object: finding, loading and checking it. Never attaches anything.
+
+use super::RingError;
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::programs::{Program as AyaProgram, ProgramError, SchedClassifier, TestRun as _};
+use aya::programs::{TestRunOptions, TestRunResult, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use edgelore_events::{ABI_SECTION, ABI_VERSION, names};
+use nix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+/// Smallest ring in bytes: it must hold a segment of 64 KiB with its headers.
+pub(super) const RING_BYTES_MIN: u32 = 128 << 10;
+/// Largest ring in bytes.
+pub(super) const RING_BYTES_MAX: u32 = 1 << 30;
+
+#[cfg(bpf_object)]
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/edgelore.bpf.o"));
+#[cfg(not(bpf_object))]
+static OBJECT: &[u8] = &[];
+
+/// Whether this binary carries the BPF object.
+#[must_use]
+pub const fn object_embedded() -> bool {
+    cfg!(bpf_object)
+}
+
+/// A program of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Program {
+    /// What comes in, before the stack.
+    Xdp,
+    /// What comes in, where XDP cannot be had.
+    TcxIngress,
+    /// What the gateway sends.
+    TcxEgress,
+    /// Nothing: the floor that benches subtract.
+    Empty,
+}
+
+impl Program {
+    /// Its name in the object.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => names::XDP,
+            Self::TcxIngress => names::TCX_INGRESS,
+            Self::TcxEgress => names::TCX_EGRESS,
+            Self::Empty => names::EMPTY,
+        }
+    }
+
+    const ALL: [Self; 4] = [Self::Xdp, Self::TcxIngress, Self::TcxEgress, Self::Empty];
+}
+
+/// The loaded object: maps and programs in the kernel, nothing attached.
+pub(super) struct Object {
+    pub(super) ebpf: Ebpf,
+    pub(super) events: RingBuf<MapData>,
+    pub(super) counters: PerCpuArray<MapData, u64>,
+}
+
+impl Object {
+    /// Loads the object with a ring of `ring_bytes`, compares versions and loads every program.
+    pub(super) fn load(ring_bytes: u32) -> Result<Self, RingError> {
+        if !object_embedded() {
+            return Err(RingError::NoObject);
+        }
+        if !ring_bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&ring_bytes)
+        {
+            return Err(RingError::RingBytes(ring_bytes));
+        }
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries(names::EVENTS, ring_bytes)
+            .load(OBJECT)
+            .map_err(|error| RingError::Load(Box::new(error)))?;
+        compare_abi(&ebpf)?;
+        let events = take(&mut ebpf, names::EVENTS)?;
+        let counters = take(&mut ebpf, names::COUNTERS)?;
+        let mut object = Self { ebpf, events, counters };
+        for program in Program::ALL {
+            object.load_program(program)?;
+        }
+        Ok(object)
+    }
+
+    fn load_program(&mut self, program: Program) -> Result<(), RingError> {
+        let loaded = match self.ebpf.program_mut(program.name()) {
+            Some(AyaProgram::Xdp(xdp)) => xdp.load(),
+            Some(AyaProgram::SchedClassifier(classifier)) => classifier.load(),
+            _ => return Err(RingError::Missing(program.name())),
+        };
+        loaded.map_err(|source| failed("load", program, source))
+    }
+
+    /// An XDP program, to attach it.
+    pub(super) fn xdp(&mut self, program: Program) -> Result<&mut Xdp, RingError> {
+        match self.ebpf.program_mut(program.name()) {
+            Some(AyaProgram::Xdp(xdp)) => Ok(xdp),
+            _ => Err(RingError::Missing(program.name())),
+        }
+    }
+
+    /// A tcx program, to attach it.
+    pub(super) fn classifier(
+        &mut self,
+        program: Program,
+    ) -> Result<&mut SchedClassifier, RingError> {
+        match self.ebpf.program_mut(program.name()) {
+            Some(AyaProgram::SchedClassifier(classifier)) => Ok(classifier),
+            _ => Err(RingError::Missing(program.name())),
+        }
+    }
+
+    /// Runs a program on a made-up frame through `BPF_PROG_TEST_RUN`, without any interface.
+    /// `output` receives the frame as the program left it.
+    pub(super) fn run(
+        &self,
+        program: Program,
+        frame: &[u8],
+        output: Option<&mut [u8]>,
+        repeat: u32,
+    ) -> Result<TestRunResult, RingError> {
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: output,
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = match self.ebpf.program(program.name()) {
+            Some(AyaProgram::Xdp(xdp)) => xdp.test_run(options),
+            Some(AyaProgram::SchedClassifier(classifier)) => classifier.test_run(options),
+            _ => return Err(RingError::Missing(program.name())),
+        };
+        result.map_err(|source| failed("run", program, source))
+    }
+
+    /// This thread's CPU time for `repeat` runs on `frame`. The kernel's own figure is whole
+    /// nanoseconds a run, too coarse for programs of a few nanoseconds, and wall time would count
+    /// what other processes do meanwhile.
+    pub(super) fn time(
+        &self,
+        program: Program,
+        frame: &[u8],
+        repeat: u32,
+    ) -> Result<Duration, RingError> {
+        let start = thread_cpu_time();
+        self.run(program, frame, None, repeat)?;
+        Ok(thread_cpu_time().saturating_sub(start))
+    }
+}
+
+fn thread_cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .expect("Linux always has the thread's CPU clock")
+        .into()
+}
+
+fn failed(action: &'static str, program: Program, source: ProgramError) -> RingError {
+    RingError::Program { action, program: program.name(), source: Box::new(source) }
+}
+
+fn compare_abi(ebpf: &Ebpf) -> Result<(), RingError> {
+    let map_error = |source| RingError::Map { map: ABI_SECTION, source: Box::new(source) };
+    let section = ebpf.map(ABI_SECTION).ok_or(RingError::Missing(ABI_SECTION))?;
+    let section: Array<&MapData, u32> = section.try_into().map_err(map_error)?;
+    match section.get(&0, 0).map_err(map_error)? {
+        ABI_VERSION => Ok(()),
+        found => Err(RingError::Abi { found, expected: ABI_VERSION }),
+    }
+}
+
+fn take<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
+    ebpf: &mut Ebpf,
+    map: &'static str,
+) -> Result<M, RingError> {
+    let taken = ebpf.take_map(map).ok_or(RingError::Missing(map))?;
+    M::try_from(taken).map_err(|source| RingError::Map { map, source: Box::new(source) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_object_or_an_impossible_ring_says_so() {
+        let error = Object::load(12345).err().unwrap().to_string();
+        if object_embedded() {
+            assert!(error.contains("12345 bytes is not a power of two"), "{error}");
+        } else {
+            assert!(error.contains("cargo xtask build"), "{error}");
+        }
+    }
+}

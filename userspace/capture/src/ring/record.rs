@@ -1,0 +1,206 @@
+//! Owns the conversion of ring records into signals: one length check, one conversion.
+//!
+//! **Invariant:** no record, whatever its bytes, makes this panic or read past its end.
+
+use crate::Clock;
+use bytemuck::pod_read_unaligned;
+use edgelore_events::{CHUNK_LEN, RECORD_HEADER_LEN, RecordHeader, direction, kind};
+use edgelore_model::{Batch, BfdDatagram, Direction, Segment, Signal, SignalKind};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// Why a record is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Shorter than a header.
+    #[error("record of {0} bytes is shorter than its header")]
+    Short(usize),
+    /// The header promises payload that is not there, or more than a chunk.
+    #[error("record of {record} bytes states a payload of {payload} bytes")]
+    PayloadLength {
+        /// Bytes of the whole record.
+        record: usize,
+        /// Bytes of payload that the header states.
+        payload: u32,
+    },
+    /// The payload exceeds what it stands for.
+    #[error("record holds {payload} bytes for {wire} on the wire")]
+    WireLength {
+        /// Bytes of payload.
+        payload: u32,
+        /// Bytes on the wire.
+        wire: u32,
+    },
+    /// No known protocol.
+    #[error("record kind {0} is unknown")]
+    Kind(u8),
+    /// Neither in nor out.
+    #[error("record direction {0} is unknown")]
+    Direction(u8),
+    /// Neither 4 nor 6.
+    #[error("record ip version {0} is unknown")]
+    IpVersion(u8),
+}
+
+/// Splits a record into header and payload. The ring pads nothing within a record, but whatever
+/// follows the stated payload is ignored.
+///
+/// # Errors
+/// [`RecordError`] when lengths or codes are not as agreed.
+pub fn parse(record: &[u8]) -> Result<(RecordHeader, &[u8]), RecordError> {
+    let Some((head, rest)) = record.split_at_checked(RECORD_HEADER_LEN) else {
+        return Err(RecordError::Short(record.len()));
+    };
+    let header: RecordHeader = pod_read_unaligned(head);
+    let stated = header.payload_len as usize;
+    let payload = rest
+        .get(..stated)
+        .filter(|_| stated <= CHUNK_LEN)
+        .ok_or(RecordError::PayloadLength { record: record.len(), payload: header.payload_len })?;
+    if header.payload_len > header.wire_len {
+        return Err(RecordError::WireLength { payload: header.payload_len, wire: header.wire_len });
+    }
+    match header {
+        RecordHeader { kind, .. } if kind != kind::BGP && kind != kind::BFD => {
+            Err(RecordError::Kind(kind))
+        }
+        RecordHeader { direction, .. } if u32::from(direction) >= direction::COUNT => {
+            Err(RecordError::Direction(direction))
+        }
+        RecordHeader { ip_version, .. } if ip_version != 4 && ip_version != 6 => {
+            Err(RecordError::IpVersion(ip_version))
+        }
+        _ => Ok((header, payload)),
+    }
+}
+
+/// Converts a record into a signal whose payload lies in `batch`'s arena; the caller appends it.
+///
+/// # Errors
+/// As [`parse`].
+pub fn signal_of(record: &[u8], clock: &Clock, batch: &mut Batch) -> Result<Signal, RecordError> {
+    let (header, payload) = parse(record)?;
+    let payload = batch.append(payload);
+    let (src, dst) = (address(&header, header.flow.src), address(&header, header.flow.dst));
+    let direction =
+        if header.direction == direction::EGRESS { Direction::Egress } else { Direction::Ingress };
+    let kind = if header.kind == kind::BGP {
+        SignalKind::Segment(Segment {
+            src: SocketAddr::new(src, header.flow.src_port),
+            dst: SocketAddr::new(dst, header.flow.dst_port),
+            seq: header.seq,
+            flags: header.tcp_flags,
+            suppressed_bytes: header.suppressed_bytes,
+            wire_len: header.wire_len,
+            payload,
+            direction,
+        })
+    } else {
+        SignalKind::Bfd(BfdDatagram { src, dst, port: header.flow.dst_port, payload, direction })
+    };
+    Ok(Signal { at: clock.from_monotonic_ns(header.ktime_ns), link: header.ifindex, kind })
+}
+
+fn address(header: &RecordHeader, octets: [u8; 16]) -> IpAddr {
+    let v6 = Ipv6Addr::from(octets);
+    match v6.to_ipv4_mapped() {
+        Some(v4) if header.ip_version == 4 => IpAddr::V4(v4),
+        _ => IpAddr::V6(v6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn header(payload_len: u32) -> RecordHeader {
+        let mut src = [0; 16];
+        src[10..].copy_from_slice(&[0xff, 0xff, 192, 0, 2, 1]);
+        let mut header = RecordHeader {
+            kind: kind::BGP,
+            direction: direction::EGRESS,
+            ip_version: 4,
+            tcp_flags: 0x18,
+            ifindex: 7,
+            seq: 99,
+            wire_len: payload_len,
+            payload_len,
+            suppressed_bytes: 38,
+            ..RecordHeader::default()
+        };
+        header.flow.src = src;
+        header.flow.dst = src;
+        header.flow.src_port = 179;
+        header.flow.dst_port = 40000;
+        header
+    }
+
+    fn record(header: RecordHeader, payload: &[u8]) -> Vec<u8> {
+        [bytemuck::bytes_of(&header), payload].concat()
+    }
+
+    #[test]
+    fn a_record_becomes_a_segment() {
+        let mut batch = Batch::default();
+        let clock = Clock::new();
+        let signal = signal_of(&record(header(3), b"abc"), &clock, &mut batch).unwrap();
+        assert_eq!((signal.link, signal.at), (7, clock.from_monotonic_ns(0)));
+        let SignalKind::Segment(segment) = signal.kind else { panic!("not a segment") };
+        assert_eq!(segment.src, "192.0.2.1:179".parse().unwrap());
+        assert_eq!((segment.seq, segment.suppressed_bytes, segment.wire_len), (99, 38, 3));
+        assert_eq!(segment.direction, Direction::Egress);
+        assert_eq!(batch.payload(segment.payload), b"abc");
+    }
+
+    #[test]
+    fn a_mapped_address_in_ipv6_stays_one() {
+        let header = RecordHeader { kind: kind::BFD, ip_version: 6, ..header(0) };
+        let signal = signal_of(&record(header, b""), &Clock::new(), &mut Batch::default()).unwrap();
+        let SignalKind::Bfd(bfd) = signal.kind else { panic!("not BFD") };
+        assert_eq!(bfd.src, "::ffff:192.0.2.1".parse::<IpAddr>().unwrap());
+        assert!(bfd.src.is_ipv6());
+    }
+
+    #[test]
+    fn malformed_records_are_refused() {
+        let good = header(3);
+        let length =
+            |payload| RecordError::PayloadLength { record: RECORD_HEADER_LEN + 3, payload };
+        for (name, record, expected) in [
+            ("empty", vec![], RecordError::Short(0)),
+            ("short", vec![0; 50], RecordError::Short(50)),
+            ("payload missing", record(header(4), b"abc"), length(4)),
+            ("payload absurd", record(header(u32::MAX), b"abc"), length(u32::MAX)),
+            (
+                "more than on the wire",
+                record(RecordHeader { wire_len: 2, ..good }, b"abc"),
+                RecordError::WireLength { payload: 3, wire: 2 },
+            ),
+            ("kind", record(RecordHeader { kind: 9, ..good }, b"abc"), RecordError::Kind(9)),
+            (
+                "direction",
+                record(RecordHeader { direction: 2, ..good }, b"abc"),
+                RecordError::Direction(2),
+            ),
+            (
+                "ip version",
+                record(RecordHeader { ip_version: 0, ..good }, b"abc"),
+                RecordError::IpVersion(0),
+            ),
+        ] {
+            assert_eq!(parse(&record).unwrap_err(), expected, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_records_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let mut batch = Batch::default();
+            if let Ok(signal) = signal_of(&bytes, &Clock::new(), &mut batch)
+                && let SignalKind::Segment(segment) = signal.kind
+            {
+                prop_assert!(segment.payload.len <= segment.wire_len);
+            }
+        }
+    }
+}

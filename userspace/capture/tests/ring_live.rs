@@ -1,0 +1,304 @@
+//! Live tests of the ring source: programs in the kernel, interfaces in namespaces of their own.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod packets;
+
+use edgelore_capture::Clock;
+use edgelore_capture::ring::{Attachment, Mode, Program, Ring, RingConfig, Watch};
+use edgelore_model::{Batch, Direction, Segment, SignalKind, tcp_flags};
+use edgelore_testkit::{NetNs, live, veth};
+use packets::{BFD_DOWN, BFD_UP, KEEPALIVE, Tap, bfd_frame, tcp_frame, udp_frame, update};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const ACK: u8 = tcp_flags::ACK;
+
+/// A ring without interfaces: fed by [`Ring::inject`] alone.
+fn injected() -> Ring {
+    Ring::open(&RingConfig { watch: vec![], ring_bytes: 8 << 20 }, Clock::new()).unwrap()
+}
+
+/// A gateway and a peer in namespaces of their own, joined by a veth pair.
+fn pair(name: &str) -> (NetNs, NetNs) {
+    let gateway = NetNs::new(&format!("{name}g")).unwrap();
+    let peer = NetNs::new(&format!("{name}p")).unwrap();
+    // Without IPv6 the interfaces say nothing by themselves.
+    for ns in [&gateway, &peer] {
+        ns.sysctl(&[("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")])
+            .unwrap();
+    }
+    veth((&gateway, "gw0"), (&peer, "peer0")).unwrap();
+    (gateway, peer)
+}
+
+fn open_in(ns: &NetNs, config: &RingConfig) -> Ring {
+    ns.run(|| Ok(Ring::open(config, Clock::new())?)).unwrap()
+}
+
+/// Everything that comes until `enough` says so.
+fn collect(ring: &mut Ring, mut enough: impl FnMut(&Batch, &Ring) -> bool) -> Batch {
+    let mut batch = Batch::default();
+    let deadline = Instant::now() + PATIENCE;
+    while !enough(&batch, ring) {
+        assert!(Instant::now() < deadline, "only {} signals came", batch.signals.len());
+        let mut more = Batch::default();
+        ring.poll(Duration::from_millis(20), &mut more).unwrap();
+        for mut signal in more.signals.clone() {
+            let payload = match &mut signal.kind {
+                SignalKind::Segment(segment) => &mut segment.payload,
+                SignalKind::Bfd(bfd) => &mut bfd.payload,
+                other => panic!("unexpected {other:?}"),
+            };
+            *payload = batch.append(more.payload(*payload));
+            batch.signals.push(signal);
+        }
+    }
+    batch
+}
+
+fn segments(batch: &Batch) -> Vec<&Segment> {
+    batch
+        .signals
+        .iter()
+        .filter_map(|signal| match &signal.kind {
+            SignalKind::Segment(segment) => Some(segment),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn live_self_test_passes_and_counts_nothing() {
+    if !live("live_self_test_passes_and_counts_nothing") {
+        return;
+    }
+    let ring = injected();
+    assert_eq!(ring.counters().unwrap(), Default::default());
+    assert!(ring.attachments().is_empty());
+}
+
+#[test]
+fn live_what_changes_nothing_is_withheld_and_counted() {
+    if !live("live_what_changes_nothing_is_withheld_and_counted") {
+        return;
+    }
+    for program in [Program::Xdp, Program::TcxIngress, Program::TcxEgress] {
+        let mut ring = injected();
+        let send = |frame: &[u8]| drop(ring.inject(program, frame, 1).unwrap());
+        send(&tcp_frame(1000, tcp_flags::SYN, b""));
+        send(&tcp_frame(1001, ACK, b""));
+        send(&tcp_frame(1001, ACK, &KEEPALIVE));
+        send(&tcp_frame(1020, ACK, &KEEPALIVE));
+        send(&tcp_frame(1020, ACK, &KEEPALIVE)); // A retransmission: counted, not added.
+        send(&tcp_frame(1039, ACK, &update(3)));
+        send(&tcp_frame(1066, ACK, &[&KEEPALIVE[..], &KEEPALIVE[..]].concat()));
+        send(&tcp_frame(1104, tcp_flags::FIN | ACK, &KEEPALIVE));
+        send(&tcp_frame(5000, tcp_flags::SYN, b""));
+        send(&udp_frame(53, b"not control plane"));
+        let batch = collect(&mut ring, |batch, _| batch.signals.len() == 5);
+        let seen: Vec<_> =
+            segments(&batch).iter().map(|s| (s.seq, s.payload.len, s.suppressed_bytes)).collect();
+        let expected = [(1000, 0, 0), (1039, 27, 38), (1066, 38, 38), (1104, 19, 38), (5000, 0, 0)];
+        assert_eq!(seen, expected, "{program:?}");
+        let direction =
+            if program == Program::TcxEgress { Direction::Egress } else { Direction::Ingress };
+        let counters = *ring.counters().unwrap().of(direction);
+        assert_eq!((counters.control, counters.records, counters.other), (9, 5, 1), "{program:?}");
+        assert_eq!((counters.keepalives_withheld, counters.pure_acks_withheld), (3, 1));
+        assert!(segments(&batch).iter().all(|segment| segment.direction == direction));
+    }
+}
+
+#[test]
+fn live_only_changed_bfd_packets_cross() {
+    if !live("live_only_changed_bfd_packets_cross") {
+        return;
+    }
+    let mut ring = injected();
+    let send =
+        |payload: &[u8]| drop(ring.inject(Program::Xdp, &bfd_frame(3784, payload), 1).unwrap());
+    let mut poll = BFD_UP;
+    poll[1] |= 0x20;
+    let mut slower = BFD_UP;
+    slower[2] = 5;
+    for packet in [&BFD_DOWN, &BFD_DOWN, &BFD_UP, &BFD_UP, &poll, &slower, &slower, &BFD_UP] {
+        send(packet);
+    }
+    send(&[0x20, 0xc0]); // Cut off: userspace decides.
+    ring.inject(Program::Xdp, &bfd_frame(3785, &BFD_UP), 3).unwrap();
+    let batch = collect(&mut ring, |batch, _| batch.signals.len() == 5);
+    let seen: Vec<_> = batch
+        .signals
+        .iter()
+        .map(|signal| match &signal.kind {
+            SignalKind::Bfd(bfd) => batch.payload(bfd.payload).to_vec(),
+            other => panic!("unexpected {other:?}"),
+        })
+        .collect();
+    let expected: [&[u8]; 5] = [&BFD_DOWN, &BFD_UP, &slower, &BFD_UP, &[0x20, 0xc0]];
+    assert_eq!(seen, expected);
+    let counters = ring.counters().unwrap().ingress;
+    assert_eq!((counters.bfd_unchanged_withheld, counters.bfd_echo_withheld), (4, 3));
+}
+
+#[test]
+fn live_a_full_ring_is_counted_and_reported() {
+    if !live("live_a_full_ring_is_counted_and_reported") {
+        return;
+    }
+    let config = RingConfig { watch: vec![], ring_bytes: 128 << 10 };
+    let mut ring = Ring::open(&config, Clock::new()).unwrap();
+    const SENT: u64 = 5000;
+    ring.inject(Program::Xdp, &tcp_frame(1, ACK, &update(9)), SENT as u32).unwrap();
+    let counters = ring.counters().unwrap().ingress;
+    assert!(counters.ring_full > 0, "{counters:?}");
+    assert_eq!(counters.records + counters.ring_full, SENT);
+    let (mut records, mut lost) = (0, 0);
+    while records < counters.records || lost < counters.ring_full {
+        let mut batch = Batch::default();
+        assert!(ring.poll(PATIENCE, &mut batch).unwrap() > 0, "{records} records, {lost} lost");
+        for signal in &batch.signals {
+            match signal.kind {
+                SignalKind::Lost { count, .. } => lost += count,
+                _ => records += 1,
+            }
+        }
+    }
+    assert_eq!((records, lost), (counters.records, counters.ring_full));
+}
+
+#[test]
+fn live_attachments_leave_nothing_behind() {
+    if !live("live_attachments_leave_nothing_behind") {
+        return;
+    }
+    let (gateway, peer) = pair("at");
+    let mut ring = open_in(&gateway, &RingConfig::watching(["gw0"]));
+    let modes: Vec<_> = ring.attachments().iter().map(|a: &Attachment| a.mode).collect();
+    assert_eq!(modes, [Mode::XdpNative, Mode::TcxEgress]);
+    assert!(ring.attachments().iter().all(|a| a.fallback.is_empty() && a.ifindex > 1));
+    let tap = Tap::open(&peer, "peer0");
+    tap.send(&udp_frame(53, b"x"));
+    tap.send(&tcp_frame(7, ACK, &update(1)));
+    let batch = collect(&mut ring, |batch, ring| {
+        batch.signals.len() == 1 && ring.counters().unwrap().ingress.other == 1
+    });
+    assert_eq!(batch.signals[0].link, ring.attachments()[0].ifindex);
+    assert!(attached(&gateway).contains("xdp"));
+    drop(ring);
+    edgelore_testkit::wait_for(PATIENCE, "programs detached", || {
+        !attached(&gateway).contains("xdp")
+    })
+    .unwrap();
+    let config = RingConfig { watch: vec![Watch::both("gw0")], ring_bytes: 1 << 20 };
+    drop(open_in(&gateway, &config));
+}
+
+#[test]
+fn live_a_missing_interface_is_named() {
+    if !live("live_a_missing_interface_is_named") {
+        return;
+    }
+    let error = Ring::open(&RingConfig::watching(["el_none"]), Clock::new()).unwrap_err();
+    assert_eq!(error.to_string(), "find interface el_none");
+}
+
+#[test]
+fn live_native_xdp_falls_back_visibly() {
+    if !live("live_native_xdp_falls_back_visibly") {
+        return;
+    }
+    let gateway = NetNs::new("fb").unwrap();
+    let ring = open_in(&gateway, &RingConfig::watching(["lo"]));
+    let ingress = &ring.attachments()[0];
+    assert_eq!(ingress.mode, Mode::XdpGeneric, "loopback has no native XDP");
+    assert!(ingress.fallback.contains("XdpNative"), "{}", ingress.fallback);
+}
+
+#[test]
+fn live_packets_pass_unaltered() {
+    if !live("live_packets_pass_unaltered") {
+        return;
+    }
+    let (gateway, peer) = pair("un");
+    let ring = open_in(&gateway, &RingConfig::watching(["gw0"]));
+    let (near, far) = (Tap::open(&gateway, "gw0"), Tap::open(&peer, "peer0"));
+    let mut odd = tcp_frame(1, ACK, b"");
+    odd.truncate(40);
+    let frames = [
+        tcp_frame(1, tcp_flags::SYN, b""),
+        tcp_frame(2, ACK, &KEEPALIVE),
+        tcp_frame(21, ACK, &update(200)),
+        tcp_frame(21, ACK, &[0xab; 1400]),
+        bfd_frame(3784, &BFD_UP),
+        bfd_frame(3784, &BFD_UP),
+        udp_frame(53, b"other"),
+        odd,
+        [&[0x02; 12][..], &[0x86, 0xdd], &[0x60; 50]].concat(),
+    ];
+    for frame in &frames {
+        far.send(frame);
+        assert_eq!(near.receive(frame.len()), *frame, "into the gateway");
+        near.send(frame);
+        assert_eq!(far.receive(frame.len()), *frame, "out of the gateway");
+    }
+    let counters = ring.counters().unwrap();
+    for counted in [counters.ingress, counters.egress] {
+        assert_eq!(counted.control + counted.other + counted.truncated, frames.len() as u64);
+    }
+}
+
+#[test]
+fn live_egress_sees_every_byte_of_uncut_segments() {
+    if !live("live_egress_sees_every_byte_of_uncut_segments") {
+        return;
+    }
+    let (gateway, peer) = pair("eg");
+    gateway.ip("address add 192.0.2.1/24 dev gw0").unwrap();
+    peer.ip("address add 192.0.2.2/24 dev peer0").unwrap();
+    let watch = Watch { interface: "gw0".to_owned(), ingress: false, egress: true };
+    let mut ring = open_in(&gateway, &RingConfig { watch: vec![watch], ring_bytes: 8 << 20 });
+    let target: SocketAddr = "192.0.2.2:179".parse().unwrap();
+    let listener = peer.run(|| Ok(TcpListener::bind(target)?)).unwrap();
+    let sent: Vec<u8> = (0..400_000u32).map(|n| (n ^ (n >> 7)) as u8).collect();
+    let reader = std::thread::spawn(move || {
+        let mut received = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut received).unwrap();
+        received
+    });
+    let mut stream = gateway.run(|| Ok(TcpStream::connect(target)?)).unwrap();
+    stream.write_all(&sent).unwrap();
+    drop(stream);
+    assert_eq!(reader.join().unwrap(), sent, "the peer received it");
+
+    let finished =
+        |batch: &Batch| segments(batch).iter().any(|segment| segment.flags & tcp_flags::FIN != 0);
+    let batch = collect(&mut ring, |batch, _| finished(batch));
+    let first = segments(&batch).iter().find(|s| s.flags & tcp_flags::SYN != 0).unwrap().seq;
+    let mut seen = vec![0u8; sent.len()];
+    let mut covered = 0;
+    let mut longest = 0;
+    for segment in segments(&batch) {
+        let at = segment.seq.wrapping_sub(first).wrapping_sub(1) as usize;
+        let payload = batch.payload(segment.payload);
+        assert_eq!(payload.len(), segment.wire_len as usize, "nothing cut");
+        if !payload.is_empty() {
+            seen[at..at + payload.len()].copy_from_slice(payload);
+            covered += payload.len();
+            longest = longest.max(payload.len());
+        }
+    }
+    assert_eq!(seen, sent);
+    assert!(covered >= sent.len());
+    assert!(longest > 1460, "segments were seen before they were cut: longest record {longest}");
+    let counters = ring.counters().unwrap().egress;
+    assert_eq!((counters.cut, counters.ring_full), (0, 0));
+}
+
+/// What the kernel says of the gateway's interface.
+fn attached(ns: &NetNs) -> String {
+    let output = ns.command("ip").args(["-details", "link", "show", "gw0"]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

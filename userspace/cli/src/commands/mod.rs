@@ -1,0 +1,135 @@
+//! The subcommands, and what several of them share.
+
+pub(crate) mod advise;
+pub(crate) mod decode;
+pub(crate) mod fingerprint;
+pub(crate) mod incidents;
+pub(crate) mod keygen;
+pub(crate) mod outcomes;
+pub(crate) mod publish;
+pub(crate) mod query;
+pub(crate) mod replay;
+pub(crate) mod resolve;
+pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod status;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use edgelore_model::Query;
+use edgelore_node::control::Control;
+use edgelore_routing::Backend;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where outcomes are stored.
+#[derive(Debug, Args)]
+pub(crate) struct StoreArguments {
+    /// `http://HOST:PORT` of an `edgelore serve`, or `embedded:DIRECTORY`.
+    #[arg(long, env = "EDGELORE_STORE")]
+    store: String,
+    /// File with the store's bearer token.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+}
+
+impl StoreArguments {
+    /// Opens the store.
+    pub(crate) fn open(&self) -> Result<Arc<dyn Backend>> {
+        Ok(edgelore_node::store::open(&self.store, self.token_file.as_deref())?)
+    }
+}
+
+/// A situation; a field left out costs nothing.
+#[derive(Debug, Args)]
+pub(crate) struct SituationArguments {
+    /// The network's shape, for example `spine_leaf`.
+    #[arg(long)]
+    topology_class: Option<String>,
+    /// For example `bgp`.
+    #[arg(long)]
+    protocol: Option<String>,
+    /// `convergence`, `flap`, `saturation` or `degradation`.
+    #[arg(long)]
+    event_type: Option<String>,
+    /// In the event type's unit: ms, transitions per hour, ms of backlog, parts per million.
+    #[arg(long)]
+    severity: Option<u64>,
+    /// Affected prefixes.
+    #[arg(long)]
+    prefixes: Option<u64>,
+    /// Routers in the network.
+    #[arg(long)]
+    nodes: Option<u64>,
+    /// Only outcomes of this resolution.
+    #[arg(long)]
+    pattern: Option<String>,
+}
+
+impl SituationArguments {
+    pub(crate) fn query(&self) -> Query {
+        Query {
+            topology_class: self.topology_class.clone(),
+            protocol: self.protocol.clone(),
+            event_type: self.event_type.clone(),
+            severity: self.severity,
+            affected_prefixes: self.prefixes,
+            node_count: self.nodes,
+            resolution_pattern: self.pattern.clone(),
+        }
+    }
+}
+
+/// The node to talk to.
+#[derive(Debug, Args)]
+pub(crate) struct DataArguments {
+    /// The node's data directory.
+    #[arg(long, default_value = "/var/lib/edgelore")]
+    data: PathBuf,
+}
+
+impl DataArguments {
+    pub(crate) fn directory(&self) -> &Path {
+        &self.data
+    }
+
+    /// The running node's control socket.
+    pub(crate) fn control(&self) -> Result<Control> {
+        Ok(Control::connect(&self.data)?)
+    }
+}
+
+/// A radius in milli-units from a text in units, with up to three decimals.
+pub(crate) fn radius_milli(text: &str) -> Result<u32, String> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || fraction.len() > 3 || !digits(whole) || !digits(fraction) {
+        return Err("not a number with at most three decimals, such as 3 or 2.5".to_owned());
+    }
+    format!("{whole}{fraction:0<3}").parse().map_err(|_| "too large".to_owned())
+}
+
+/// Runs a future to its end on a small runtime.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?
+        .block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::radius_milli;
+
+    #[test]
+    fn a_radius_is_given_in_units() {
+        for (text, milli) in [("3", Ok(3000)), ("2.5", Ok(2500)), ("0.001", Ok(1))] {
+            assert_eq!(radius_milli(text), milli);
+        }
+        for wrong in ["", ".5", "1.2345", "-1", "three", "99999999"] {
+            assert!(radius_milli(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The control socket: how the operator's commands reach the running node.
+//!
+//! HTTP with JSON over a Unix socket in the data directory that only its owner may open.
+//!
+//! **Invariant:** nothing here is reachable from the network, and no request changes the router.
+
+use crate::advise::seek;
+use crate::config::AdviseConfig;
+use crate::journal::{JournaledAdvice, Journal, JournalError};
+use crate::keeper::{Keeper, KeeperError};
+use crate::status::{Status, StatusSource};
+use crate::view::{IncidentView, OutcomeView};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use edgelore_capture::Clock;
+use edgelore_model::{Advice, Query, Resolution, Situation};
+use edgelore_pipeline::detect::Finding;
+use edgelore_pipeline::distil::Site;
+use edgelore_routing::{Backend, BackendError};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The socket's name in the data directory.
+pub const SOCKET: &str = "edgelore.sock";
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the control socket gives access to.
+#[derive(Clone)]
+pub struct Context {
+    /// The node's journal.
+    pub journal: Arc<Journal>,
+    /// Distillation.
+    pub keeper: Arc<Mutex<Keeper>>,
+    /// The store, if one is configured.
+    pub store: Option<Arc<dyn Backend>>,
+    /// How advice is sought.
+    pub limits: AdviseConfig,
+    /// What the operator says of the network.
+    pub site: Site,
+    /// Live figures.
+    pub status: StatusSource,
+    /// The node's clock.
+    pub clock: Clock,
+}
+
+/// Advice and what was asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AdviceReport {
+    /// The situation asked about.
+    pub query: Query,
+    /// Ranked resolutions.
+    pub advice: Vec<Advice>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct AdviseRequest {
+    /// `latest` or an incident's id.
+    incident: String,
+    radius_milli: Option<u32>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Problem {
+    error: String,
+}
+
+/// Why a request failed, on the node's side.
+#[derive(Debug, thiserror::Error)]
+enum RequestError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    #[error("asking the store: {0}")]
+    Store(#[from] BackendError),
+    #[error("no store is configured: set publish.store")]
+    NoStore,
+    #[error("no incident '{0}'")]
+    NoIncident(String),
+}
+
+impl IntoResponse for RequestError {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::NoStore | Self::NoIncident(_) => StatusCode::NOT_FOUND,
+            Self::Store(_) => StatusCode::BAD_GATEWAY,
+            Self::Journal(_) | Self::Keeper(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, Json(Problem { error: self.to_string() })).into_response()
+    }
+}
+
+/// The routes of the control socket.
+pub fn router(context: Context) -> Router {
+    Router::new()
+        .route("/v1/incidents", get(incidents))
+        .route("/v1/outcomes", get(outcomes))
+        .route("/v1/status", get(status))
+        .route("/v1/declare", post(declare))
+        .route("/v1/advise", post(advise))
+        .with_state(context)
+}
+
+async fn incidents(State(context): State<Context>) -> Result<Json<Vec<IncidentView>>, RequestError> {
+    let findings = context.journal.findings()?;
+    Ok(Json(findings.iter().map(|(_, finding)| (&finding.incident).into()).collect()))
+}
+
+async fn outcomes(State(context): State<Context>) -> Result<Json<Vec<OutcomeView>>, RequestError> {
+    Ok(Json(context.journal.outcomes()?.iter().map(|(_, outcome)| outcome.into()).collect()))
+}
+
+async fn status(State(context): State<Context>) -> Json<Status> {
+    Json(context.status.now())
+}
+
+async fn declare(
+    State(context): State<Context>,
+    Json(resolution): Json<Resolution>,
+) -> Result<StatusCode, RequestError> {
+    let mut keeper = context.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+    keeper.declare(context.clock.now(), resolution)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn advise(
+    State(context): State<Context>,
+    Json(request): Json<AdviseRequest>,
+) -> Result<Json<AdviceReport>, RequestError> {
+    let store = context.store.as_ref().ok_or(RequestError::NoStore)?;
+    let findings = context.journal.findings()?;
+    let finding = findings
+        .iter()
+        .rev()
+        .map(|(_, finding)| finding)
+        .find(|f| request.incident == "latest" || request.incident == f.incident.id.to_string())
+        .ok_or_else(|| RequestError::NoIncident(request.incident.clone()))?;
+    let situation = situation(finding, &context.site);
+    let query = Query::from(&situation);
+    let mut limits = context.limits.clone();
+    limits.radius_milli = request.radius_milli.unwrap_or(limits.radius_milli);
+    let advice = seek(store.as_ref(), &query, &limits).await?;
+    context.journal.advised(&JournaledAdvice {
+        at: context.clock.now(),
+        event_type: situation.event_type,
+        protocol: situation.protocol,
+        patterns: advice.iter().map(|one| (one.pattern.clone(), spoke_for(one))).collect(),
+    })?;
+    Ok(Json(AdviceReport { query, advice }))
+}
+
+/// The packets that voted for an advice, nearest first.
+fn spoke_for(advice: &Advice) -> Vec<String> {
+    advice.evidence.iter().filter(|e| e.votes).map(|e| e.packet.clone()).collect()
+}
+
+fn situation(finding: &Finding, site: &Site) -> Situation {
+    Situation {
+        topology_class: site.topology_class.clone(),
+        protocol: finding.incident.protocol.term().to_owned(),
+        event_type: finding.incident.event.term().to_owned(),
+        severity: finding.incident.severity,
+        affected_prefixes: finding.incident.prefixes.len() as u64,
+        node_count: site.node_count,
+    }
+}
+
+/// Why the node could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No node runs with this data directory.
+    #[error("no node is running on {socket}: start it with `edgelore run`")]
+    NotRunning {
+        /// The socket that is not there.
+        socket: PathBuf,
+    },
+    /// The request did not get through.
+    #[error("asking the node on {socket}: {source}")]
+    Request {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The node refused.
+    #[error("the node says: {0}")]
+    Refused(String),
+}
+
+/// The operator's side of the control socket.
+#[derive(Debug)]
+pub struct Control {
+    client: reqwest::Client,
+    socket: PathBuf,
+}
+
+impl Control {
+    /// Addresses the node that runs with this data directory.
+    ///
+    /// # Errors
+    /// When no node runs there.
+    pub fn connect(data_dir: &Path) -> Result<Self, ControlError> {
+        let socket = data_dir.join(SOCKET);
+        if !socket.exists() {
+            return Err(ControlError::NotRunning { socket });
+        }
+        let client = reqwest::Client::builder()
+            .unix_socket(socket.as_path())
+            .timeout(REQUEST_TIMEOUT)
+            .build()
+            .map_err(|source| ControlError::Request { socket: socket.clone(), source })?;
+        Ok(Self { client, socket })
+    }
+
+    /// The incidents measured so far, oldest first.
+    ///
+    /// # Errors
+    /// When the node cannot be reached or refuses.
+    pub async fn incidents(&self) -> Result<Vec<IncidentView>, ControlError> {
+        self.get("incidents").await
+    }
+
+    /// The outcomes distilled so far, oldest first.
+    ///
+    /// # Errors
+    /// When the node cannot be reached or refuses.
+    pub async fn outcomes(&self) -> Result<Vec<OutcomeView>, ControlError> {
+        self.get("outcomes").await
+    }
+
+    /// Live figures.
+    ///
+    /// # Errors
+    /// When the node cannot be reached or refuses.
+    pub async fn status(&self) -> Result<Status, ControlError> {
+        self.get("status").await
+    }
+
+    /// Tells the node what was changed.
+    ///
+    /// # Errors
+    /// When the node cannot be reached or refuses.
+    pub async fn declare(&self, resolution: &Resolution) -> Result<(), ControlError> {
+        let request = self.client.post(url("declare")).json(resolution);
+        self.send(request).await.map(drop)
+    }
+
+    /// Asks for advice on an incident (`latest` or an id).
+    ///
+    /// # Errors
+    /// When the node cannot be reached, knows no such incident, or its store does not answer.
+    pub async fn advise(
+        &self,
+        incident: &str,
+        radius_milli: Option<u32>,
+    ) -> Result<AdviceReport, ControlError> {
+        let request = AdviseRequest { incident: incident.to_owned(), radius_milli };
+        let answer = self.send(self.client.post(url("advise")).json(&request)).await?;
+        answer.json().await.map_err(|source| self.failed(source))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, what: &str) -> Result<T, ControlError> {
+        let answer = self.send(self.client.get(url(what))).await?;
+        answer.json().await.map_err(|source| self.failed(source))
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ControlError> {
+        let answer = request.send().await.map_err(|source| {
+            if source.is_connect() {
+                return ControlError::NotRunning { socket: self.socket.clone() };
+            }
+            self.failed(source)
+        })?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let problem = answer.json::<Problem>().await;
+        Err(ControlError::Refused(problem.map_or_else(|_| status.to_string(), |p| p.error)))
+    }
+
+    fn failed(&self, source: reqwest::Error) -> ControlError {
+        ControlError::Request { socket: self.socket.clone(), source }
+    }
+}
+
+/// The host is a formality of HTTP; the socket decides who answers.
+fn url(what: &str) -> String {
+    format!("http://node/v1/{what}")
+}

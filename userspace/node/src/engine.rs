@@ -1,0 +1,226 @@
+//! The engine: from batches of signals to findings, on several threads, with one result.
+//!
+//! ```text
+//! source ─► Sharder ──bounded──► worker 0: Decoder ──bounded──► merge by number ─► Detector ─► Distiller
+//!                  └──bounded──► worker n: Decoder ──bounded──►
+//! ```
+//!
+//! Every signal gets a number; its session decides its worker; the merge restores the order of
+//! the numbers. So one worker and many give the same findings, bit for bit. Rounds (one batch cut
+//! into a part per worker) keep the merge bounded: it never holds more than one round.
+//!
+//! **Invariant:** queues are bounded ([`ROUNDS_QUEUED_MAX`]) and block when full: a slow stage
+//! slows its source, and what a live source then loses is counted where it is lost.
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use edgelore_model::{Batch, Observation, Signal, SignalKind, Summary};
+use edgelore_pipeline::decode::{DecodeConfig, Decoder, shard_of};
+use edgelore_pipeline::detect::{DetectConfig, Detector, Finding};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{JoinHandle, spawn};
+
+/// Rounds that wait between two stages.
+pub const ROUNDS_QUEUED_MAX: usize = 16;
+/// Workers at most.
+pub const WORKERS_MAX: usize = 64;
+
+/// A part of a batch, for one worker, with the numbers of its signals.
+#[derive(Debug, Default)]
+struct Part {
+    batch: Batch,
+    numbers: Vec<u64>,
+}
+
+/// Observations of one part, each with the number of its signal.
+type Decoded = Vec<(u64, Observation)>;
+
+/// What comes out of the engine, in order.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// An observation.
+    Observation(&'a Observation),
+    /// An incident closed.
+    Finding(Finding),
+}
+
+/// The last word of an engine that was shut down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Everything that was decoded.
+    pub summary: Summary,
+    /// What did not fit into the detector's bounded tables.
+    pub overflows: u64,
+}
+
+/// What the workers have decoded so far; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Figures(Arc<Vec<Mutex<Summary>>>);
+
+impl Figures {
+    /// The sum over all workers.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut sum = Summary::default();
+        for worker in self.0.iter() {
+            sum += *worker.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+        sum
+    }
+}
+
+/// The decoding workers and the detecting thread.
+#[derive(Debug)]
+pub struct Engine {
+    parts: Vec<Sender<Part>>,
+    workers: Vec<JoinHandle<()>>,
+    detector: JoinHandle<u64>,
+    figures: Figures,
+    next_number: u64,
+}
+
+impl Engine {
+    /// Starts `workers` decoders (1 to 64) and the detector, which hands what it finds to
+    /// `output` on its own thread.
+    pub fn start(
+        workers: usize,
+        decode: &DecodeConfig,
+        detect: DetectConfig,
+        output: impl FnMut(Output<'_>) + Send + 'static,
+    ) -> Self {
+        let workers = workers.clamp(1, WORKERS_MAX);
+        let figures = Figures(Arc::new((0..workers).map(|_| Mutex::default()).collect()));
+        let mut parts = Vec::new();
+        let mut decoded = Vec::new();
+        let mut handles = Vec::new();
+        for worker in 0..workers {
+            let (part_in, part_out) = bounded(ROUNDS_QUEUED_MAX);
+            let (decoded_in, decoded_out) = bounded(ROUNDS_QUEUED_MAX);
+            let decoder = Decoder::new(decode.clone());
+            let figures = figures.clone();
+            handles.push(spawn(move || {
+                work(decoder, &part_out, &decoded_in, &figures.0[worker]);
+            }));
+            parts.push(part_in);
+            decoded.push(decoded_out);
+        }
+        let detector = spawn(move || detect_all(Detector::new(detect), &decoded, output));
+        Self { parts, workers: handles, detector, figures, next_number: 0 }
+    }
+
+    /// Live figures, which outlive the engine.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.figures.clone()
+    }
+
+    /// Hands a batch over; blocks while the queues are full. False when a stage has ended, which
+    /// it does only by a panic: the caller then stops and [`Engine::finish`] passes it on.
+    #[must_use]
+    pub fn submit(&mut self, batch: Batch) -> bool {
+        let count = batch.signals.len() as u64;
+        let parts = shard(batch, self.parts.len(), self.next_number);
+        self.next_number += count;
+        self.parts.iter().zip(parts).all(|(queue, part)| queue.send(part).is_ok())
+    }
+
+    /// Lets everything that was submitted run through and ends the threads.
+    ///
+    /// # Panics
+    /// If a worker or `output` panicked.
+    #[must_use]
+    pub fn finish(self) -> Totals {
+        drop(self.parts);
+        for worker in self.workers {
+            worker.join().expect("a decoding worker never panics");
+        }
+        let overflows = self.detector.join().expect("the detector never panics");
+        Totals { summary: self.figures.summary(), overflows }
+    }
+}
+
+/// Cuts a batch into a part per worker. One worker gets the batch as it is.
+fn shard(batch: Batch, workers: usize, first: u64) -> Vec<Part> {
+    let numbers = first..first + batch.signals.len() as u64;
+    if workers == 1 {
+        return vec![Part { batch, numbers: numbers.collect() }];
+    }
+    let mut parts: Vec<Part> = (0..workers).map(|_| Part::default()).collect();
+    for (number, signal) in numbers.zip(&batch.signals) {
+        let part = &mut parts[shard_of(signal, workers)];
+        let moved = relocate(signal, &batch, &mut part.batch);
+        part.batch.signals.push(moved);
+        part.numbers.push(number);
+    }
+    parts
+}
+
+/// The signal with its payload copied into another batch's arena.
+pub(crate) fn relocate(signal: &Signal, from: &Batch, to: &mut Batch) -> Signal {
+    let mut signal = signal.clone();
+    let payload = match &mut signal.kind {
+        SignalKind::Segment(segment) => &mut segment.payload,
+        SignalKind::Bfd(datagram) => &mut datagram.payload,
+        SignalKind::Message(message) => &mut message.payload,
+        _ => return signal,
+    };
+    *payload = to.append(from.payload(*payload));
+    signal
+}
+
+fn work(
+    mut decoder: Decoder,
+    parts: &Receiver<Part>,
+    decoded: &Sender<Decoded>,
+    figures: &Mutex<Summary>,
+) {
+    let publish = |decoder: &Decoder| {
+        *figures.lock().unwrap_or_else(PoisonError::into_inner) = *decoder.summary();
+    };
+    for part in parts {
+        let mut observations = Decoded::new();
+        decoder.decode(&part.batch, &mut |index, observation| {
+            observations.push((part.numbers[index], observation));
+        });
+        publish(&decoder);
+        if decoded.send(observations).is_err() {
+            return;
+        }
+    }
+    let mut last = Decoded::new();
+    decoder.finish(&mut |_, observation| last.push((u64::MAX, observation)));
+    publish(&decoder);
+    // The detector may be gone only when it panicked, which `Engine::finish` reports.
+    let _ = decoded.send(last);
+}
+
+fn detect_all(
+    mut detector: Detector,
+    workers: &[Receiver<Decoded>],
+    mut output: impl FnMut(Output<'_>),
+) -> u64 {
+    let mut closed = Vec::new();
+    loop {
+        let round: Vec<Decoded> = workers.iter().filter_map(|queue| queue.recv().ok()).collect();
+        if round.is_empty() {
+            break;
+        }
+        for (_, observation) in merge(round) {
+            output(Output::Observation(&observation));
+            detector.observe(&observation, &mut closed);
+            closed.drain(..).for_each(|finding| output(Output::Finding(finding)));
+        }
+    }
+    detector.finish(&mut closed);
+    closed.drain(..).for_each(|finding| output(Output::Finding(finding)));
+    detector.overflows()
+}
+
+/// One round in the order of its signals. A signal's own observations keep their order, for they
+/// come from one worker. What decoders flush at the end has no number; its time and text order it.
+fn merge(round: Vec<Decoded>) -> Decoded {
+    let mut merged: Decoded = round.into_iter().flatten().collect();
+    merged.sort_by_key(|(number, _)| *number);
+    let flushed = merged.partition_point(|(number, _)| *number < u64::MAX);
+    merged[flushed..].sort_by_cached_key(|(_, observation)| (observation.at, format!("{observation:?}")));
+    merged
+}

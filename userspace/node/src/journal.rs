@@ -1,0 +1,291 @@
+//! The node's journal: what it found, what it was told, what it made of it, in one redb file.
+//!
+//! A finding and the outcomes that it completes are written in one durable transaction before
+//! anything is sent, so a crash at any instruction loses no outcome: what is not marked
+//! delivered is delivered again, and stores take the same packet twice as once.
+//!
+//! **Invariant:** entries are append-only except for an outcome's delivery; past
+//! [`ENTRIES_MAX`] per table the oldest are dropped.
+
+use edgelore_model::{Resolution, Timestamp};
+use edgelore_pipeline::detect::Finding;
+use edgelore_pipeline::distil::Distilled;
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Entries kept per table.
+pub const ENTRIES_MAX: u64 = 100_000;
+
+type Table = TableDefinition<'static, u64, &'static [u8]>;
+const FINDINGS: Table = Table::new("findings");
+const DECLARED: Table = Table::new("declared");
+const OUTCOMES: Table = Table::new("outcomes");
+const ADVICE: Table = Table::new("advice");
+/// Entries of `outcomes` that no store has acknowledged.
+const PENDING: TableDefinition<'static, u64, ()> = TableDefinition::new("pending");
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The database refused.
+    #[error("journal {path}: {source}")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<redb::Error>,
+    },
+    /// An entry is not what this version writes.
+    #[error("journal {path}: entry {entry} of {table}: {source}")]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        table: String,
+        /// The entry.
+        entry: u64,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+/// An outcome with the packet that carries it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JournaledOutcome {
+    /// What was distilled, with parents filled in.
+    pub distilled: Distilled,
+    /// SHA-256 of the packet, hexadecimal.
+    pub packet_id: String,
+    /// The outcome hash, hexadecimal.
+    pub outcome_hash: String,
+    /// The packet's exact bytes.
+    pub packet: Vec<u8>,
+    /// When a store acknowledged it.
+    pub delivered: Option<Timestamp>,
+}
+
+/// Advice that was given.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JournaledAdvice {
+    /// When.
+    pub at: Timestamp,
+    /// The event type asked about.
+    pub event_type: String,
+    /// The protocol asked about.
+    pub protocol: String,
+    /// Per advised pattern, the packets (hexadecimal ids) that spoke for it.
+    pub patterns: Vec<(String, Vec<String>)>,
+}
+
+/// The operator's word.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Declaration {
+    /// When the change was made.
+    pub at: Timestamp,
+    /// What was changed.
+    pub resolution: Resolution,
+}
+
+/// The journal, open for writing by one process.
+#[derive(Debug)]
+pub struct Journal {
+    database: Database,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Opens or creates `journal.redb` in a directory.
+    ///
+    /// # Errors
+    /// When the file is in use by another process or damaged beyond repair.
+    pub fn open(directory: &Path) -> Result<Self, JournalError> {
+        let path = directory.join("journal.redb");
+        let failed = |source: redb::Error| JournalError::Database {
+            path: path.clone(),
+            source: Box::new(source),
+        };
+        let database = Database::create(&path).map_err(|e| failed(e.into()))?;
+        let journal = Self { database, path };
+        journal.write(|transaction| {
+            for table in [FINDINGS, DECLARED, OUTCOMES, ADVICE] {
+                transaction.open_table(table)?;
+            }
+            transaction.open_table(PENDING)?;
+            Ok(())
+        })?;
+        Ok(journal)
+    }
+
+    /// Writes a finding with the outcomes that it completes, durably.
+    ///
+    /// # Errors
+    /// When the database refuses; nothing was written then.
+    pub fn record(
+        &self,
+        finding: &Finding,
+        outcomes: &[JournaledOutcome],
+    ) -> Result<(), JournalError> {
+        self.write(|transaction| {
+            append(&mut transaction.open_table(FINDINGS)?, finding)?;
+            let mut table = transaction.open_table(OUTCOMES)?;
+            let mut pending = transaction.open_table(PENDING)?;
+            for outcome in outcomes {
+                pending.insert(append(&mut table, outcome)?, ())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes what the operator declared, durably.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn declare(&self, declaration: &Declaration) -> Result<(), JournalError> {
+        self.write(|transaction| append(&mut transaction.open_table(DECLARED)?, declaration).map(drop))
+    }
+
+    /// Writes which advice was given, durably.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn advised(&self, advice: &JournaledAdvice) -> Result<(), JournalError> {
+        self.write(|transaction| append(&mut transaction.open_table(ADVICE)?, advice).map(drop))
+    }
+
+    /// An outcome need not be delivered any more: a store acknowledged it at `delivered`, or no
+    /// store will ever take it (`None`).
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn settle(&self, entry: u64, delivered: Option<Timestamp>) -> Result<(), JournalError> {
+        self.write(|transaction| {
+            transaction.open_table(PENDING)?.remove(entry)?;
+            let mut table = transaction.open_table(OUTCOMES)?;
+            let stored = table.get(entry)?.map(|value| value.value().to_vec());
+            // An entry that is gone or unreadable was dropped or is reported by every reader.
+            let Some(Ok(mut outcome)) =
+                stored.map(|bytes| serde_json::from_slice::<JournaledOutcome>(&bytes))
+            else {
+                return Ok(());
+            };
+            outcome.delivered = delivered;
+            table.insert(entry, encode(&outcome).as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// All findings, oldest first.
+    ///
+    /// # Errors
+    /// When the database refuses or an entry is not readable.
+    pub fn findings(&self) -> Result<Vec<(u64, Finding)>, JournalError> {
+        self.read(FINDINGS)
+    }
+
+    /// All declarations, oldest first.
+    ///
+    /// # Errors
+    /// See [`Journal::findings`].
+    pub fn declarations(&self) -> Result<Vec<(u64, Declaration)>, JournalError> {
+        self.read(DECLARED)
+    }
+
+    /// All outcomes, oldest first.
+    ///
+    /// # Errors
+    /// See [`Journal::findings`].
+    pub fn outcomes(&self) -> Result<Vec<(u64, JournaledOutcome)>, JournalError> {
+        self.read(OUTCOMES)
+    }
+
+    /// The outcomes that no store has acknowledged yet, oldest first.
+    ///
+    /// # Errors
+    /// See [`Journal::findings`].
+    pub fn pending(&self) -> Result<Vec<(u64, JournaledOutcome)>, JournalError> {
+        let failed = |source| self.failed(source);
+        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
+        let pending = transaction.open_table(PENDING).map_err(|e| failed(e.into()))?;
+        let outcomes = transaction.open_table(OUTCOMES).map_err(|e| failed(e.into()))?;
+        let mut entries = Vec::new();
+        for entry in pending.iter().map_err(|e| failed(e.into()))? {
+            let entry = entry.map_err(|e| failed(e.into()))?.0.value();
+            // What the bound has dropped can no longer be delivered.
+            if let Some(value) = outcomes.get(entry).map_err(|e| failed(e.into()))? {
+                entries.push((entry, self.decode(OUTCOMES, entry, value.value())?));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// All advice given, oldest first.
+    ///
+    /// # Errors
+    /// See [`Journal::findings`].
+    pub fn advice(&self) -> Result<Vec<(u64, JournaledAdvice)>, JournalError> {
+        self.read(ADVICE)
+    }
+
+    fn read<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<(u64, T)>, JournalError> {
+        let failed = |source| self.failed(source);
+        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
+        let open = transaction.open_table(table).map_err(|e| failed(e.into()))?;
+        let mut entries = Vec::new();
+        for entry in open.iter().map_err(|e| failed(e.into()))? {
+            let (key, value) = entry.map_err(|e| failed(e.into()))?;
+            entries.push((key.value(), self.decode(table, key.value(), value.value())?));
+        }
+        Ok(entries)
+    }
+
+    fn decode<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        entry: u64,
+        bytes: &[u8],
+    ) -> Result<T, JournalError> {
+        serde_json::from_slice(bytes).map_err(|source| JournalError::Entry {
+            path: self.path.clone(),
+            table: table.name().to_owned(),
+            entry,
+            source,
+        })
+    }
+
+    fn write(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), JournalError> {
+        let run = || {
+            let transaction = self.database.begin_write()?;
+            change(&transaction)?;
+            transaction.commit()?;
+            Ok(())
+        };
+        run().map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: redb::Error) -> JournalError {
+        JournalError::Database { path: self.path.clone(), source: Box::new(source) }
+    }
+}
+
+fn encode(entry: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(entry).expect("journal entries always serialize")
+}
+
+fn append(
+    table: &mut redb::Table<'_, u64, &'static [u8]>,
+    entry: &impl Serialize,
+) -> Result<u64, redb::Error> {
+    let next = table.last()?.map_or(0, |(key, _)| key.value() + 1);
+    table.insert(next, encode(entry).as_slice())?;
+    while table.len()? > ENTRIES_MAX {
+        table.pop_first()?;
+    }
+    Ok(next)
+}

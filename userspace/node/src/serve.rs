@@ -1,0 +1,86 @@
+//! `edgelore serve`: the embedded store behind the HTTP API.
+
+use crate::api;
+use edgelore_routing::BackendError;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Why the server could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The store cannot be opened.
+    #[error("opening the store: {0}")]
+    Store(#[from] BackendError),
+    /// Others could reach the address and nothing would ask them who they are.
+    #[error("refusing to listen on {0} without a token: use --token-file, or a loopback address")]
+    Unprotected(SocketAddr),
+    /// The token cannot be read.
+    #[error("token file {path}: {source}")]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The address cannot be used.
+    #[error("listening on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Serves until SIGTERM or SIGINT, then lets running requests finish.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve(
+    address: SocketAddr,
+    directory: &Path,
+    token_file: Option<&Path>,
+) -> Result<(), ServeError> {
+    let token = token_file.map(read_token).transpose()?;
+    if !address.ip().is_loopback() && token.is_none() {
+        return Err(ServeError::Unprotected(address));
+    }
+    let store = crate::store::embedded(directory)?;
+    let listen = |source| ServeError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let local = listener.local_addr().map_err(listen)?;
+    tracing::info!(address = %local, store = %directory.display(), "serving");
+    axum::serve(listener, api::router(Arc::new(store), token))
+        .with_graceful_shutdown(asked_to_stop())
+        .await
+        .map_err(listen)
+}
+
+/// Resolves at SIGTERM or SIGINT.
+pub(crate) async fn asked_to_stop() {
+    let streams = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = streams else {
+        // Without handlers the signals end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Reads a bearer token: the file's content without surrounding white space.
+///
+/// # Errors
+/// When the file cannot be read or is empty.
+pub(crate) fn read_token(path: &Path) -> Result<String, ServeError> {
+    let failed = |source| ServeError::Token { path: path.to_owned(), source };
+    let token = std::fs::read_to_string(path).map_err(failed)?.trim().to_owned();
+    if token.is_empty() {
+        return Err(failed(std::io::Error::other("is empty")));
+    }
+    Ok(token)
+}

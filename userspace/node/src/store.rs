@@ -1,0 +1,48 @@
+//! Opens the store that a configuration or a command names.
+
+use crate::serve::{ServeError, read_token};
+use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
+use edgelore_routing::http::{Http, HttpConfig};
+use edgelore_routing::{Backend, BackendError};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The text names no kind of store.
+    #[error("store '{0}' is neither `http://HOST:PORT` nor `embedded:DIRECTORY`")]
+    Unknown(String),
+    /// The token cannot be read.
+    #[error(transparent)]
+    Token(#[from] ServeError),
+    /// The store refuses.
+    #[error("store '{name}': {source}")]
+    Backend {
+        /// The text that named it.
+        name: String,
+        /// Why.
+        source: BackendError,
+    },
+}
+
+/// Opens `http://HOST:PORT` or `embedded:DIRECTORY`.
+///
+/// # Errors
+/// See [`StoreError`].
+pub fn open(name: &str, token_file: Option<&Path>) -> Result<Arc<dyn Backend>, StoreError> {
+    let failed = |source| StoreError::Backend { name: name.to_owned(), source };
+    if let Some(directory) = name.strip_prefix("embedded:") {
+        return Ok(Arc::new(embedded(Path::new(directory)).map_err(failed)?));
+    }
+    if !name.starts_with("http://") && !name.starts_with("https://") {
+        return Err(StoreError::Unknown(name.to_owned()));
+    }
+    let token = token_file.map(read_token).transpose()?;
+    Ok(Arc::new(Http::new(HttpConfig::new(name, token)).map_err(failed)?))
+}
+
+/// Opens the embedded store in a directory, made if it is not there.
+pub(crate) fn embedded(directory: &Path) -> Result<Embedded, BackendError> {
+    Embedded::open(EmbeddedConfig::in_directory(directory))
+}

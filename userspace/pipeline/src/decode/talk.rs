@@ -1,0 +1,212 @@
+//! What the messages of one connection mean: counts, observations, the state of the session.
+//!
+//! **Invariant:** a message that does not decode is counted and changes nothing else, except that
+//! an UPDATE, even a malformed one, shows that its session is up.
+
+use super::bgp::update::{Delta, Encoding, PathIdHint};
+use super::bgp::{AsWidth, Capabilities, Message, Negotiated, Notification, Open, message_type};
+use super::session::{ConnectionId, Sessions, Transition};
+use edgelore_model::{
+    DownCause, Observation, Observed, RouteDelta, SessionKey, Summary, Timestamp,
+};
+use std::net::IpAddr;
+
+/// What is remembered of a conversation between two speakers.
+#[derive(Debug)]
+pub(super) struct Talk {
+    pub(super) id: ConnectionId,
+    /// No SYN and no OPEN of it was seen.
+    pub(super) found_midway: bool,
+    /// A message was seen.
+    pub(super) spoken: bool,
+    /// NOTIFICATION, RST or FIN was seen.
+    pub(super) ended: bool,
+    opens: [Option<Capabilities>; 2],
+    negotiated: Option<[Negotiated; 2]>,
+}
+
+impl Talk {
+    pub(super) fn new(id: ConnectionId) -> Self {
+        let opens = [None, None];
+        Self { id, found_midway: true, spoken: false, ended: false, opens, negotiated: None }
+    }
+
+    fn any_open(&self) -> bool {
+        self.opens.iter().any(Option::is_some)
+    }
+
+    /// How UPDATEs from `side` read.
+    fn encoding(&self, side: usize, source: Source) -> Encoding<'_> {
+        match (source, &self.negotiated) {
+            (Source::Wire, Some(negotiated)) => Encoding::Negotiated(&negotiated[side]),
+            (Source::Wire, None) => {
+                let old = self.opens.iter().flatten().any(|open| !open.as4);
+                let width = if old { AsWidth::Two } else { AsWidth::Four };
+                Encoding::Presumed { width, path_ids: PathIdHint::Unlikely }
+            }
+            (Source::Record { as4, add_path }, negotiated) => Encoding::Presumed {
+                width: if as4 { AsWidth::Four } else { AsWidth::Two },
+                path_ids: match negotiated {
+                    _ if add_path => PathIdHint::Likely,
+                    Some(negotiated) => PathIdHint::As(&negotiated[side]),
+                    None => PathIdHint::Unlikely,
+                },
+            },
+        }
+    }
+}
+
+/// Where a message comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    /// A TCP stream.
+    Wire,
+    /// A collector's record, whose type says how it reads.
+    Record { as4: bool, add_path: bool },
+}
+
+/// One end of a conversation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Speaker {
+    pub(super) address: IpAddr,
+    /// 0 or 1.
+    pub(super) side: usize,
+}
+
+/// The moment at which messages are read, and where what they say goes.
+pub(super) struct Scene<'a, E> {
+    pub(super) summary: &'a mut Summary,
+    pub(super) sessions: &'a mut Sessions,
+    pub(super) emit: &'a mut E,
+    pub(super) index: usize,
+    pub(super) at: Timestamp,
+    pub(super) link: u32,
+    pub(super) session: SessionKey,
+}
+
+impl<E: FnMut(usize, Observation)> Scene<'_, E> {
+    pub(super) fn observe(&mut self, what: Observed) {
+        (self.emit)(self.index, Observation { at: self.at, link: self.link, what });
+    }
+
+    fn apply(&mut self, transition: Transition) {
+        let session = self.session;
+        if let Some(cause) = transition.down {
+            self.observe(Observed::SessionDown { session, cause });
+        }
+        if transition.up {
+            self.observe(Observed::SessionUp { session });
+        }
+    }
+
+    /// Reads one message.
+    pub(super) fn message(
+        &mut self,
+        talk: &mut Talk,
+        speaker: Speaker,
+        source: Source,
+        message: Message<'_>,
+    ) {
+        talk.spoken = true;
+        let counts = &mut self.summary.bgp;
+        match message.kind {
+            message_type::OPEN => {
+                counts.open += 1;
+                self.open(talk, speaker, message.body);
+            }
+            message_type::UPDATE => {
+                counts.update += 1;
+                self.update(talk, speaker, source, message.body);
+            }
+            message_type::NOTIFICATION => {
+                counts.notification += 1;
+                self.notification(talk, speaker, message.body);
+            }
+            message_type::KEEPALIVE if message.body.is_empty() => counts.keepalive += 1,
+            message_type::ROUTE_REFRESH => counts.route_refresh += 1,
+            _ => self.undecodable(),
+        }
+    }
+
+    /// Counts something that does not decode.
+    pub(super) fn undecodable(&mut self) {
+        self.summary.undecodable += 1;
+    }
+
+    /// Bytes of `speaker` are missing.
+    pub(super) fn gap(&mut self, speaker: Speaker) {
+        self.summary.gaps += 1;
+        let session = self.session;
+        self.observe(Observed::StreamGap { session, speaker: speaker.address });
+    }
+
+    /// The connection ended.
+    pub(super) fn ended(&mut self, talk: &mut Talk, cause: DownCause) {
+        talk.ended = true;
+        let transition = self.sessions.ended(self.session, talk.id, cause, talk.found_midway);
+        self.apply(transition);
+    }
+
+    /// A collector recorded a state change.
+    pub(super) fn recorded(&mut self, peer: &edgelore_model::PeerState) {
+        let transition = self.sessions.recorded(peer);
+        self.apply(transition);
+    }
+
+    fn open(&mut self, talk: &mut Talk, speaker: Speaker, body: &[u8]) {
+        let Ok(open) = Open::parse(body) else { return self.undecodable() };
+        let completes = talk.opens[speaker.side].is_none() && talk.any_open();
+        if !completes {
+            // A conversation that was under way begins anew.
+            talk.opens = [None, None];
+            talk.negotiated = None;
+            let transition = self.sessions.reopened(self.session, talk.id);
+            self.apply(transition);
+        }
+        (talk.found_midway, talk.ended) = (false, false);
+        let (session, hold_time_s) = (self.session, open.hold_time_s);
+        self.observe(Observed::Open { session, speaker: speaker.address, hold_time_s });
+        talk.opens[speaker.side] = Some(open.capabilities);
+        if let [Some(low), Some(high)] = &talk.opens {
+            talk.negotiated =
+                Some([Negotiated::between(low, high), Negotiated::between(high, low)]);
+            let transition = self.sessions.opened(self.session, talk.id);
+            self.apply(transition);
+        }
+    }
+
+    fn update(&mut self, talk: &mut Talk, speaker: Speaker, source: Source, body: &[u8]) {
+        // What is still in flight after the end does not bring the session back; a collector's
+        // records do not tell connections apart, so there it does.
+        if !talk.ended || matches!(source, Source::Record { .. }) {
+            talk.ended = false;
+            let transition = self.sessions.updated(self.session, talk.id, talk.any_open());
+            self.apply(transition);
+        }
+        let Ok(delta) = Delta::read(body, &talk.encoding(speaker.side, source)) else {
+            return self.undecodable();
+        };
+        if delta.cut_short.is_some() {
+            self.undecodable();
+        }
+        self.summary.prefixes += delta.counts;
+        let Delta { withdrawn, announced, path, .. } = delta;
+        if !withdrawn.is_empty() || !announced.is_empty() {
+            let (session, speaker) = (self.session, speaker.address);
+            let delta = RouteDelta { session, speaker, withdrawn, announced, path };
+            self.observe(Observed::Routes(delta));
+        }
+    }
+
+    fn notification(&mut self, talk: &mut Talk, speaker: Speaker, body: &[u8]) {
+        let Ok(Notification { code, subcode }) = Notification::parse(body) else {
+            return self.undecodable();
+        };
+        let session = self.session;
+        let speaker = speaker.address;
+        self.observe(Observed::Notification { session, speaker, code, subcode });
+        self.ended(talk, DownCause::Notification);
+        talk.opens = [None, None];
+        talk.negotiated = None;
+    }
+}

@@ -1,0 +1,332 @@
+//! Where a situation lives: 128 bits, and the same as a path.
+//!
+//! ```text
+//!  127       112 111        96 95         80 79         64 63      42 41      21 20       0
+//! ┌─────────────┬─────────────┬─────────────┬─────────────┬──────────┬──────────┬──────────┐
+//! │ family hash │ class hash  │protocol hash│ event hash  │ severity │ prefixes │  nodes   │
+//! └─────────────┴─────────────┴─────────────┴─────────────┴──────────┴──────────┴──────────┘
+//! ```
+//!
+//! A hash is the first 16 bits of SHA-256 of the word; an ordinal is the base-2 logarithm of
+//! value + 1 in fixed point: 6 bits before the point, 16 after it for the severity, 15 for the
+//! others. The most significant field comes first, so the common prefix of two addresses grows
+//! with their similarity. Distances are never measured on addresses: see [`super::Space`].
+//!
+//! The path `edgelore/1/<space>/<family>/<class>/<protocol>/<event>/<severity>/<prefixes>` is the
+//! topic, subject or key on every backend; a shorter path is a wider net. Its severity is the
+//! whole part of log2(severity + 1), its prefixes the whole part of log10(prefixes + 1).
+//!
+//! Owns both forms. Never contains the resolution: one asks without knowing the answer.
+//!
+//! **Invariant:** [`Cell`]s print to ASCII without separators of any backend inside a segment
+//! (`/`, `.`, `*`, `>`, `:`, space), and parse back to themselves.
+
+use std::fmt;
+use std::str::FromStr;
+
+use edgelore_kernels::sha256;
+use edgelore_model::Situation;
+
+use super::logarithm::{FRACTION_BITS, log2, log10};
+use super::similarity::Space;
+
+/// First segments of every path: the name and the version of the scheme.
+const SCHEME: &str = "edgelore/1";
+/// Segments of an exact cell after the space.
+const SEGMENTS_EXACT: usize = 6;
+/// Segments of a coarse cell: family, class, protocol, event type.
+const SEGMENTS_COARSE: usize = 4;
+/// The longest segment that is parsed, bytes before decoding.
+const SEGMENT_BYTES_MAX: usize = 1_024;
+
+/// 128 bits, most significant field first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address(pub u128);
+
+impl Address {
+    /// The address of a situation in a space.
+    #[must_use]
+    pub fn of(space: &Space, situation: &Situation) -> Self {
+        let words = [
+            space.topology_family(&situation.topology_class),
+            &situation.topology_class,
+            &situation.protocol,
+            &situation.event_type,
+        ];
+        let messages = words.map(str::as_bytes);
+        let mut digests = [[0; 32]; 4];
+        sha256::digest_many(&messages, &mut digests);
+        let terms = digests.iter().fold(0u128, |bits, digest| {
+            bits << 16 | u128::from(digest[0]) << 8 | u128::from(digest[1])
+        });
+        let severity = u128::from(log2(situation.severity));
+        let prefixes = u128::from(log2(situation.affected_prefixes) >> 1);
+        let nodes = u128::from(log2(situation.node_count) >> 1);
+        Self(terms << 64 | severity << 42 | prefixes << 21 | nodes)
+    }
+
+    /// Leading bits that two addresses share, 0 to 128.
+    #[must_use]
+    pub const fn common_prefix(self, other: Self) -> u32 {
+        (self.0 ^ other.0).leading_zeros()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Why a text is not a cell.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{path}' is not a cell: {reason}")]
+pub struct CellError {
+    /// What was given.
+    pub path: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// An address prefix on the borders of fields: what a backend keys and a subscriber follows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cell {
+    space: [u8; 8],
+    segments: Vec<String>,
+}
+
+impl Cell {
+    /// The cell down to the buckets of severity and prefixes.
+    #[must_use]
+    pub fn exact(space: &Space, situation: &Situation) -> Self {
+        let severity = log2(situation.severity) >> FRACTION_BITS;
+        let prefixes = log10(situation.affected_prefixes) >> FRACTION_BITS;
+        let mut cell = Self::coarse(space, situation);
+        cell.segments.extend([severity.to_string(), prefixes.to_string()]);
+        cell
+    }
+
+    /// The cell of a topology class, protocol and event type.
+    #[must_use]
+    pub fn coarse(space: &Space, situation: &Situation) -> Self {
+        let class = &situation.topology_class;
+        let segments = vec![
+            space.topology_family(class).to_owned(),
+            class.clone(),
+            situation.protocol.clone(),
+            situation.event_type.clone(),
+        ];
+        Self { space: space.short_id(), segments }
+    }
+
+    /// Everything in a space.
+    #[must_use]
+    pub fn whole(space: &Space) -> Self {
+        Self { space: space.short_id(), segments: Vec::new() }
+    }
+
+    /// The space that the cell belongs to.
+    #[must_use]
+    pub const fn space(&self) -> [u8; 8] {
+        self.space
+    }
+
+    /// Whether this is a coarse cell, neither wider nor narrower.
+    #[must_use]
+    pub fn is_coarse(&self) -> bool {
+        self.segments.len() == SEGMENTS_COARSE
+    }
+
+    /// Whether everything in `other` lies in this cell too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.space == other.space && other.segments.starts_with(&self.segments)
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SCHEME}/{:016x}", u64::from_be_bytes(self.space))?;
+        for segment in &self.segments {
+            f.write_str("/")?;
+            write_segment(f, segment)?;
+        }
+        Ok(())
+    }
+}
+
+/// Letters, digits, `_` and `-` stand for themselves, any other byte as `%XX`; the empty word,
+/// which no backend takes as a segment, is `%`.
+fn write_segment(f: &mut fmt::Formatter<'_>, segment: &str) -> fmt::Result {
+    if segment.is_empty() {
+        return f.write_str("%");
+    }
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
+            write!(f, "{}", char::from(byte))?;
+        } else {
+            write!(f, "%{byte:02X}")?;
+        }
+    }
+    Ok(())
+}
+
+fn read_segment(text: &str) -> Option<String> {
+    if text == "%" {
+        return Some(String::new());
+    }
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first == b'%' {
+            let (digits, tail) = tail.split_at_checked(2)?;
+            if !digits.iter().all(u8::is_ascii_hexdigit) {
+                return None;
+            }
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = tail;
+        } else {
+            bytes.push(*first);
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|word| !word.is_empty())
+}
+
+impl FromStr for Cell {
+    type Err = CellError;
+
+    fn from_str(path: &str) -> Result<Self, CellError> {
+        let error = |reason| CellError { path: path.chars().take(200).collect(), reason };
+        let rest = path.strip_prefix(SCHEME).and_then(|rest| rest.strip_prefix('/'));
+        let rest = rest.ok_or_else(|| error("it does not begin with 'edgelore/1/'"))?;
+        let mut parts = rest.split('/');
+        let space = parts
+            .next()
+            .filter(|text| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .and_then(|text| u64::from_str_radix(text, 16).ok())
+            .ok_or_else(|| error("the space is not 16 hexadecimal digits"))?;
+        let mut segments = Vec::new();
+        for part in parts {
+            if segments.len() == SEGMENTS_EXACT {
+                return Err(error("it has more segments than an exact cell"));
+            }
+            let segment = Some(part).filter(|part| part.len() <= SEGMENT_BYTES_MAX);
+            let segment = segment.and_then(read_segment);
+            segments.push(segment.ok_or_else(|| error("a segment is empty or not encoded"))?);
+        }
+        Ok(Self { space: space.to_be_bytes(), segments })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn singapore() -> Situation {
+        Situation {
+            topology_class: "spine_leaf".into(),
+            protocol: "bgp".into(),
+            event_type: "convergence".into(),
+            severity: 340_000,
+            affected_prefixes: 8_200,
+            node_count: 96,
+        }
+    }
+
+    #[test]
+    fn the_path_is_the_one_of_the_design() {
+        let space = Space::default_definition();
+        let id = format!("{:016x}", u64::from_be_bytes(space.short_id()));
+        let exact = Cell::exact(&space, &singapore());
+        assert_eq!(
+            exact.to_string(),
+            format!("edgelore/1/{id}/fabric/spine_leaf/bgp/convergence/18/3")
+        );
+        let coarse = Cell::coarse(&space, &singapore());
+        assert_eq!(
+            coarse.to_string(),
+            format!("edgelore/1/{id}/fabric/spine_leaf/bgp/convergence")
+        );
+        assert!(coarse.is_coarse() && !exact.is_coarse());
+        assert!(coarse.covers(&exact) && coarse.covers(&coarse) && !exact.covers(&coarse));
+        assert!(Cell::whole(&space).covers(&coarse));
+    }
+
+    #[test]
+    fn another_space_is_never_covered() {
+        let space = Space::default_definition();
+        let text = Space::default_text().replace("weight = 250", "weight = 251");
+        let other = Space::parse(&text).unwrap();
+        assert!(!Cell::whole(&other).covers(&Cell::exact(&space, &singapore())));
+    }
+
+    #[test]
+    fn the_common_prefix_grows_with_similarity() {
+        let space = Space::default_definition();
+        let base = Address::of(&space, &singapore());
+        let common = |change: &dyn Fn(&mut Situation)| {
+            let mut other = singapore();
+            change(&mut other);
+            base.common_prefix(Address::of(&space, &other))
+        };
+        let nodes = common(&|s| s.node_count = 97);
+        let prefixes = common(&|s| s.affected_prefixes = 8_300);
+        let severity = common(&|s| s.severity = 345_000);
+        let event = common(&|s| s.event_type = "flap".into());
+        let class = common(&|s| s.topology_class = "fat_tree".into());
+        let family = common(&|s| s.topology_class = "hub_spoke".into());
+        assert!(nodes > 107 && (86..107).contains(&prefixes), "{nodes} {prefixes}");
+        assert!((64..86).contains(&severity) && (48..64).contains(&event), "{severity} {event}");
+        assert!((16..32).contains(&class) && family < 16, "{class} {family}");
+        assert_eq!(common(&|_| ()), 128);
+    }
+
+    #[test]
+    fn what_is_not_a_cell_is_refused() {
+        for path in [
+            "",
+            "edgelore/1",
+            "edgelore/2/0000000000000000",
+            "edgelore/1/+000000000000000",
+            "edgelore/1/0000000000000000/",
+            "edgelore/1/0000000000000000/a//b",
+            "edgelore/1/0000000000000000/%2",
+            "edgelore/1/0000000000000000/%+1",
+            "edgelore/1/0000000000000000/%FF",
+            "edgelore/1/0000000000000000/1/2/3/4/5/6/7",
+        ] {
+            assert!(path.parse::<Cell>().is_err(), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn cells_print_and_parse(topology in ".*", protocol in ".*", event in ".*", n: u64) {
+            let situation = Situation {
+                topology_class: topology,
+                protocol,
+                event_type: event,
+                severity: n,
+                affected_prefixes: n.rotate_left(32),
+                node_count: 1,
+            };
+            let space = Space::default_definition();
+            let cell = Cell::exact(&space, &situation);
+            let path = cell.to_string();
+            prop_assert!(path.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-%/".contains(&b)));
+            prop_assert_eq!(path.parse::<Cell>().unwrap(), cell);
+        }
+
+        #[test]
+        fn parsing_never_panics(path in "(edgelore/1/[0-9a-f]{16})?[/%0-9a-fé]*") {
+            let _ = path.parse::<Cell>();
+        }
+    }
+}

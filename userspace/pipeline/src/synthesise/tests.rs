@@ -1,0 +1,167 @@
+//! Ranking, votes and their robustness.
+
+use super::*;
+use edgelore_model::{Known, Resolution, Situation};
+use proptest::prelude::*;
+
+fn outcome(pattern: &str, before: u64, after: u64) -> Outcome {
+    Outcome {
+        situation: Situation {
+            topology_class: "spine_leaf".into(),
+            protocol: "bgp".into(),
+            event_type: "convergence".into(),
+            severity: before,
+            affected_prefixes: 200,
+            node_count: 5,
+        },
+        resolution: Resolution {
+            pattern: pattern.into(),
+            steps: vec![format!("do {pattern}")],
+            known: Known::Measured,
+        },
+        before: Some(before),
+        after: Some(after),
+        convergence_delta_ms: before as i64 - after as i64,
+        sample_size: 1,
+        created: Timestamp(0),
+        expires: Timestamp(1_000),
+        method: [0; 8],
+        parents: Vec::new(),
+        supersedes: None,
+        revokes: None,
+    }
+}
+
+fn found(publisher: u8, id: u8, outcome: Outcome) -> Found {
+    Found { outcome, id: [id; 32], publisher: Some([publisher; 32]), distance: 0, bytes: Vec::new() }
+}
+
+fn query() -> Query {
+    Query::from(&outcome("", 8_000, 0).situation)
+}
+
+fn ranked(found: &[Found], policy: &Policy) -> Vec<Advice> {
+    advise(&Space::default_definition(), &query(), found, policy)
+}
+
+#[test]
+fn one_good_outcome_makes_advice() {
+    let advice = ranked(&[found(1, 1, outcome("bfd_tuning", 8_000, 800))], &Policy::default());
+    let [advice] = advice.as_slice() else { panic!("{advice:?}") };
+    assert_eq!((advice.improvement_permille, advice.lower_bound_permille), (900, 580));
+    assert_eq!((advice.votes, advice.contradictions), (1, 0));
+    assert_eq!(advice.convergence_delta_ms, 7_200);
+    assert_eq!(advice.steps, ["do bfd_tuning"]);
+    assert!(advice.evidence[0].votes);
+    assert_eq!(advice.evidence[0].packet, "01".repeat(32));
+}
+
+#[test]
+fn many_good_reports_beat_one_better_report() {
+    let mut all: Vec<Found> =
+        (1..=5).map(|n| found(n, n, outcome("bfd_tuning", 8_000, 1_000))).collect();
+    all.push(found(9, 9, outcome("dampening", 8_000, 100)));
+    let advice = ranked(&all, &Policy::default());
+    assert_eq!(advice[0].pattern, "bfd_tuning");
+    assert!(advice[1].improvement_permille > advice[0].improvement_permille);
+}
+
+#[test]
+fn a_trust_group_has_one_vote_however_many_keys_it_has() {
+    let mut all: Vec<Found> =
+        (1..=50).map(|n| found(n, n, outcome("bfd_tuning", 8_000, 8_000))).collect();
+    let mut policy = Policy::default();
+    for n in 1..=50 {
+        policy.groups.insert([n; 32], "sybil".into());
+    }
+    for n in 51..=53 {
+        all.push(found(n, n, outcome("bfd_tuning", 8_000, 800)));
+    }
+    let advice = ranked(&all, &policy);
+    assert_eq!((advice[0].votes, advice[0].contradictions), (4, 1));
+    assert_eq!(advice[0].improvement_permille, 900);
+    assert_eq!(advice[0].evidence.len(), 53);
+    let same_key: Vec<Found> =
+        (1..=9).map(|id| found(1, id, outcome("bfd_tuning", 8_000, 800))).collect();
+    assert_eq!(ranked(&same_key, &Policy::default())[0].votes, 1);
+}
+
+#[test]
+fn unsigned_expired_and_empty_outcomes_are_shown_without_a_vote() {
+    let unsigned = Found::unsigned(outcome("bfd_tuning", 8_000, 800), [1; 32], 0);
+    let mut expired = found(2, 2, outcome("bfd_tuning", 8_000, 800));
+    expired.outcome.expires = Timestamp(10);
+    let mut empty = found(3, 3, outcome("bfd_tuning", 8_000, 800));
+    empty.outcome.sample_size = 0;
+    let policy = Policy { now: Some(Timestamp(10)), ..Policy::default() };
+    let advice = ranked(&[unsigned, expired, empty], &policy);
+    assert_eq!((advice[0].votes, advice[0].evidence.len()), (0, 3));
+    assert_eq!((advice[0].improvement_permille, advice[0].lower_bound_permille), (0, -1_000));
+}
+
+#[test]
+fn a_publisher_takes_back_its_own_packets_only() {
+    let good = found(1, 1, outcome("bfd_tuning", 8_000, 800));
+    let mut by_other = found(2, 2, outcome("bfd_tuning", 8_000, 800));
+    by_other.outcome.revokes = Some([1; 32]);
+    assert_eq!(ranked(&[good.clone(), by_other.clone()], &Policy::default())[0].votes, 1);
+    by_other.publisher = Some([1; 32]);
+    assert_eq!(ranked(&[good.clone(), by_other], &Policy::default())[0].votes, 0);
+    let mut newer = found(1, 3, outcome("bfd_tuning", 8_000, 4_000));
+    newer.outcome.supersedes = Some([1; 32]);
+    let advice = ranked(&[good, newer], &Policy::default());
+    assert_eq!((advice[0].votes, advice[0].improvement_permille), (1, 500));
+}
+
+#[test]
+fn corroboration_and_minimum_evidence_are_asked_for() {
+    let all = [
+        found(1, 1, outcome("dampening", 8_000, 10)),
+        found(2, 2, outcome("bfd_tuning", 8_000, 2_000)),
+        found(3, 3, outcome("bfd_tuning", 8_000, 2_000)),
+    ];
+    let policy = Policy { votes_min: 2, ..Policy::default() };
+    assert_eq!(ranked(&all, &policy)[0].pattern, "bfd_tuning");
+    let policy = Policy { corroboration_min: 2, ..Policy::default() };
+    let votes = |policy: &Policy| -> Vec<(String, u32)> {
+        ranked(&all, policy).into_iter().map(|advice| (advice.pattern, advice.votes)).collect()
+    };
+    assert_eq!(votes(&policy), [("bfd_tuning".into(), 2), ("dampening".into(), 0)]);
+    let policy = Policy { pinned: vec![[1; 32]], ..policy };
+    assert!(votes(&policy).contains(&("dampening".into(), 1)));
+}
+
+#[test]
+fn the_named_pattern_filters_and_distance_weighs() {
+    let mut far = found(2, 2, outcome("bfd_tuning", 8_000, 8_000));
+    far.outcome.situation.severity = 8_000 << 4;
+    let near = found(1, 1, outcome("bfd_tuning", 8_000, 800));
+    let advice = ranked(&[far.clone(), near.clone()], &Policy::default());
+    assert_eq!((advice[0].improvement_permille, advice[0].contradictions), (900, 1));
+    let mut asked = query();
+    asked.resolution_pattern = Some("dampening".into());
+    let none = advise(&Space::default_definition(), &asked, &[far, near], &Policy::default());
+    assert!(none.is_empty());
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_what_was_found_does_not_matter(
+        parts in proptest::collection::vec((0u8..6, 0u8..30, 0usize..3, 0u64..20_000, 0u64..20_000), 0..20),
+        turn in 0usize..20,
+    ) {
+        let mut seen = std::collections::HashSet::new();
+        let mut all: Vec<Found> = parts
+            .into_iter()
+            .filter(|part| seen.insert(part.1))
+            .map(|(publisher, id, pattern, before, after)| {
+                found(publisher, id, outcome(["a", "b", "c"][pattern], before, after))
+            })
+            .collect();
+        let expected = ranked(&all, &Policy::default());
+        let turn = turn % all.len().max(1);
+        all.rotate_left(turn);
+        all.reverse();
+        prop_assert_eq!(ranked(&all, &Policy::default()), expected);
+    }
+}

@@ -1,0 +1,161 @@
+//! The one trait of all backends.
+//!
+//! Owns the contract and its errors. Never does I/O.
+//!
+//! **Invariant:** every operation is idempotent: repeating it after a lost answer does no harm.
+
+use async_trait::async_trait;
+use edgelore_model::Query;
+use edgelore_pipeline::fingerprint::Cell;
+use edgelore_pipeline::packet::{Opened, PacketError, PacketId};
+use edgelore_pipeline::synthesise::Found;
+use serde::{Deserialize, Serialize};
+
+/// The most packets that one query returns.
+pub const LIMIT_MAX: usize = 1_000;
+/// How many packets a query returns that does not say.
+pub const LIMIT_DEFAULT: usize = 50;
+/// The most cells that one subscription follows.
+pub const CELLS_MAX: usize = 256;
+
+/// Why a backend did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// The packet is not one; asking again does not help.
+    #[error("storing a packet: {0}")]
+    Packet(#[from] PacketError),
+    /// The packet does not count any more.
+    #[error("storing a packet: it has expired")]
+    Expired,
+    /// The packet says that it was made more than a day from now.
+    #[error("storing a packet: it comes from the future")]
+    Future,
+    /// The request itself is wrong; asking again does not help.
+    #[error("asking a backend: {0}")]
+    Request(String),
+    /// The bearer token is missing or wrong.
+    #[error("asking a backend: not authorised")]
+    Unauthorised,
+    /// Every place is taken by packets that still count.
+    #[error("storing a packet: the store is full")]
+    Full,
+    /// The backend did not answer in time.
+    #[error("asking a backend: no answer in {0} ms")]
+    Timeout(u64),
+    /// The backend cannot be reached or stopped answering.
+    #[error("asking a backend: {0}")]
+    Unavailable(String),
+    /// The backend's own storage failed.
+    #[error("backend storage: {0}")]
+    Storage(String),
+    /// The backend answered what it should not.
+    #[error("backend answer: {0}")]
+    Answer(String),
+}
+
+impl BackendError {
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::Unavailable(_))
+    }
+}
+
+/// An acknowledgement: the packet is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// SHA-256 of the packet's bytes.
+    pub id: PacketId,
+    /// It was not there before.
+    pub new: bool,
+}
+
+/// A place in a backend's order of arrival; only meaningful to the backend that gave it.
+/// `Cursor(0)` lies before everything.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Cursor(pub u64);
+
+/// A packet that a subscriber receives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Resume after this to miss nothing and receive nothing twice.
+    pub cursor: Cursor,
+    /// The packet, verified.
+    pub packet: Opened,
+}
+
+/// What a backend can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capability {
+    /// Its name: `embedded`, `http`, …
+    pub name: String,
+    /// An acknowledged packet survives the crash of the machine that stores it.
+    pub durable: bool,
+    /// A query returns everything within the radius, not a sample.
+    pub exact: bool,
+    /// A subscription can resume after a cursor.
+    pub resumable: bool,
+    /// First eight bytes of the id of the similarity definition that it measures and keys with,
+    /// hexadecimal.
+    pub space: String,
+}
+
+/// A running subscription.
+#[async_trait]
+pub trait Subscription: Send {
+    /// Where the subscription stands: resuming after this continues it.
+    fn cursor(&self) -> Cursor;
+
+    /// Waits for the next packet. After a transient error the next call resumes where it stood.
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`BackendError::Unavailable`] when the backend went away.
+    async fn next(&mut self) -> Result<Delivery, BackendError>;
+}
+
+/// A place where packets are stored and found.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Verifies and stores a packet; returns once it is durable. Storing it again changes nothing.
+    ///
+    /// # Errors
+    /// [`BackendError::Packet`], [`BackendError::Expired`], [`BackendError::Future`] for what is
+    /// not accepted, and whatever keeps the backend from storing.
+    async fn store(&self, packet: Vec<u8>) -> Result<Stored, BackendError>;
+
+    /// Everything within `radius` milli-units of `query` that has not expired, nearest first,
+    /// equally near ones by id; at most `limit`, and never more than [`LIMIT_MAX`].
+    ///
+    /// # Errors
+    /// Whatever keeps the backend from answering.
+    async fn query(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Found>, BackendError>;
+
+    /// The exact bytes of a packet, expired or not; `None` when it is not there.
+    ///
+    /// # Errors
+    /// Whatever keeps the backend from answering.
+    async fn get(&self, id: &PacketId) -> Result<Option<Vec<u8>>, BackendError>;
+
+    /// Follows the cells (all of them when there are none), in the order of arrival: from `after`,
+    /// or from now when that is `None`.
+    ///
+    /// # Errors
+    /// [`BackendError::Request`] for more than [`CELLS_MAX`] cells or a cell of another space.
+    async fn subscribe(
+        &self,
+        cells: &[Cell],
+        after: Option<Cursor>,
+    ) -> Result<Box<dyn Subscription>, BackendError>;
+
+    /// What it can do.
+    fn capability(&self) -> Capability;
+}

@@ -1,0 +1,248 @@
+//! The file: packets and what is needed to find them.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `packets` | sequence number | the packet's exact bytes |
+//! | `records` | sequence number | [`Record`] as JSON, so that opening need not verify every signature |
+//! | `meta` | `format`, `store`, `next` | version of this layout, random identity, next sequence number |
+//!
+//! **Invariant:** every commit is synced, in two phases (packets are untrusted input, see redb's
+//! design notes), and leaves a file that reopens without a scan. Sequence numbers rise in the order
+//! of commits and are never used twice.
+
+use crate::{BackendError, Cursor, Opened};
+use edgelore_model::{Situation, Timestamp};
+use edgelore_pipeline::packet;
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+use std::hash::{BuildHasher, RandomState};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+const FILE: &str = "outcomes.redb";
+const FORMAT: u64 = 1;
+/// Pages that redb keeps in memory, bytes.
+const CACHE_BYTES: usize = 64 << 20;
+
+const PACKETS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("packets");
+const RECORDS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("records");
+const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+
+/// What the index and the subscriptions need to know of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) id: [u8; 32],
+    pub(super) publisher: [u8; 32],
+    pub(super) space: [u8; 8],
+    pub(super) situation: Situation,
+    pub(super) pattern: String,
+    pub(super) expires: Timestamp,
+    /// Packets that this one supersedes or revokes.
+    pub(super) withdraws: Vec<[u8; 32]>,
+}
+
+impl From<&Opened> for Record {
+    fn from(opened: &Opened) -> Self {
+        let outcome = &opened.outcome;
+        Self {
+            id: opened.id,
+            publisher: opened.publisher,
+            space: opened.space,
+            situation: outcome.situation.clone(),
+            pattern: outcome.resolution.pattern.clone(),
+            expires: outcome.expires,
+            withdraws: outcome.supersedes.into_iter().chain(outcome.revokes).collect(),
+        }
+    }
+}
+
+/// A packet on its way to the disk.
+pub(super) struct Insert<'a> {
+    pub(super) sequence: u64,
+    pub(super) bytes: &'a [u8],
+    pub(super) record: &'a Record,
+}
+
+/// The open file.
+pub(super) struct Disk {
+    database: Database,
+    store: u64,
+}
+
+/// An error of the storage below.
+pub(super) fn failed(operation: &'static str, reason: &impl Display) -> BackendError {
+    BackendError::Storage { operation, reason: reason.to_string() }
+}
+
+impl Disk {
+    pub(super) fn open(directory: &Path) -> Result<Self, BackendError> {
+        const OPENING: &str = "opening the store";
+        let place = |reason: &dyn Display| {
+            failed(OPENING, &format_args!("{}: {reason}", directory.display()))
+        };
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| place(&error))?;
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(directory.join(FILE))
+            .map_err(|error| match error {
+                DatabaseError::DatabaseAlreadyOpen => place(&"is in use by another process"),
+                error => place(&error),
+            })?;
+        let (store, format) = prepare(&database).map_err(|error| place(&error))?;
+        if format != FORMAT {
+            return Err(place(&format_args!("has format {format}, expected {FORMAT}")));
+        }
+        Ok(Self { database, store })
+    }
+
+    /// Calls `each` with every record in the order of commits.
+    pub(super) fn each_record(&self, mut each: impl FnMut(u64, Record)) -> Result<(), BackendError> {
+        self.read("reading the index", |transaction| {
+            for entry in transaction.open_table(RECORDS)?.iter()? {
+                let (sequence, value) = entry?;
+                match serde_json::from_slice(value.value()) {
+                    Ok(record) => each(sequence.value(), record),
+                    Err(error) => {
+                        let sequence = sequence.value();
+                        tracing::error!(%error, sequence, "a record of the store is not readable");
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// At most `count` records from `from` on.
+    pub(super) fn records_from(
+        &self,
+        from: u64,
+        count: usize,
+    ) -> Result<Vec<(u64, Option<Record>)>, BackendError> {
+        self.read("reading the history", |transaction| {
+            let mut records = Vec::new();
+            for entry in transaction.open_table(RECORDS)?.range(from..)?.take(count) {
+                let (sequence, value) = entry?;
+                // What is not readable was reported when the store was opened.
+                records.push((sequence.value(), serde_json::from_slice(value.value()).ok()));
+            }
+            Ok(records)
+        })
+    }
+
+    /// The packets with these sequence numbers, from one snapshot and verified again: `None` for
+    /// one that is not there any more, or that the disk has damaged.
+    pub(super) fn packets(
+        &self,
+        sequences: impl IntoIterator<Item = u64>,
+    ) -> Result<Vec<Option<Opened>>, BackendError> {
+        self.read("reading packets", |transaction| {
+            let table = transaction.open_table(PACKETS)?;
+            let mut packets = Vec::new();
+            for sequence in sequences {
+                let opened = table.get(sequence)?.map(|bytes| packet::open(bytes.value()));
+                packets.push(opened.and_then(|opened| {
+                    opened
+                        .inspect_err(|error| {
+                            tracing::error!(%error, sequence, "a stored packet is damaged");
+                        })
+                        .ok()
+                }));
+            }
+            Ok(packets)
+        })
+    }
+
+    /// The sequence number that the next packet gets.
+    pub(super) fn next_sequence(&self) -> Result<u64, BackendError> {
+        self.read("reading the store's state", |transaction| {
+            Ok(transaction.open_table(META)?.get("next")?.map_or(0, |next| next.value()))
+        })
+    }
+
+    /// Writes and removes in one durable transaction.
+    pub(super) fn commit(
+        &self,
+        inserts: &[Insert<'_>],
+        removals: &[u64],
+        next: u64,
+    ) -> Result<(), BackendError> {
+        let write = || -> Result<(), redb::Error> {
+            let mut transaction = self.database.begin_write()?;
+            transaction.set_two_phase_commit(true);
+            transaction.set_quick_repair(true);
+            {
+                let mut packets = transaction.open_table(PACKETS)?;
+                let mut records = transaction.open_table(RECORDS)?;
+                for sequence in removals {
+                    packets.remove(sequence)?;
+                    records.remove(sequence)?;
+                }
+                for insert in inserts {
+                    packets.insert(insert.sequence, insert.bytes)?;
+                    let record = serde_json::to_vec(insert.record)
+                        .expect("a record of integers and strings serializes");
+                    records.insert(insert.sequence, record.as_slice())?;
+                }
+                transaction.open_table(META)?.insert("next", next)?;
+            }
+            transaction.commit()?;
+            Ok(())
+        };
+        write().map_err(|error| failed("writing packets", &error))
+    }
+
+    /// The cursor after a sequence number.
+    pub(super) fn cursor(&self, sequence: u64) -> Cursor {
+        Cursor::new(format!("{:016x}-{sequence}", self.store))
+    }
+
+    /// The first sequence number after a cursor; 0 without one and for another store's.
+    pub(super) fn position(&self, cursor: Option<&Cursor>) -> Result<u64, BackendError> {
+        let Some(cursor) = cursor else { return Ok(0) };
+        let text = cursor.to_string();
+        let parts = text.split_once('-').and_then(|(store, sequence)| {
+            Some((u64::from_str_radix(store, 16).ok()?, sequence.parse::<u64>().ok()?))
+        });
+        match parts {
+            Some((store, sequence)) if store == self.store => Ok(sequence.saturating_add(1)),
+            Some(_) => Ok(0),
+            None => Err(BackendError::Request(format!("'{text}' is not a cursor of this store"))),
+        }
+    }
+
+    fn read<T>(
+        &self,
+        operation: &'static str,
+        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, BackendError> {
+        let run = || read(&self.database.begin_read()?);
+        run().map_err(|error: redb::Error| failed(operation, &error))
+    }
+}
+
+/// Makes the tables and the identity at the first opening; gives identity and format.
+fn prepare(database: &Database) -> Result<(u64, u64), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
+    transaction.set_quick_repair(true);
+    let state = {
+        transaction.open_table(PACKETS)?;
+        transaction.open_table(RECORDS)?;
+        let mut meta = transaction.open_table(META)?;
+        let format = meta.get("format")?.map(|value| value.value());
+        if format.is_none() {
+            meta.insert("format", FORMAT)?;
+            // A hasher's keys are random: an identity is all that is needed here.
+            meta.insert("store", RandomState::new().hash_one(FILE))?;
+        }
+        let store = meta.get("store")?.map_or(0, |value| value.value());
+        (store, format.unwrap_or(FORMAT))
+    };
+    transaction.commit()?;
+    Ok(state)
+}

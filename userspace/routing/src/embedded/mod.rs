@@ -1,0 +1,335 @@
+//! The store in this process: one redb file, no server. What `edgelore serve` serves.
+//!
+//! ```text
+//! store ─► open (verify) ─► bounded queue ─► writer thread: group commit ─► index ─► acknowledge
+//! query ─► index (memory) ─► packets (redb snapshot) ─► open (verify)           └─► subscriptions
+//! ```
+//!
+//! Owns the file `outcomes.redb` in its directory. Packets of another similarity definition are
+//! refused; those that an earlier definition left in the file are kept and not found.
+//!
+//! **Invariant:** a packet is acknowledged only after the transaction that holds it was synced to
+//! disk, and is found only after that too.
+
+mod disk;
+mod follow;
+mod index;
+mod writer;
+
+use crate::backend::check_cells;
+use crate::wire::hex;
+use crate::{
+    Backend, BackendError, Capability, Cell, Cursor, Found, Opened, RESULTS_MAX, Stored,
+    Subscription,
+};
+use async_trait::async_trait;
+use disk::Disk;
+use edgelore_model::{Query, Span, Timestamp};
+use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::packet;
+use index::Index;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use writer::Request;
+
+/// Packets that wait for the writer; when they are as many, the next is refused as busy.
+pub const WRITES_QUEUED_MAX: usize = 1_024;
+/// Subscriptions at the same time; when they are as many, the next is refused as busy.
+pub const SUBSCRIPTIONS_MAX: usize = 256;
+/// How far a publisher's clock may run ahead.
+const CLOCK_AHEAD_MAX: Span = Span::from_millis(86_400_000);
+
+/// Tells the time; packets expire by it.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// How the embedded store is opened.
+#[derive(Clone)]
+pub struct EmbeddedConfig {
+    /// Where its file lies; made, for its owner alone, if it is not there.
+    pub directory: PathBuf,
+    /// The similarity definition.
+    pub space: Space,
+    /// Packets at most (each takes about 2 KB of disk and 300 bytes of memory); when they are as
+    /// many and none has expired, the next is refused as full.
+    pub packets_max: usize,
+    /// The clock.
+    pub now: Now,
+}
+
+impl EmbeddedConfig {
+    /// The shipped similarity definition, the system's clock and at most a million packets.
+    #[must_use]
+    pub fn in_directory(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            space: Space::default_definition(),
+            packets_max: 1_000_000,
+            now: Arc::new(system_time),
+        }
+    }
+}
+
+impl fmt::Debug for EmbeddedConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedConfig")
+            .field("directory", &self.directory)
+            .field("packets_max", &self.packets_max)
+            .finish_non_exhaustive()
+    }
+}
+
+fn system_time() -> Timestamp {
+    // A clock before 1970 counts as 1970: everything is then from the future and refused.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let secs = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::from_secs_nanos(secs, since.subsec_nanos())
+}
+
+/// Counts since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Packets in the store that belong to its similarity definition.
+    pub packets: usize,
+    /// Packets in the file that belong to another one.
+    pub foreign: usize,
+    /// Packets refused because [`WRITES_QUEUED_MAX`] were waiting.
+    pub refused_busy: u64,
+    /// Commits.
+    pub commits: u64,
+}
+
+/// What the callers, the writer and the subscriptions share.
+struct Shared {
+    disk: Disk,
+    index: RwLock<Index>,
+    space: Space,
+    packets_max: usize,
+    foreign: usize,
+    now: Now,
+    refused_busy: AtomicU64,
+    commits: AtomicU64,
+}
+
+impl Shared {
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn query(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Found>, BackendError> {
+        let near = self.index().near(&self.space, query, radius, limit, (self.now)());
+        let packets = self.disk.packets(near.iter().map(|hit| hit.sequence))?;
+        // What was purged between the two steps has expired, and is left out.
+        let found = near.into_iter().zip(packets).filter_map(|(hit, opened)| {
+            Some(Found { opened: opened?, distance: hit.distance })
+        });
+        Ok(found.collect())
+    }
+
+    fn get(&self, id: &[u8; 32]) -> Result<Option<Opened>, BackendError> {
+        let Some(sequence) = self.index().valid(id, (self.now)()) else { return Ok(None) };
+        Ok(self.disk.packets([sequence])?.pop().flatten())
+    }
+}
+
+/// The embedded store. One process at a time may have it open; dropping it waits for the commit
+/// that is under way.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    /// `None` only while dropping.
+    writes: Option<mpsc::Sender<Request>>,
+    writer: Option<JoinHandle<()>>,
+    committed: watch::Receiver<u64>,
+    subscriptions: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").field("figures", &self.figures()).finish_non_exhaustive()
+    }
+}
+
+impl Embedded {
+    /// Opens or creates the store.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, or the file is in use by another process, was written
+    /// by a later version, or cannot be read.
+    pub fn open(config: EmbeddedConfig) -> Result<Self, BackendError> {
+        let disk = Disk::open(&config.directory)?;
+        let (mut index, mut foreign) = (Index::default(), 0);
+        let space = config.space.short_id();
+        disk.each_record(|sequence, record| {
+            if record.space == space {
+                index.insert(sequence, &config.space, &record);
+            } else {
+                foreign += 1;
+            }
+        })?;
+        if foreign > 0 {
+            tracing::warn!(foreign, "packets of another similarity definition are kept, not found");
+        }
+        let shared = Arc::new(Shared {
+            disk,
+            index: RwLock::new(index),
+            space: config.space,
+            packets_max: config.packets_max,
+            foreign,
+            now: config.now,
+            refused_busy: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+        });
+        let (writes, requests) = mpsc::channel(WRITES_QUEUED_MAX);
+        let (committing, committed) = watch::channel(0);
+        let writer = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name("outcomes-writer".to_owned())
+                .spawn(move || writer::run(&shared, requests, &committing))
+                .map_err(|error| disk::failed("starting the writer", &error))?
+        };
+        let subscriptions = Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX));
+        Ok(Self { shared, writes: Some(writes), writer: Some(writer), committed, subscriptions })
+    }
+
+    /// Counts since the store was opened.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        Figures {
+            packets: self.shared.index().len(),
+            foreign: self.shared.foreign,
+            refused_busy: self.shared.refused_busy.load(Ordering::Relaxed),
+            commits: self.shared.commits.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Verifies a packet and refuses what this store does not take.
+    fn admit(&self, bytes: &[u8]) -> Result<Opened, BackendError> {
+        let opened = packet::open(bytes)?;
+        let space = self.shared.space.short_id();
+        if opened.space != space {
+            return Err(BackendError::Space { packet: hex(&opened.space), store: hex(&space) });
+        }
+        let now = (self.shared.now)();
+        if opened.outcome.expires <= now {
+            return Err(BackendError::Expired);
+        }
+        if opened.outcome.created > now + CLOCK_AHEAD_MAX {
+            return Err(BackendError::NotYet);
+        }
+        Ok(opened)
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        read: impl FnOnce(&Shared) -> Result<T, BackendError> + Send + 'static,
+    ) -> Result<T, BackendError> {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || read(&shared))
+            .await
+            .unwrap_or_else(|error| Err(disk::failed(operation, &error)))
+    }
+}
+
+#[async_trait]
+impl Backend for Embedded {
+    async fn store(&self, packet: Vec<u8>) -> Result<Stored, BackendError> {
+        let opened = self.admit(&packet)?;
+        let id = opened.id;
+        if self.shared.index().contains(&id) {
+            return Ok(Stored { id, new: false });
+        }
+        let (reply, acknowledged) = oneshot::channel();
+        let writes = self.writes.as_ref().expect("the queue lives as long as the store");
+        match writes.try_send(Request { opened, reply }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.shared.refused_busy.fetch_add(1, Ordering::Relaxed);
+                return Err(BackendError::Busy(format!("{WRITES_QUEUED_MAX} packets are waiting")));
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(writer_gone()),
+        }
+        acknowledged.await.unwrap_or_else(|_| Err(writer_gone()))
+    }
+
+    async fn query(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Found>, BackendError> {
+        let query = query.clone();
+        let limit = limit.min(RESULTS_MAX);
+        self.blocking("asking for outcomes", move |shared| shared.query(&query, radius, limit))
+            .await
+    }
+
+    async fn get(&self, id: &[u8; 32]) -> Result<Option<Opened>, BackendError> {
+        let id = *id;
+        self.blocking("fetching a packet", move |shared| shared.get(&id)).await
+    }
+
+    async fn subscribe(
+        &self,
+        cells: &[Cell],
+        after: Option<Cursor>,
+    ) -> Result<Subscription, BackendError> {
+        check_cells(cells, self.shared.space.short_id())?;
+        let after = self.shared.disk.position(after.as_ref())?;
+        let Ok(permit) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
+            return Err(BackendError::Busy(format!("{SUBSCRIPTIONS_MAX} subscriptions are open")));
+        };
+        let (sender, subscription) = Subscription::channel();
+        let follower = follow::Follower {
+            shared: Arc::clone(&self.shared),
+            cells: cells.into(),
+            next: after,
+            committed: self.committed.clone(),
+            sender,
+        };
+        tokio::spawn(async move {
+            follower.run().await;
+            drop(permit);
+        });
+        Ok(subscription)
+    }
+
+    fn capability(&self) -> Capability {
+        Capability {
+            name: "embedded".to_owned(),
+            durable: true,
+            exact_radius: true,
+            resume: true,
+            results_max: RESULTS_MAX,
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.writes = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the writer of the store has panicked");
+        }
+    }
+}
+
+fn writer_gone() -> BackendError {
+    disk::failed("storing a packet", &"the writer has ended")
+}

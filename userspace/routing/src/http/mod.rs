@@ -1,0 +1,226 @@
+//! Another node's `edgelore serve` as a backend.
+//!
+//! Owns the client of the HTTP API; [`wire`] is what both ends agree on. Never trusts an answer:
+//! packets are verified and distances measured again here.
+//!
+//! **Invariant:** what the server adds, changes or orders otherwise does not pass; what it leaves
+//! out cannot be known.
+
+mod sse;
+pub mod wire;
+
+use async_trait::async_trait;
+use edgelore_model::Query;
+use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::packet::{self, Opened, PACKET_BYTES_MAX, PacketError};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
+
+use crate::backend::{
+    Backend, BackendError, CELLS_MAX, Capability, Cursor, LIMIT_MAX, Stored, Subscription,
+};
+use crate::{Cell, Found, PacketId, hex};
+use wire::{ErrorReply, Kind, QueryReply, QueryRequest, StoredReply};
+
+/// The longest answer that is read, bytes: the packets of a full query as JSON, with room.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A client of `edgelore serve`.
+#[derive(Clone)]
+pub struct Http {
+    client: Client,
+    base: String,
+    token: Option<String>,
+    space: Space,
+}
+
+impl Http {
+    /// A client for the server at `url` (`http://host:port`), with its bearer token if it has one.
+    ///
+    /// # Errors
+    /// [`BackendError::Request`] when `url` is not an `http://` address.
+    pub fn new(url: &str, token: Option<String>, space: Space) -> Result<Self, BackendError> {
+        let parsed = reqwest::Url::parse(url).ok().filter(|parsed| parsed.scheme() == "http");
+        if parsed.is_none() {
+            return Err(BackendError::Request(format!("'{url}' is not an http:// address")));
+        }
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| BackendError::Request(format!("making a client: {error}")))?;
+        Ok(Self { client, base: url.trim_end_matches('/').to_owned(), token, space })
+    }
+
+    fn get_path(&self, path: &str) -> RequestBuilder {
+        self.authorised(self.client.get(format!("{}{path}", self.base)))
+    }
+
+    fn post_path(&self, path: &str) -> RequestBuilder {
+        self.authorised(self.client.post(format!("{}{path}", self.base)))
+    }
+
+    fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// What the server says that it can do.
+    ///
+    /// # Errors
+    /// Whatever keeps it from answering.
+    pub async fn remote_capability(&self) -> Result<Capability, BackendError> {
+        json(send(self.get_path("/v1/capability")).await?).await
+    }
+}
+
+fn unavailable(error: &reqwest::Error) -> BackendError {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    BackendError::Unavailable(text)
+}
+
+/// Sends a request; an answer that is not a success becomes the error that it names.
+async fn send(request: RequestBuilder) -> Result<Response, BackendError> {
+    let response = request.send().await.map_err(|error| unavailable(&error))?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    Err(refusal(response).await)
+}
+
+async fn refusal(response: Response) -> BackendError {
+    let status = response.status();
+    let reply: Result<ErrorReply, _> = json(response).await;
+    match (status, reply) {
+        (StatusCode::UNAUTHORIZED, _) => BackendError::Unauthorised,
+        (StatusCode::PAYLOAD_TOO_LARGE, _) => {
+            BackendError::Packet(PacketError::Oversized(PACKET_BYTES_MAX + 1))
+        }
+        (_, Ok(reply)) => match reply.kind {
+            Kind::Expired => BackendError::Expired,
+            Kind::Future => BackendError::Future,
+            Kind::Full => BackendError::Full,
+            Kind::Unavailable => BackendError::Unavailable(reply.error),
+            Kind::Storage => BackendError::Storage(reply.error),
+            Kind::Packet | Kind::Request | Kind::NotFound => BackendError::Request(reply.error),
+        },
+        (status, Err(_)) if status.is_server_error() => {
+            BackendError::Unavailable(format!("the server answers {status}"))
+        }
+        (status, Err(_)) => BackendError::Answer(format!("status {status} without a reason")),
+    }
+}
+
+/// The body, refused when it is too long.
+async fn body(mut response: Response) -> Result<Vec<u8>, BackendError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| unavailable(&error))? {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(BackendError::Answer(format!("it exceeds {ANSWER_BYTES_MAX} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+async fn json<T: DeserializeOwned>(response: Response) -> Result<T, BackendError> {
+    let body = body(response).await?;
+    serde_json::from_slice(&body).map_err(|error| BackendError::Answer(error.to_string()))
+}
+
+/// A packet from the server, verified here.
+fn verified(text: &str) -> Result<Opened, BackendError> {
+    let bytes = hex::decode(text)
+        .ok_or_else(|| BackendError::Answer("a packet is not hexadecimal".into()))?;
+    packet::open(&bytes).map_err(|error| BackendError::Answer(error.to_string()))
+}
+
+#[async_trait]
+impl Backend for Http {
+    async fn store(&self, packet: Vec<u8>) -> Result<Stored, BackendError> {
+        // What the server would refuse need not travel.
+        let id = packet::open(&packet)?.id;
+        let reply: StoredReply =
+            json(send(self.post_path("/v1/packets").body(packet)).await?).await?;
+        if hex::decode(&reply.id).as_deref() != Some(id.as_slice()) {
+            return Err(BackendError::Answer("it acknowledges another packet".into()));
+        }
+        Ok(Stored { id, new: reply.new })
+    }
+
+    async fn query(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Found>, BackendError> {
+        let request = QueryRequest {
+            query: query.clone(),
+            radius: None,
+            radius_milli: Some(radius),
+            limit: Some(limit.min(LIMIT_MAX)),
+        };
+        let reply: QueryReply =
+            json(send(self.post_path("/v1/query").json(&request)).await?).await?;
+        let aim = self.space.aim(query);
+        let pattern = query.resolution_pattern.as_deref();
+        let mut found = Vec::new();
+        for entry in reply.found.iter().take(limit.min(LIMIT_MAX)) {
+            let packet = verified(&entry.packet)?;
+            let distance = self.space.reach(&aim, &self.space.locate(&packet.outcome.situation));
+            let asked = pattern.is_none_or(|pattern| packet.outcome.resolution.pattern == pattern);
+            if distance <= radius && asked {
+                found.push(Found::signed(packet, distance));
+            }
+        }
+        found.sort_by_key(|found| (found.distance, found.id));
+        found.dedup_by_key(|found| found.id);
+        Ok(found)
+    }
+
+    async fn get(&self, id: &PacketId) -> Result<Option<Vec<u8>>, BackendError> {
+        let path = format!("/v1/packets/{}", hex::encode(id));
+        let response = self.get_path(&path).send().await.map_err(|error| unavailable(&error))?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if !response.status().is_success() {
+            return Err(refusal(response).await);
+        }
+        let bytes = body(response).await?;
+        let packet =
+            packet::open(&bytes).map_err(|error| BackendError::Answer(error.to_string()))?;
+        if packet.id != *id {
+            return Err(BackendError::Answer("it sends another packet".into()));
+        }
+        Ok(Some(bytes))
+    }
+
+    async fn subscribe(
+        &self,
+        cells: &[Cell],
+        after: Option<Cursor>,
+    ) -> Result<Box<dyn Subscription>, BackendError> {
+        if cells.len() > CELLS_MAX {
+            return Err(BackendError::Request(format!("more than {CELLS_MAX} cells")));
+        }
+        Ok(Box::new(sse::EventStream::connect(self.clone(), cells.to_vec(), after).await?))
+    }
+
+    fn capability(&self) -> Capability {
+        Capability {
+            name: "http".into(),
+            durable: true,
+            exact: true,
+            resumable: true,
+            space: hex::encode(&self.space.short_id()),
+        }
+    }
+}

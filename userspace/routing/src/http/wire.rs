@@ -1,0 +1,135 @@
+//! What the client and the server of the HTTP API agree on.
+//!
+//! Owns the JSON bodies and the names of server-sent events. Never does I/O.
+//!
+//! **Invariant:** fields are added, never renamed; `/v1` stands for that.
+
+use edgelore_model::{Outcome, Query};
+use edgelore_pipeline::fingerprint::{RADIUS_DEFAULT, UNIT};
+use serde::{Deserialize, Serialize};
+
+use crate::backend::BackendError;
+use crate::{Found, hex};
+
+/// The event that opens a stream; its id is the cursor from which the stream goes on.
+pub const EVENT_READY: &str = "ready";
+/// The event that carries a packet, hexadecimal.
+pub const EVENT_PACKET: &str = "packet";
+
+/// The answer to a packet that was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredReply {
+    /// The packet's id, hexadecimal.
+    pub id: String,
+    /// It was not there before.
+    pub new: bool,
+}
+
+/// The body of `POST /v1/query`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueryRequest {
+    /// The situation asked about; open fields cost nothing.
+    #[serde(default)]
+    pub query: Query,
+    /// Radius in units; 3 when neither radius is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radius: Option<u32>,
+    /// Radius in milli-units; goes before `radius`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub radius_milli: Option<u32>,
+    /// The most packets to return.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+impl QueryRequest {
+    /// The radius in milli-units.
+    #[must_use]
+    pub fn radius(&self) -> u32 {
+        let units = self.radius.map(|units| units.saturating_mul(UNIT));
+        self.radius_milli.or(units).unwrap_or(RADIUS_DEFAULT)
+    }
+}
+
+/// A packet that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundReply {
+    /// The packet's id, hexadecimal.
+    pub id: String,
+    /// Milli-units from the query.
+    pub distance: u32,
+    /// The publisher's id, hexadecimal.
+    pub publisher: Option<String>,
+    /// The exact bytes, hexadecimal: the only part that a client can verify.
+    pub packet: String,
+    /// What the packet says, for people.
+    pub outcome: Outcome,
+}
+
+impl From<Found> for FoundReply {
+    fn from(found: Found) -> Self {
+        Self {
+            id: hex::encode(&found.id),
+            distance: found.distance,
+            publisher: found.publisher.map(|publisher| hex::encode(&publisher)),
+            packet: hex::encode(&found.bytes),
+            outcome: found.outcome,
+        }
+    }
+}
+
+/// The answer to a query.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryReply {
+    /// Nearest first.
+    pub found: Vec<FoundReply>,
+}
+
+/// What kind of error an answer is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The packet is not one.
+    Packet,
+    /// The packet has expired.
+    Expired,
+    /// The packet comes from the future.
+    Future,
+    /// The request is wrong.
+    Request,
+    /// There is nothing of that name.
+    NotFound,
+    /// The store is full.
+    Full,
+    /// The server cannot answer now.
+    Unavailable,
+    /// The server's storage failed.
+    Storage,
+}
+
+/// The body of an answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReply {
+    /// What went wrong, for people.
+    pub error: String,
+    /// What went wrong, for programs.
+    pub kind: Kind,
+}
+
+impl From<&BackendError> for ErrorReply {
+    fn from(error: &BackendError) -> Self {
+        let kind = match error {
+            BackendError::Packet(_) => Kind::Packet,
+            BackendError::Expired => Kind::Expired,
+            BackendError::Future => Kind::Future,
+            BackendError::Request(_) | BackendError::Unauthorised => Kind::Request,
+            BackendError::Full => Kind::Full,
+            BackendError::Timeout(_)
+            | BackendError::Unavailable(_)
+            | BackendError::Answer(_) => Kind::Unavailable,
+            BackendError::Storage(_) => Kind::Storage,
+        };
+        Self { error: error.to_string(), kind }
+    }
+}

@@ -1,0 +1,81 @@
+//! Trying again.
+//!
+//! Owns the schedule: the pause doubles from attempt to attempt up to a bound. Every call of a
+//! backend is idempotent, so every call may be repeated; only transient errors are.
+//!
+//! **Invariant:** the number of attempts is bounded.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use edgelore_model::Query;
+
+use crate::backend::{Backend, BackendError, Capability, Cursor, Stored, Subscription};
+use crate::{Cell, Found, PacketId};
+
+/// The longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Repeats calls that failed for a transient reason.
+pub struct Retry<B> {
+    inner: B,
+    attempts: u32,
+    pause: Duration,
+}
+
+impl<B> Retry<B> {
+    /// At most `attempts` calls (at least one), the first pause being `pause`.
+    pub const fn new(inner: B, attempts: u32, pause: Duration) -> Self {
+        Self { inner, attempts, pause }
+    }
+
+    async fn repeat<T>(
+        &self,
+        call: impl AsyncFn() -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let mut pause = self.pause;
+        for attempt in 1.. {
+            match call().await {
+                Err(error) if error.is_transient() && attempt < self.attempts => {
+                    tracing::debug!(%error, attempt, "asking a backend again");
+                }
+                result => return result,
+            }
+            tokio::time::sleep(pause.min(PAUSE_MAX)).await;
+            pause = pause.saturating_mul(2);
+        }
+        unreachable!("the attempts are bounded")
+    }
+}
+
+#[async_trait]
+impl<B: Backend> Backend for Retry<B> {
+    async fn store(&self, packet: Vec<u8>) -> Result<Stored, BackendError> {
+        self.repeat(|| self.inner.store(packet.clone())).await
+    }
+
+    async fn query(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Found>, BackendError> {
+        self.repeat(|| self.inner.query(query, radius, limit)).await
+    }
+
+    async fn get(&self, id: &PacketId) -> Result<Option<Vec<u8>>, BackendError> {
+        self.repeat(|| self.inner.get(id)).await
+    }
+
+    async fn subscribe(
+        &self,
+        cells: &[Cell],
+        after: Option<Cursor>,
+    ) -> Result<Box<dyn Subscription>, BackendError> {
+        self.repeat(|| self.inner.subscribe(cells, after)).await
+    }
+
+    fn capability(&self) -> Capability {
+        self.inner.capability()
+    }
+}

@@ -1,0 +1,20 @@
+//! The Singapore–Denver laboratory: an edge gateway with two FRR neighbours, a fault that can be
+//! injected beyond the gateway's carrier, and the truth about what it did.
+//!
+//! ```text
+//!              ┌─ prim0 ── sw (bridge) ── prim (FRR, preferred) ─┐
+//!  lan ─ lan0 ─ gw (FRR, Edgelore)                               ├─ the same prefixes
+//!              └─ sec0 ────────────────── sec  (FRR, prepended) ─┘
+//! ```
+//!
+//! Never does: look at Edgelore. The truth is the kernel's route notifications ([`FibMonitor`]) and
+//! the packets that were lost ([`Stream`]).
+
+mod config;
+mod fib;
+mod network;
+mod stream;
+
+pub use fib::FibMonitor;
+pub use network::{BFD_INTERVAL_MS, BFD_MULTIPLIER, Network, Site, Truth};
+pub use stream::{ECHO_PORT, ECHO_WAIT, Outage, SPACING, Stream, agree};

@@ -1,0 +1,89 @@
+//! The laboratory tells the truth: its two witnesses agree, and FRR behaves as its timers say.
+
+use edgelore_model::Span;
+use edgelore_testkit::lab::{Network, Site, Truth, agree};
+use edgelore_testkit::{NetNs, live, remove_stale, wait_for};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+/// How far the lost packets and the FIB may disagree.
+const WITNESSES_APART_MAX: Span = Span::from_millis(100);
+
+fn check(truth: &Truth, at_least_ms: i64, at_most_ms: i64) {
+    let (shortest, estimate, longest) = truth.duration();
+    println!(
+        "fib {} ms (injection took {} us), packets {} ms ({} lost)",
+        estimate.millis(),
+        (longest.0 - shortest.0) / 1000,
+        truth.outage.duration().millis(),
+        truth.outage.lost
+    );
+    assert!(shortest <= estimate && estimate <= longest);
+    assert!((at_least_ms..=at_most_ms).contains(&estimate.millis()), "{estimate:?}");
+    agree(truth.outage, estimate, WITNESSES_APART_MAX).expect("the two witnesses agree");
+}
+
+/// nsenter has entered once its namespace is not ours.
+fn wait_until_inside(child: &Child) {
+    let inside = || {
+        let link = std::fs::read_link(format!("/proc/{}/ns/net", child.id())).ok();
+        link != std::fs::read_link("/proc/self/ns/net").ok()
+    };
+    wait_for(Duration::from_secs(10), "nsenter", inside).expect("nsenter enters");
+}
+
+#[test]
+fn live_lab_truth() {
+    if !live("live_lab_truth") {
+        return;
+    }
+    let mut network = Network::build(Site::new("truth", 77)).unwrap();
+    network.start_routing().unwrap();
+    // The hold timer (9 s) runs from the last keepalive, at most 3 s before the failure.
+    check(&network.fail_primary().unwrap(), 5_900, 9_500);
+    network.repair_primary().unwrap();
+    network.tune_bfd().unwrap();
+    // RFC 5880, 6.8.7: intervals are jittered by up to a quarter; detection after three of them.
+    check(&network.fail_primary().unwrap(), 500, 1_100);
+}
+
+#[test]
+fn live_namespaces_vanish_with_what_runs_in_them() {
+    if !live("live_namespaces_vanish_with_what_runs_in_them") {
+        return;
+    }
+    let namespace = NetNs::new("vanish").unwrap();
+    let path = namespace.path();
+    let mut child = namespace.command("sleep").arg("600").spawn().unwrap();
+    wait_until_inside(&child);
+    assert!(path.exists());
+    drop(namespace);
+    assert!(!path.exists());
+    assert!(!child.wait().unwrap().success(), "it was ended, it did not finish");
+}
+
+#[test]
+fn live_what_a_killed_run_left_is_removed() {
+    if !live("live_what_a_killed_run_left_is_removed") {
+        return;
+    }
+    let mut ended = Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    let name = format!("el_{}_left", ended.id());
+    let made = Command::new("ip").args(["netns", "add", &name]).status().unwrap();
+    assert!(made.success());
+    let namespace = std::path::Path::new("/run/netns").join(&name);
+    let mut child = Command::new("nsenter")
+        .arg(format!("--net={}", namespace.display()))
+        .args(["sleep", "600"])
+        .spawn()
+        .unwrap();
+    wait_until_inside(&child);
+    let directory = std::env::temp_dir().join(format!("{name}_directory"));
+    std::fs::create_dir(&directory).unwrap();
+    let kept = NetNs::new("kept").unwrap();
+    remove_stale().unwrap();
+    assert!(!namespace.exists() && !directory.exists());
+    assert!(kept.path().exists(), "a living run's namespace stays");
+    assert!(!child.wait().unwrap().success());
+}
