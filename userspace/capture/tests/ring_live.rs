@@ -86,7 +86,7 @@ fn live_what_changes_nothing_is_withheld_and_counted() {
     }
     for program in [Program::Xdp, Program::TcxIngress, Program::TcxEgress] {
         let mut ring = injected();
-        let send = |frame: &[u8]| drop(ring.inject(program, frame, 1).unwrap());
+        let send = |frame: &[u8]| assert!(ring.inject(program, frame, 1).is_ok());
         send(&tcp_frame(1000, tcp_flags::SYN, b""));
         send(&tcp_frame(1001, ACK, b""));
         send(&tcp_frame(1001, ACK, &KEEPALIVE));
@@ -118,7 +118,7 @@ fn live_only_changed_bfd_packets_cross() {
     }
     let mut ring = injected();
     let send =
-        |payload: &[u8]| drop(ring.inject(Program::Xdp, &bfd_frame(3784, payload), 1).unwrap());
+        |payload: &[u8]| assert!(ring.inject(Program::Xdp, &bfd_frame(3784, payload), 1).is_ok());
     let mut poll = BFD_UP;
     poll[1] |= 0x20;
     let mut slower = BFD_UP;
@@ -194,6 +194,28 @@ fn live_attachments_leave_nothing_behind() {
     .unwrap();
     let config = RingConfig { watch: vec![Watch::both("gw0")], ring_bytes: 1 << 20 };
     drop(open_in(&gateway, &config));
+}
+
+#[test]
+fn live_an_interface_that_came_back_is_watched_again() {
+    if !live("live_an_interface_that_came_back_is_watched_again") {
+        return;
+    }
+    let (gateway, peer) = pair("cb");
+    let mut ring = open_in(&gateway, &RingConfig::watching(["gw0"]));
+    gateway.ip("link delete gw0").unwrap();
+    veth((&gateway, "gw0"), (&peer, "peer0")).unwrap();
+    let watch = Watch::both("gw0");
+    gateway.run(|| Ok(ring.attach(&watch)?)).unwrap();
+    assert_eq!(ring.attachments().len(), 2);
+    Tap::open(&peer, "peer0").send(&tcp_frame(7, ACK, &update(1)));
+    collect(&mut ring, |batch, _| batch.signals.len() == 1);
+    ring.detach("gw0").unwrap();
+    assert!(ring.attachments().is_empty());
+    edgelore_testkit::wait_for(PATIENCE, "programs detached", || {
+        !attached(&gateway).contains("xdp")
+    })
+    .unwrap();
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Seeks advice: asks a store for outcomes near a situation and ranks what they say.
 
 use crate::config::AdviseConfig;
-use edgelore_model::{Advice, Query};
+use edgelore_model::{Advice, Query, Timestamp};
+use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::synthesise::{self, Policy};
 use edgelore_routing::{Backend, BackendError};
 
-/// Ranked advice for a situation.
+/// Ranked advice for a situation, from outcomes that have not expired at `now`.
 ///
 /// # Errors
 /// When the store does not answer.
@@ -13,7 +14,10 @@ pub async fn seek(
     store: &dyn Backend,
     query: &Query,
     limits: &AdviseConfig,
+    now: Timestamp,
 ) -> Result<Vec<Advice>, BackendError> {
+    let space = Space::default_definition();
     let found = store.query(query, limits.radius_milli, limits.outcomes_max).await?;
-    Ok(synthesise::advise(&found, &Policy::default()))
+    let policy = Policy { now: Some(now), ..Policy::default() };
+    Ok(synthesise::advise(&space, query, &found, &policy))
 }

@@ -145,7 +145,7 @@ async fn advise(
     let query = Query::from(&situation);
     let mut limits = context.limits.clone();
     limits.radius_milli = request.radius_milli.unwrap_or(limits.radius_milli);
-    let advice = seek(store.as_ref(), &query, &limits).await?;
+    let advice = seek(store.as_ref(), &query, &limits, context.clock.now()).await?;
     context.journal.advised(&JournaledAdvice {
         at: context.clock.now(),
         event_type: situation.event_type,

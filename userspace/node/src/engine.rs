@@ -13,9 +13,10 @@
 //! slows its source, and what a live source then loses is counted where it is lost.
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use edgelore_model::{Batch, Observation, Signal, SignalKind, Summary};
+use edgelore_model::{Batch, Observation, Signal, SignalKind, Summary, Timestamp};
 use edgelore_pipeline::decode::{DecodeConfig, Decoder, shard_of};
 use edgelore_pipeline::detect::{DetectConfig, Detector, Finding};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, spawn};
 
@@ -23,6 +24,9 @@ use std::thread::{JoinHandle, spawn};
 pub const ROUNDS_QUEUED_MAX: usize = 16;
 /// Workers at most.
 pub const WORKERS_MAX: usize = 64;
+
+/// Stands for the number of a signal where decoders flush what they still hold.
+const FLUSHED: u64 = u64::MAX;
 
 /// A part of a batch, for one worker, with the numbers of its signals.
 #[derive(Debug, Default)]
@@ -76,6 +80,7 @@ pub struct Engine {
     detector: JoinHandle<u64>,
     figures: Figures,
     next_number: u64,
+    last: Arc<AtomicI64>,
 }
 
 impl Engine {
@@ -103,8 +108,12 @@ impl Engine {
             parts.push(part_in);
             decoded.push(decoded_out);
         }
-        let detector = spawn(move || detect_all(Detector::new(detect), &decoded, output));
-        Self { parts, workers: handles, detector, figures, next_number: 0 }
+        let last = Arc::new(AtomicI64::new(0));
+        let detector = {
+            let last = Arc::clone(&last);
+            spawn(move || detect_all(Detector::new(detect), &decoded, &last, output))
+        };
+        Self { parts, workers: handles, detector, figures, next_number: 0, last }
     }
 
     /// Live figures, which outlive the engine.
@@ -118,6 +127,9 @@ impl Engine {
     #[must_use]
     pub fn submit(&mut self, batch: Batch) -> bool {
         let count = batch.signals.len() as u64;
+        if let Some(signal) = batch.signals.last() {
+            self.last.store(signal.at.0, Ordering::Release);
+        }
         let parts = shard(batch, self.parts.len(), self.next_number);
         self.next_number += count;
         self.parts.iter().zip(parts).all(|(queue, part)| queue.send(part).is_ok())
@@ -187,7 +199,7 @@ fn work(
         }
     }
     let mut last = Decoded::new();
-    decoder.finish(&mut |_, observation| last.push((u64::MAX, observation)));
+    decoder.finish(&mut |_, observation| last.push((FLUSHED, observation)));
     publish(&decoder);
     // The detector may be gone only when it panicked, which `Engine::finish` reports.
     let _ = decoded.send(last);
@@ -196,6 +208,7 @@ fn work(
 fn detect_all(
     mut detector: Detector,
     workers: &[Receiver<Decoded>],
+    last: &AtomicI64,
     mut output: impl FnMut(Output<'_>),
 ) -> u64 {
     let mut closed = Vec::new();
@@ -204,7 +217,7 @@ fn detect_all(
         if round.is_empty() {
             break;
         }
-        for (_, observation) in merge(round) {
+        for (_, observation) in merge(round, last) {
             output(Output::Observation(&observation));
             detector.observe(&observation, &mut closed);
             closed.drain(..).for_each(|finding| output(Output::Finding(finding)));
@@ -216,11 +229,16 @@ fn detect_all(
 }
 
 /// One round in the order of its signals. A signal's own observations keep their order, for they
-/// come from one worker. What decoders flush at the end has no number; its time and text order it.
-fn merge(round: Vec<Decoded>) -> Decoded {
+/// come from one worker. What decoders flush at the end has no number: it gets the time of the
+/// last signal of all, since each worker knows only its own last one, and is ordered by its text.
+fn merge(round: Vec<Decoded>, last: &AtomicI64) -> Decoded {
     let mut merged: Decoded = round.into_iter().flatten().collect();
     merged.sort_by_key(|(number, _)| *number);
-    let flushed = merged.partition_point(|(number, _)| *number < u64::MAX);
-    merged[flushed..].sort_by_cached_key(|(_, observation)| (observation.at, format!("{observation:?}")));
+    let flushed = merged.partition_point(|(number, _)| *number < FLUSHED);
+    for (_, observation) in &mut merged[flushed..] {
+        observation.at = Timestamp(last.load(Ordering::Acquire));
+        observation.link = 0;
+    }
+    merged[flushed..].sort_by_cached_key(|(_, observation)| format!("{observation:?}"));
     merged
 }

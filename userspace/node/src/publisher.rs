@@ -14,7 +14,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 
 /// Runs until it is dropped: delivers what is pending, then waits to be notified.
-pub async fn publish(
+pub(crate) async fn publish(
     journal: Arc<Journal>,
     store: Arc<dyn Backend>,
     clock: Clock,
@@ -52,7 +52,7 @@ async fn deliver(
                 journal.settle(entry, Some(clock.now()))?;
                 tracing::info!(packet = outcome.packet_id, "outcome delivered");
             }
-            Err(error) if error.is_final() => {
+            Err(error) if is_final(&error) => {
                 // Trying again cannot help; the outcome stays in the journal.
                 tracing::error!(%error, packet = outcome.packet_id, "the store refuses the outcome");
                 journal.settle(entry, None)?;
@@ -65,4 +65,10 @@ async fn deliver(
         }
     }
     Ok(complete)
+}
+
+/// The store will never take this packet, whatever is mended at the store's end.
+const fn is_final(error: &BackendError) -> bool {
+    use BackendError::{Expired, Future, Packet, Request};
+    matches!(error, Packet(_) | Expired | Future | Request(_))
 }

@@ -15,8 +15,8 @@ pub enum ServeError {
     #[error("opening the store: {0}")]
     Store(#[from] BackendError),
     /// Others could reach the address and nothing would ask them who they are.
-    #[error("refusing to listen on {0} without a token: use --token-file, or a loopback address")]
-    Unprotected(SocketAddr),
+    #[error(transparent)]
+    Unprotected(#[from] api::Unprotected),
     /// The token cannot be read.
     #[error("token file {path}: {source}")]
     Token {
@@ -45,9 +45,7 @@ pub async fn serve(
     token_file: Option<&Path>,
 ) -> Result<(), ServeError> {
     let token = token_file.map(read_token).transpose()?;
-    if !address.ip().is_loopback() && token.is_none() {
-        return Err(ServeError::Unprotected(address));
-    }
+    api::check_address(address, token.as_deref())?;
     let store = crate::store::embedded(directory)?;
     let listen = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;

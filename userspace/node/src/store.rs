@@ -1,11 +1,17 @@
 //! Opens the store that a configuration or a command names.
 
 use crate::serve::{ServeError, read_token};
+use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
-use edgelore_routing::http::{Http, HttpConfig};
+use edgelore_routing::http::Http;
 use edgelore_routing::{Backend, BackendError};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a remote store may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +45,7 @@ pub fn open(name: &str, token_file: Option<&Path>) -> Result<Arc<dyn Backend>, S
         return Err(StoreError::Unknown(name.to_owned()));
     }
     let token = token_file.map(read_token).transpose()?;
-    Ok(Arc::new(Http::new(HttpConfig::new(name, token)).map_err(failed)?))
+    Ok(Arc::new(Http::new(name, token, Space::default_definition()).map_err(failed)?))
 }
 
 /// Opens the embedded store in a directory, made if it is not there.

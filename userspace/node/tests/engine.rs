@@ -31,7 +31,7 @@ fn history() -> Vec<(i64, SocketAddr, u32, u8, Vec<u8>)> {
             let body = withdraw(n, step as u8);
             let seq = 1 + step * body.len() as u32;
             let late = i64::from(n == 7 && step % 10 == 3) * 45_000_000;
-            let at = i64::from(step) * 20_000_000 + i64::from(n) * 1_000 + late;
+            let at = i64::from(step) * 5_000_000 + i64::from(n) * 1_000 + late;
             all.push((at, speaker(n), seq, tcp_flags::ACK, body));
         }
     }

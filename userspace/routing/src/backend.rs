@@ -54,7 +54,14 @@ pub enum BackendError {
 }
 
 impl BackendError {
-    /// Whether the same request may succeed later.
+    /// Whether trying the same again can never help. False for everything that time or an
+    /// operator can mend: an unreachable or full store, a wrong token, a wrong address.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Packet(_) | Self::Expired | Self::Future | Self::Request(_))
+    }
+
+    /// Whether the same request may succeed soon.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Timeout(_) | Self::Unavailable(_))

@@ -80,6 +80,8 @@ pub(super) struct MrtReader {
     /// Where that byte lies in the content.
     offset: u64,
     exhausted: bool,
+    /// Why there is no more content; reported once what came before is read.
+    failed: Option<std::io::Error>,
     /// Time of the last good header, in seconds.
     seconds: Option<u32>,
     counts: FileCounts,
@@ -97,6 +99,7 @@ impl MrtReader {
             start: 0,
             offset: 0,
             exhausted: false,
+            failed: None,
             seconds: None,
             counts: FileCounts::default(),
             stepped_over: Vec::new(),
@@ -114,7 +117,7 @@ impl MrtReader {
 
     /// Reads one record; `false` at the end.
     pub(super) fn next_signal(&mut self, batch: &mut Batch) -> Result<bool, Fault> {
-        if !self.fill(HEADER_LEN)? {
+        if !self.fill(HEADER_LEN) {
             return self.end();
         }
         let header = Header::read(self.rest()).filter(Header::plausible);
@@ -122,7 +125,7 @@ impl MrtReader {
             self.fault(FormatFault::MrtHeader, batch);
             return self.search();
         };
-        if !self.fill(HEADER_LEN + header.length as usize)? {
+        if !self.fill(HEADER_LEN + header.length as usize) {
             return self.cut_short(header, batch);
         }
         self.seconds = Some(header.seconds);
@@ -160,13 +163,16 @@ impl MrtReader {
     }
 
     fn end(&mut self) -> Result<bool, Fault> {
-        if self.rest().is_empty() { Ok(false) } else { self.end_within() }
+        if self.rest().is_empty() && self.failed.is_none() { Ok(false) } else { self.end_within() }
     }
 
     fn end_within(&mut self) -> Result<bool, Fault> {
         let offset = self.offset;
         self.consume(self.rest().len());
-        Err(Fault::Format(offset, FormatFault::Truncated))
+        Err(match self.failed.take() {
+            Some(error) => Fault::Read(self.offset, error),
+            None => Fault::Format(offset, FormatFault::Truncated),
+        })
     }
 
     fn rest(&self) -> &[u8] {
@@ -179,9 +185,9 @@ impl MrtReader {
     }
 
     /// Reads until `length` bytes are there; `false` when the content ends before.
-    fn fill(&mut self, length: usize) -> Result<bool, Fault> {
+    fn fill(&mut self, length: usize) -> bool {
         if self.rest().len() >= length || self.exhausted {
-            return Ok(self.rest().len() >= length);
+            return self.rest().len() >= length;
         }
         self.buffer.drain(..self.start);
         self.start = 0;
@@ -189,9 +195,9 @@ impl MrtReader {
         let read = self.content.by_ref().take(wanted as u64).read_to_end(&mut self.buffer);
         match read {
             Ok(read) => self.exhausted = read < wanted,
-            Err(error) => return Err(Fault::Read(self.offset + self.buffer.len() as u64, error)),
+            Err(error) => (self.exhausted, self.failed) = (true, Some(error)),
         }
-        Ok(self.rest().len() >= length)
+        self.rest().len() >= length
     }
 
     /// Counts a fault at the present place and tells those after us that something is lost.
@@ -210,7 +216,7 @@ impl MrtReader {
         let near = self.seconds.unwrap_or(0);
         let mut from = 1;
         loop {
-            let more = self.fill(RESYNC_LOOK_LEN)?;
+            let more = self.fill(RESYNC_LOOK_LEN);
             if let Some(at) = self.find(near, from) {
                 self.consume(at);
                 return Ok(true);
@@ -218,7 +224,7 @@ impl MrtReader {
             let passed = self.rest().len().saturating_sub(RESYNC_TAIL_LEN);
             if !more {
                 self.consume(self.rest().len());
-                return Ok(false);
+                return self.end();
             }
             self.consume(passed);
             from = 0;

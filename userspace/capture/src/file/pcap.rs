@@ -15,6 +15,7 @@ use pcap_parser::{
 };
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 
 const BUFFER_LEN: usize = 1 << 20;
 /// No packet or block is longer, in bytes.
@@ -46,26 +47,44 @@ struct Packet<'a> {
 
 pub(super) struct PcapReader {
     blocks: Box<dyn PcapReaderIterator + Send>,
+    said: Said,
     capacity: usize,
     interfaces: Vec<Interface>,
     last: Timestamp,
     counts: FileCounts,
 }
 
+/// What the system or the decompressor said; the parser does not hand it on.
+type Said = Arc<Mutex<Option<std::io::Error>>>;
+
 /// Fills the buffer it is given, so that a header is not taken for a cut one because the
-/// decompressor returned it in two pieces.
-struct Whole(Content);
+/// decompressor returned it in two pieces. An error ends the content, and is kept: what was read
+/// before it counts first.
+struct Whole {
+    content: Content,
+    said: Said,
+}
+
+impl Whole {
+    fn failed(&self) -> bool {
+        self.said.lock().is_ok_and(|said| said.is_some())
+    }
+}
 
 impl Read for Whole {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let mut filled = 0;
-        while filled < buffer.len() {
-            match self.0.read(&mut buffer[filled..]) {
+        while filled < buffer.len() && !self.failed() {
+            match self.content.read(&mut buffer[filled..]) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) if filled == 0 => return Err(error),
-                Err(_) => break,
+                Err(error) => {
+                    if let Ok(mut said) = self.said.lock() {
+                        *said = Some(error);
+                    }
+                    break;
+                }
             }
         }
         Ok(filled)
@@ -74,13 +93,15 @@ impl Read for Whole {
 
 impl PcapReader {
     pub(super) fn new(content: Content) -> Result<Self, Fault> {
-        let blocks = create_reader(BUFFER_LEN, Whole(content)).map_err(|error| match error {
-            PcapError::ReadError => read_fault(0),
-            PcapError::Incomplete(_) | PcapError::Eof => Fault::Format(0, FormatFault::Truncated),
+        let said = Said::default();
+        let whole = Whole { content, said: Arc::clone(&said) };
+        let blocks = create_reader(BUFFER_LEN, whole).map_err(|error| match error {
+            PcapError::Incomplete(_) | PcapError::Eof => cut_short(&said, 0),
             _ => Fault::Format(0, FormatFault::Block),
         })?;
         let (interfaces, last) = (Vec::new(), Timestamp::default());
-        Ok(Self { blocks, capacity: BUFFER_LEN, interfaces, last, counts: FileCounts::default() })
+        let counts = FileCounts::default();
+        Ok(Self { blocks, said, capacity: BUFFER_LEN, interfaces, last, counts })
     }
 
     pub(super) const fn counts(&self) -> FileCounts {
@@ -97,10 +118,10 @@ impl PcapReader {
                 self.blocks.consume(length);
                 return Ok(true);
             }
-            Err(PcapError::Eof) => return Ok(false),
+            Err(PcapError::Eof) => return self.end(offset),
             Err(PcapError::Incomplete(_)) => Failed::Short,
             Err(PcapError::BufferTooSmall) => Failed::Small,
-            Err(PcapError::UnexpectedEof) => Failed::Fault(FormatFault::Truncated),
+            Err(PcapError::UnexpectedEof) => return Err(cut_short(&self.said, offset)),
             Err(_) => Failed::Fault(FormatFault::Block),
         };
         match failed {
@@ -113,8 +134,17 @@ impl PcapReader {
             }
             Failed::Short => {}
         }
-        self.blocks.refill().map_err(|_| read_fault(offset))?;
-        Ok(true)
+        match self.blocks.refill() {
+            Ok(()) => Ok(true),
+            Err(_) => Err(cut_short(&self.said, offset)),
+        }
+    }
+
+    fn end(&self, offset: u64) -> Result<bool, Fault> {
+        match self.said.lock().ok().and_then(|mut said| said.take()) {
+            Some(error) => Err(Fault::Read(offset, error)),
+            None => Ok(false),
+        }
     }
 }
 
@@ -124,9 +154,12 @@ enum Failed {
     Fault(FormatFault),
 }
 
-/// The parser does not hand on what the system said.
-fn read_fault(offset: u64) -> Fault {
-    Fault::Read(offset, std::io::Error::other("the content cannot be read or decompressed"))
+/// The content ends within a block: because it cannot be read on, or because it was cut.
+fn cut_short(said: &Said, offset: u64) -> Fault {
+    match said.lock().ok().and_then(|mut said| said.take()) {
+        Some(error) => Fault::Read(offset, error),
+        None => Fault::Format(offset, FormatFault::Truncated),
+    }
 }
 
 type State<'s> = (&'s mut Vec<Interface>, &'s mut Timestamp, &'s mut FileCounts);

@@ -3,6 +3,8 @@
 
 use super::RingError;
 use super::object::{Object, Program};
+use aya::programs::tc::SchedClassifierLinkId;
+use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, XdpMode};
 use nix::net::if_::if_nametoindex;
 
@@ -51,42 +53,77 @@ pub struct Attachment {
     pub fallback: String,
 }
 
-/// Attaches what `watch` asks for.
-pub(super) fn attach(object: &mut Object, watch: &Watch) -> Result<Vec<Attachment>, RingError> {
-    let ifindex = if_nametoindex(watch.interface.as_str())
-        .map_err(|_| RingError::NoInterface(watch.interface.clone()))?;
-    let mut attachments = Vec::new();
-    let mut add = |(mode, fallback)| {
-        attachments.push(Attachment {
-            interface: watch.interface.clone(),
-            ifindex,
-            mode,
-            fallback,
-        });
-    };
-    if watch.ingress {
-        add(ingress(object, &watch.interface)?);
+/// How the kernel knows an attachment; dropping the program detaches it as well.
+enum Link {
+    Xdp(XdpLinkId),
+    Classifier(Program, SchedClassifierLinkId),
+}
+
+/// Everything that a ring has attached.
+#[derive(Default)]
+pub(super) struct Attachments {
+    known: Vec<Attachment>,
+    links: Vec<Link>,
+}
+
+impl Attachments {
+    pub(super) fn list(&self) -> &[Attachment] {
+        &self.known
     }
-    if watch.egress {
-        tcx(object, Program::TcxEgress, &watch.interface, TcAttachType::Egress)?;
-        add((Mode::TcxEgress, String::new()));
+
+    /// Attaches what `watch` asks for, in place of what was attached to an interface of that name.
+    pub(super) fn attach(&mut self, object: &mut Object, watch: &Watch) -> Result<(), RingError> {
+        let ifindex = if_nametoindex(watch.interface.as_str())
+            .map_err(|_| RingError::NoInterface(watch.interface.clone()))?;
+        self.detach(object, &watch.interface)?;
+        if watch.ingress {
+            let (mode, fallback, link) = ingress(object, &watch.interface)?;
+            self.add(watch, ifindex, mode, fallback, link);
+        }
+        if watch.egress {
+            let link = tcx(object, Program::TcxEgress, &watch.interface, TcAttachType::Egress)?;
+            self.add(watch, ifindex, Mode::TcxEgress, String::new(), link);
+        }
+        Ok(())
     }
-    Ok(attachments)
+
+    fn add(&mut self, watch: &Watch, ifindex: u32, mode: Mode, fallback: String, link: Link) {
+        let interface = watch.interface.clone();
+        self.known.push(Attachment { interface, ifindex, mode, fallback });
+        self.links.push(link);
+    }
+
+    /// Detaches from an interface; one that has vanished took its attachments along.
+    pub(super) fn detach(&mut self, object: &mut Object, interface: &str) -> Result<(), RingError> {
+        while let Some(index) = self.known.iter().position(|known| known.interface == interface) {
+            self.known.remove(index);
+            let detached = match self.links.remove(index) {
+                Link::Xdp(link) => object.xdp(Program::Xdp)?.detach(link),
+                Link::Classifier(program, link) => object.classifier(program)?.detach(link),
+            };
+            if let Err(error) = detached {
+                tracing::debug!(interface, %error, "attachment was gone already");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Native XDP, else generic XDP, else tcx; each step down is told with its reason.
-fn ingress(object: &mut Object, interface: &str) -> Result<(Mode, String), RingError> {
+fn ingress(object: &mut Object, interface: &str) -> Result<(Mode, String, Link), RingError> {
     let mut reasons = String::new();
     for (mode, xdp_mode) in [(Mode::XdpNative, XdpMode::Driver), (Mode::XdpGeneric, XdpMode::Skb)] {
-        let Err(error) = object.xdp(Program::Xdp)?.attach(interface, xdp_mode) else {
-            warn_of_fallback(interface, mode, &reasons);
-            return Ok((mode, reasons));
-        };
-        reasons.push_str(&format!("{mode:?}: {}; ", chain(&error)));
+        match object.xdp(Program::Xdp)?.attach(interface, xdp_mode) {
+            Ok(link) => {
+                warn_of_fallback(interface, mode, &reasons);
+                return Ok((mode, reasons, Link::Xdp(link)));
+            }
+            Err(error) => reasons.push_str(&format!("{mode:?}: {}; ", chain(&error))),
+        }
     }
-    tcx(object, Program::TcxIngress, interface, TcAttachType::Ingress)?;
+    let link = tcx(object, Program::TcxIngress, interface, TcAttachType::Ingress)?;
     warn_of_fallback(interface, Mode::TcxIngress, &reasons);
-    Ok((Mode::TcxIngress, reasons))
+    Ok((Mode::TcxIngress, reasons, link))
 }
 
 fn warn_of_fallback(interface: &str, mode: Mode, reasons: &str) {
@@ -101,7 +138,7 @@ fn tcx(
     program: Program,
     interface: &str,
     side: TcAttachType,
-) -> Result<(), RingError> {
+) -> Result<Link, RingError> {
     let hook = if program == Program::TcxEgress { "tcx egress" } else { "tcx ingress" };
     let failed = |source: ProgramError| RingError::Attach {
         hook,
@@ -109,11 +146,11 @@ fn tcx(
         source: Box::new(source),
     };
     let classifier = object.classifier(program)?;
-    classifier.attach(interface, side).map_err(failed)?;
+    let link = classifier.attach(interface, side).map_err(failed)?;
     let id = classifier.info().map_err(failed)?.id();
     let (_, listed) = SchedClassifier::query_tcx(interface, side).map_err(failed)?;
     if listed.iter().any(|info| info.id() == id) {
-        return Ok(());
+        return Ok(Link::Classifier(program, link));
     }
     Err(RingError::NotRunning { program: program.name(), interface: interface.to_owned() })
 }

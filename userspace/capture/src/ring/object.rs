@@ -63,17 +63,18 @@ pub(super) struct Object {
 impl Object {
     /// Loads the object with a ring of `ring_bytes`, compares versions and loads every program.
     pub(super) fn load(ring_bytes: u32) -> Result<Self, RingError> {
-        if !object_embedded() {
-            return Err(RingError::NoObject);
-        }
         if !ring_bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&ring_bytes)
         {
             return Err(RingError::RingBytes(ring_bytes));
         }
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries(names::EVENTS, ring_bytes)
-            .load(OBJECT)
-            .map_err(|error| RingError::Load(Box::new(error)))?;
+        Self::load_with(EbpfLoader::new().map_max_entries(names::EVENTS, ring_bytes))
+    }
+
+    fn load_with(loader: &mut EbpfLoader<'_>) -> Result<Self, RingError> {
+        if !object_embedded() {
+            return Err(RingError::NoObject);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(|error| RingError::Load(Box::new(error)))?;
         compare_abi(&ebpf)?;
         let events = take(&mut ebpf, names::EVENTS)?;
         let counters = take(&mut ebpf, names::COUNTERS)?;
@@ -183,12 +184,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_object_or_an_impossible_ring_says_so() {
-        let error = Object::load(12345).err().unwrap().to_string();
+    fn a_missing_object_says_what_to_do() {
         if object_embedded() {
-            assert!(error.contains("12345 bytes is not a power of two"), "{error}");
-        } else {
-            assert!(error.contains("cargo xtask build"), "{error}");
+            return;
         }
+        let error = Object::load(RING_BYTES_MIN).err().unwrap().to_string();
+        assert!(error.contains("cargo xtask build"), "{error}");
+    }
+
+    #[test]
+    fn an_impossible_ring_is_refused() {
+        for bytes in [0, 12345, RING_BYTES_MIN / 2, RING_BYTES_MAX * 2, u32::MAX] {
+            assert!(
+                matches!(Object::load(bytes), Err(RingError::RingBytes(refused)) if refused == bytes)
+            );
+        }
+    }
+
+    #[test]
+    fn live_an_object_of_another_version_is_refused() {
+        if !edgelore_testkit::live("live_an_object_of_another_version_is_refused") {
+            return;
+        }
+        let foreign = ABI_VERSION + 41;
+        let mut loader = EbpfLoader::new();
+        let loaded = Object::load_with(loader.override_global("EDGELORE_ABI", &foreign, true));
+        assert!(
+            matches!(loaded, Err(RingError::Abi { found, .. }) if found == foreign),
+            "{:?}",
+            loaded.err()
+        );
     }
 }

@@ -3,7 +3,7 @@
 //! **Invariant:** a poll returns after at most its timeout plus one bounded drain; a batch never
 //! grows past [`BATCH_SIGNALS_MAX`] signals and [`BATCH_BYTES_MAX`] bytes by more than one record.
 
-use super::attach::{self, Attachment, Watch};
+use super::attach::{Attachment, Attachments, Watch};
 use super::log::KernelLog;
 use super::object::{Object, Program};
 use super::{Counters, RingError, counters, selftest, signal_of};
@@ -42,7 +42,7 @@ pub struct Ring {
     object: Object,
     log: Option<KernelLog>,
     clock: Clock,
-    attachments: Vec<Attachment>,
+    attachments: Attachments,
     /// Counters after the self-test.
     baseline: Counters,
     /// Ring-full losses that have been reported.
@@ -66,9 +66,9 @@ impl Ring {
         if let Some(log) = &mut log {
             log.flush();
         }
-        let mut attachments = Vec::new();
+        let mut attachments = Attachments::default();
         for watch in &config.watch {
-            attachments.extend(attach::attach(&mut object, watch)?);
+            attachments.attach(&mut object, watch)?;
         }
         Ok(Self { object, log, clock, attachments, baseline, lost, malformed: 0 })
     }
@@ -76,7 +76,24 @@ impl Ring {
     /// What is attached where, and how.
     #[must_use]
     pub fn attachments(&self) -> &[Attachment] {
-        &self.attachments
+        self.attachments.list()
+    }
+
+    /// Watches an interface, or watches it anew after it vanished and came back: the kernel drops
+    /// attachments with their interface. Works in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// [`RingError::NoInterface`] or [`RingError::Attach`]; other interfaces stay watched.
+    pub fn attach(&mut self, watch: &Watch) -> Result<(), RingError> {
+        self.attachments.attach(&mut self.object, watch)
+    }
+
+    /// Stops watching an interface; nothing happens when it was not watched.
+    ///
+    /// # Errors
+    /// [`RingError::Missing`] never in a ring that was opened.
+    pub fn detach(&mut self, interface: &str) -> Result<(), RingError> {
+        self.attachments.detach(&mut self.object, interface)
     }
 
     /// Waits at most `timeout` for records and appends them to `batch` as signals, at most
@@ -178,6 +195,8 @@ impl AsFd for Ring {
 
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ring").field("attachments", &self.attachments).finish_non_exhaustive()
+        f.debug_struct("Ring")
+            .field("attachments", &self.attachments.list())
+            .finish_non_exhaustive()
     }
 }

@@ -4,6 +4,7 @@ use super::{SituationArguments, StoreArguments, block_on, radius_milli};
 use crate::output;
 use anyhow::{Result, bail};
 use clap::Args;
+use edgelore_capture::Clock;
 use edgelore_node::advise::seek;
 use edgelore_node::config::AdviseConfig;
 use edgelore_node::control::{AdviceReport, Control};
@@ -41,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 let mut limits = AdviseConfig::default();
                 limits.radius_milli = arguments.radius.unwrap_or(limits.radius_milli);
                 let query = arguments.situation.query();
-                let advice = seek(store.open()?.as_ref(), &query, &limits).await?;
+                let advice = seek(store.open()?.as_ref(), &query, &limits, Clock::new().now()).await?;
                 Ok(AdviceReport { query, advice })
             }
             (None, None) => {

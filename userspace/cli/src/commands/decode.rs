@@ -38,10 +38,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     };
     decoder.finish(&mut |_, observation| print(observation));
-    let mut summary = *decoder.summary();
-    summary.undecodable += source.undecodable();
     if arguments.summary {
-        output::json(&summary)?;
+        output::json(decoder.summary())?;
     }
     printed?;
     read.context("what came before was decoded")

@@ -20,7 +20,7 @@ use edgelore_model::Query;
 use edgelore_node::control::Control;
 use edgelore_routing::Backend;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where outcomes are stored.
@@ -90,10 +90,6 @@ pub(crate) struct DataArguments {
 }
 
 impl DataArguments {
-    pub(crate) fn directory(&self) -> &Path {
-        &self.data
-    }
-
     /// The running node's control socket.
     pub(crate) fn control(&self) -> Result<Control> {
         Ok(Control::connect(&self.data)?)

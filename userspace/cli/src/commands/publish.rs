@@ -4,6 +4,7 @@ use super::{StoreArguments, block_on};
 use crate::output;
 use anyhow::{Context, Result};
 use clap::Args;
+use edgelore_capture::Clock;
 use edgelore_model::{Outcome, Span, Timestamp};
 use edgelore_node::view::hex;
 use edgelore_pipeline::fingerprint::Space;
@@ -12,7 +13,6 @@ use edgelore_pipeline::packet::{self, Sealed};
 use serde::Serialize;
 use std::io::Read;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How long an imported packet of the reference's form counts.
 const REFERENCE_LIFETIME: Span = Span(180 * 86_400 * 1_000_000_000);
@@ -86,8 +86,7 @@ fn outcome(text: &str) -> Result<Outcome> {
     if value.get("situation").is_some() {
         return Ok(serde_json::from_value(value)?);
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("reading the clock")?;
-    let created = Timestamp::from_secs_nanos(i64::try_from(now.as_secs())?, 0);
+    let created = Timestamp::from_secs_nanos(Clock::new().now().secs(), 0);
     Ok(Packet::parse(text)?.to_outcome(created, created + REFERENCE_LIFETIME)?)
 }
 

@@ -175,6 +175,9 @@ impl Detector {
         if before.routing {
             self.flaps.session_moved(session, false, at);
         }
+        if before.is_empty() {
+            return;
+        }
         self.convergences.session_down(session, &before, at, kind, &self.life, &self.sessions);
     }
 }

@@ -66,8 +66,17 @@ pub(super) struct Session {
     phase: Phase,
     /// A routing protocol runs on it, not BFD alone.
     pub(super) routing: bool,
+    /// It carried routes since it came up.
+    carried: bool,
     bfd_up: BTreeMap<IpAddr, bool>,
     pub(super) settings: SessionSettings,
+}
+
+impl Session {
+    /// It came up and was refused, or had nothing to say: its end moves no route.
+    pub(super) fn is_empty(&self) -> bool {
+        self.routing && self.phase == Phase::Established && !self.carried
+    }
 }
 
 #[derive(Debug)]
@@ -120,6 +129,7 @@ impl Sessions {
     pub(super) fn routes_seen(&mut self, key: SessionKey, link: u32) {
         if let Some(session) = self.entry(key, link) {
             session.routing = true;
+            session.carried = true;
             if session.phase == Phase::Unknown {
                 session.phase = Phase::Established;
             }
@@ -134,6 +144,7 @@ impl Sessions {
         }
         let before = session.clone();
         session.phase = Phase::Down;
+        session.carried = false;
         Some(before)
     }
 

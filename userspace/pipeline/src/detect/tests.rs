@@ -66,6 +66,7 @@ fn established() -> Vec<Observation> {
         open(1, primary(), 9),
         at(2, Observed::SessionUp { session: session() }),
     ];
+    all.push(routes(3, vec![], (0..20).map(prefix).collect()));
     all.extend((0..20).map(|n| fib(3, n, FibAction::Set, Some(primary()))));
     all
 }
@@ -192,8 +193,22 @@ fn a_session_that_is_down_triggers_nothing_until_it_was_up_again() {
     all.push(notification(60_000, 4, 0));
     assert_eq!(run(all.clone()).len(), 1);
     all.push(at(61_000, Observed::SessionUp { session: session() }));
+    all.push(routes(61_001, vec![], vec![prefix(1)]));
     all.push(notification(70_000, 4, 0));
     assert_eq!(run(all).len(), 2);
+}
+
+#[test]
+fn a_session_that_was_refused_is_no_convergence() {
+    let all = vec![
+        at(0, Observed::SessionUp { session: session() }),
+        notification(10, 2, 2),
+        down(10),
+        at(10_000, Observed::SessionUp { session: session() }),
+        notification(10_010, 2, 2),
+        down(10_010),
+    ];
+    assert!(run(all).is_empty());
 }
 
 #[test]

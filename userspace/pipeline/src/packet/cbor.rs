@@ -101,8 +101,7 @@ const fn known_number(known: Known) -> u64 {
 
 /// Reads a payload.
 pub(super) fn decode(payload: &[u8]) -> Result<Content, PacketError> {
-    let value: Value =
-        ciborium::from_reader(payload).map_err(|_| PacketError::NotDeterministic)?;
+    let value: Value = ciborium::from_reader(payload).map_err(|_| PacketError::NotDeterministic)?;
     if to_bytes(&value) != payload || !is_sorted(&value) {
         return Err(PacketError::NotDeterministic);
     }

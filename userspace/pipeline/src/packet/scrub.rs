@@ -184,8 +184,8 @@ const INTERFACES: &[&str] = &[
 const INTERFACES_OPEN: &[&str] = &["veth", "br-", "enx", "wlx", "docker", "cali", "cilium_", "lxc"];
 
 fn is_interface(lower: &str, context: Context) -> bool {
-    let slashed = lower.contains('/')
-        && lower.bytes().all(|b| b.is_ascii_digit() || b"/.:".contains(&b));
+    let slashed =
+        lower.contains('/') && lower.bytes().all(|b| b.is_ascii_digit() || b"/.:".contains(&b));
     let port = slashed && (context == Context::Interface || lower.matches('/').count() >= 2);
     let lettered = lower.split_once('/').is_some_and(|(before, after)| {
         before.starts_with(char::is_alphabetic)
@@ -193,9 +193,7 @@ fn is_interface(lower: &str, context: Context) -> bool {
             && after.starts_with(char::is_numeric)
     });
     let parts = lower.split([':', '@', '%', '_', '-', '/', '.']);
-    port || lettered
-        || is_interface_name(lower)
-        || parts.into_iter().any(is_interface_name)
+    port || lettered || is_interface_name(lower) || parts.into_iter().any(is_interface_name)
 }
 
 fn is_interface_name(lower: &str) -> bool {
@@ -256,9 +254,7 @@ fn is_device(part: &str) -> bool {
 /// Letters, then digits.
 fn is_numbered(label: &str) -> bool {
     let start = label.trim_end_matches(char::is_numeric);
-    start.len() < label.len()
-        && start.starts_with(char::is_alphabetic)
-        && !PLAIN.contains(&label)
+    start.len() < label.len() && start.starts_with(char::is_alphabetic) && !PLAIN.contains(&label)
 }
 
 /// Replaces a name wherever it stands as a whole word, without regard to case.
@@ -349,9 +345,11 @@ mod tests {
     fn identifiers() -> impl Strategy<Value = String> {
         prop_oneof![
             any::<u32>().prop_map(|bits| Ipv4Addr::from(bits).to_string()),
-            (any::<u32>(), 0..=32u8).prop_map(|(bits, len)| format!("{}/{len}", Ipv4Addr::from(bits))),
+            (any::<u32>(), 0..=32u8)
+                .prop_map(|(bits, len)| format!("{}/{len}", Ipv4Addr::from(bits))),
             any::<u128>().prop_map(|bits| Ipv6Addr::from(bits).to_string()),
-            (any::<u128>(), 0..=128u8).prop_map(|(bits, len)| format!("{}/{len}", Ipv6Addr::from(bits << 64))),
+            (any::<u128>(), 0..=128u8)
+                .prop_map(|(bits, len)| format!("{}/{len}", Ipv6Addr::from(bits << 64))),
             "([0-9a-f]{2}:){5}[0-9a-f]{2}",
             "([0-9A-F]{2}-){5}[0-9A-F]{2}",
             "[0-9a-f]{4}\\.[0-9a-f]{4}\\.[0-9a-f]{4}",

@@ -174,9 +174,12 @@ fn every_changed_byte_is_refused() {
     assert!(matches!(open(&[]), Err(PacketError::Envelope(_))));
 }
 
+/// Changes a payload's entries.
+type Change = Box<dyn FnOnce(&mut Vec<(Value, Value)>)>;
+
 #[test]
 fn impossible_values_are_refused_though_signed() {
-    let impossible = |change: Box<dyn FnOnce(&mut Vec<(Value, Value)>)>, text: &str| {
+    let impossible = |change: Change, text: &str| {
         let error = forged(change).unwrap_err();
         assert!(error.to_string().contains(text), "{text}: {error}");
     };

@@ -26,7 +26,7 @@ use edgelore_model::{Advice, Evidence, Outcome, Query, Timestamp};
 
 use crate::fingerprint::Space;
 use crate::packet::{Opened, PacketId};
-use votes::Candidate;
+use votes::{Candidate, Source};
 
 /// Incidents behind one outcome beyond which more do not weigh more.
 pub const SAMPLE_MAX: u32 = 16;
@@ -35,39 +35,22 @@ pub const SPREAD_MIN: i64 = 250;
 /// Outcomes considered in one call, the nearest first.
 pub const FOUND_MAX: usize = 10_000;
 
-/// An outcome that was found near a query.
+/// A verified packet that was found near a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// What it says.
-    pub outcome: Outcome,
-    /// Identity of the packet; for an unsigned import whatever identifies it.
-    pub id: PacketId,
-    /// Who signed it; `None` for an unsigned import.
-    pub publisher: Option<[u8; 32]>,
+    /// The packet.
+    pub opened: Opened,
     /// Its distance from the query, milli-units.
     pub distance: u32,
-    /// The packet's exact bytes; empty for an unsigned import.
-    pub bytes: Vec<u8>,
 }
 
-impl Found {
-    /// A verified packet at a distance.
-    #[must_use]
-    pub fn signed(packet: Opened, distance: u32) -> Self {
-        Self {
-            outcome: packet.outcome,
-            id: packet.id,
-            publisher: Some(packet.publisher),
-            distance,
-            bytes: packet.bytes,
-        }
-    }
-
-    /// An unsigned import at a distance: shown, never voting.
-    #[must_use]
-    pub const fn unsigned(outcome: Outcome, id: PacketId, distance: u32) -> Self {
-        Self { outcome, id, publisher: None, distance, bytes: Vec::new() }
-    }
+/// An outcome that nobody signed, such as an import in the reference's form: shown, never voting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsigned {
+    /// What it says.
+    pub outcome: Outcome,
+    /// Whatever identifies it.
+    pub id: PacketId,
 }
 
 /// Whose word counts, and how much of it is needed.
@@ -105,9 +88,23 @@ impl Default for Policy {
 /// measured again in `space`: a store's word is not taken.
 #[must_use]
 pub fn advise(space: &Space, query: &Query, found: &[Found], policy: &Policy) -> Vec<Advice> {
+    advise_with(space, query, found, &[], policy)
+}
+
+/// As [`advise`], with outcomes that nobody signed shown as evidence.
+#[must_use]
+pub fn advise_with(
+    space: &Space,
+    query: &Query,
+    found: &[Found],
+    unsigned: &[Unsigned],
+    policy: &Policy,
+) -> Vec<Advice> {
+    let signed = found.iter().map(|found| Source::from(&found.opened));
+    let sources: Vec<Source<'_>> = signed.chain(unsigned.iter().map(Source::from)).collect();
     let mut patterns: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();
-    for candidate in votes::candidates(space, query, found, policy) {
-        let pattern = candidate.found.outcome.resolution.pattern.as_str();
+    for candidate in votes::candidates(space, query, &sources, policy) {
+        let pattern = candidate.source.outcome.resolution.pattern.as_str();
         patterns.entry(pattern).or_default().push(candidate);
     }
     let mut advice: Vec<Advice> = patterns
@@ -131,12 +128,12 @@ fn judge(pattern: &str, candidates: &[Candidate<'_>], policy: &Policy) -> Advice
     let improvements: Vec<(i64, u64)> =
         voting.iter().map(|vote| (vote.improvement, vote.weight)).collect();
     let deltas: Vec<(i64, u64)> =
-        voting.iter().map(|vote| (vote.found.outcome.convergence_delta_ms, vote.weight)).collect();
+        voting.iter().map(|vote| (vote.source.outcome.convergence_delta_ms, vote.weight)).collect();
     let nearest = voting.first().copied().or(candidates.first());
     let failed = voting.iter().filter(|vote| vote.improvement <= 0).count();
     Advice {
         pattern: pattern.to_owned(),
-        steps: nearest.map(|c| c.found.outcome.resolution.steps.clone()).unwrap_or_default(),
+        steps: nearest.map(|c| c.source.outcome.resolution.steps.clone()).unwrap_or_default(),
         improvement_permille: robust::median(&improvements).unwrap_or(0),
         lower_bound_permille: robust::lower_bound(&improvements, policy.z_permille),
         convergence_delta_ms: robust::median(&deltas).unwrap_or(0),
@@ -147,10 +144,10 @@ fn judge(pattern: &str, candidates: &[Candidate<'_>], policy: &Policy) -> Advice
 }
 
 fn evidence(candidate: &Candidate<'_>) -> Evidence {
-    let outcome = &candidate.found.outcome;
+    let outcome = candidate.source.outcome;
     Evidence {
-        packet: hex(&candidate.found.id),
-        publisher: candidate.found.publisher.map(|publisher| hex(&publisher)),
+        packet: hex(&candidate.source.id),
+        publisher: candidate.source.publisher.map(|publisher| hex(&publisher)),
         distance: candidate.distance,
         before: outcome.before,
         after: outcome.after,

@@ -33,7 +33,16 @@ fn outcome(pattern: &str, before: u64, after: u64) -> Outcome {
 }
 
 fn found(publisher: u8, id: u8, outcome: Outcome) -> Found {
-    Found { outcome, id: [id; 32], publisher: Some([publisher; 32]), distance: 0, bytes: Vec::new() }
+    let opened = Opened {
+        outcome,
+        publisher: [publisher; 32],
+        key: [publisher; 32],
+        space: [0; 8],
+        id: [id; 32],
+        truncated: false,
+        bytes: Vec::new(),
+    };
+    Found { opened, distance: 0 }
 }
 
 fn query() -> Query {
@@ -88,13 +97,14 @@ fn a_trust_group_has_one_vote_however_many_keys_it_has() {
 
 #[test]
 fn unsigned_expired_and_empty_outcomes_are_shown_without_a_vote() {
-    let unsigned = Found::unsigned(outcome("bfd_tuning", 8_000, 800), [1; 32], 0);
+    let unsigned = Unsigned { outcome: outcome("bfd_tuning", 8_000, 800), id: [1; 32] };
     let mut expired = found(2, 2, outcome("bfd_tuning", 8_000, 800));
-    expired.outcome.expires = Timestamp(10);
+    expired.opened.outcome.expires = Timestamp(10);
     let mut empty = found(3, 3, outcome("bfd_tuning", 8_000, 800));
-    empty.outcome.sample_size = 0;
+    empty.opened.outcome.sample_size = 0;
     let policy = Policy { now: Some(Timestamp(10)), ..Policy::default() };
-    let advice = ranked(&[unsigned, expired, empty], &policy);
+    let space = Space::default_definition();
+    let advice = advise_with(&space, &query(), &[expired, empty], &[unsigned], &policy);
     assert_eq!((advice[0].votes, advice[0].evidence.len()), (0, 3));
     assert_eq!((advice[0].improvement_permille, advice[0].lower_bound_permille), (0, -1_000));
 }
@@ -103,12 +113,12 @@ fn unsigned_expired_and_empty_outcomes_are_shown_without_a_vote() {
 fn a_publisher_takes_back_its_own_packets_only() {
     let good = found(1, 1, outcome("bfd_tuning", 8_000, 800));
     let mut by_other = found(2, 2, outcome("bfd_tuning", 8_000, 800));
-    by_other.outcome.revokes = Some([1; 32]);
+    by_other.opened.outcome.revokes = Some([1; 32]);
     assert_eq!(ranked(&[good.clone(), by_other.clone()], &Policy::default())[0].votes, 1);
-    by_other.publisher = Some([1; 32]);
+    by_other.opened.publisher = [1; 32];
     assert_eq!(ranked(&[good.clone(), by_other], &Policy::default())[0].votes, 0);
     let mut newer = found(1, 3, outcome("bfd_tuning", 8_000, 4_000));
-    newer.outcome.supersedes = Some([1; 32]);
+    newer.opened.outcome.supersedes = Some([1; 32]);
     let advice = ranked(&[good, newer], &Policy::default());
     assert_eq!((advice[0].votes, advice[0].improvement_permille), (1, 500));
 }
@@ -134,7 +144,7 @@ fn corroboration_and_minimum_evidence_are_asked_for() {
 #[test]
 fn the_named_pattern_filters_and_distance_weighs() {
     let mut far = found(2, 2, outcome("bfd_tuning", 8_000, 8_000));
-    far.outcome.situation.severity = 8_000 << 4;
+    far.opened.outcome.situation.severity = 8_000 << 4;
     let near = found(1, 1, outcome("bfd_tuning", 8_000, 800));
     let advice = ranked(&[far.clone(), near.clone()], &Policy::default());
     assert_eq!((advice[0].improvement_permille, advice[0].contradictions), (900, 1));

@@ -10,12 +10,34 @@ use std::collections::{BTreeSet, HashSet};
 
 use edgelore_model::{Known, Outcome, Query};
 
-use super::{FOUND_MAX, Found, Policy, SAMPLE_MAX};
+use super::{FOUND_MAX, Policy, SAMPLE_MAX, Unsigned};
 use crate::fingerprint::Space;
+use crate::packet::{Opened, PacketId};
+
+/// Where an outcome comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'f> {
+    pub(super) outcome: &'f Outcome,
+    pub(super) id: PacketId,
+    /// Who signed it.
+    pub(super) publisher: Option<[u8; 32]>,
+}
+
+impl<'f> From<&'f Opened> for Source<'f> {
+    fn from(packet: &'f Opened) -> Self {
+        Self { outcome: &packet.outcome, id: packet.id, publisher: Some(packet.publisher) }
+    }
+}
+
+impl<'f> From<&'f Unsigned> for Source<'f> {
+    fn from(import: &'f Unsigned) -> Self {
+        Self { outcome: &import.outcome, id: import.id, publisher: None }
+    }
+}
 
 /// An outcome under consideration.
 pub(super) struct Candidate<'f> {
-    pub(super) found: &'f Found,
+    pub(super) source: Source<'f>,
     /// Milli-units from the query.
     pub(super) distance: u32,
     /// Per mille of the severity before, within ±1000.
@@ -36,64 +58,63 @@ enum Group<'p> {
 pub(super) fn candidates<'f>(
     space: &Space,
     query: &Query,
-    found: &'f [Found],
+    sources: &[Source<'f>],
     policy: &Policy,
 ) -> Vec<Candidate<'f>> {
-    let withdrawn = withdrawn(found);
+    let withdrawn = withdrawn(sources);
     let aim = space.aim(query);
     let asked = query.resolution_pattern.as_deref();
-    let mut candidates: Vec<Candidate<'f>> = found
+    let mut candidates: Vec<Candidate<'f>> = sources
         .iter()
-        .filter(|found| asked.is_none_or(|asked| asked == found.outcome.resolution.pattern))
+        .filter(|source| asked.is_none_or(|asked| asked == source.outcome.resolution.pattern))
         // One that takes another back is a message about it, not an outcome.
-        .filter(|found| found.outcome.revokes.is_none())
-        .map(|found| Candidate {
-            found,
-            distance: space.reach(&aim, &space.locate(&found.outcome.situation)),
-            improvement: improvement(&found.outcome),
-            weight: 0,
-            votes: counts(found, policy) && !withdrawn.contains(&found.id),
+        .filter(|source| source.outcome.revokes.is_none())
+        .map(|source| {
+            let distance = space.reach(&aim, &space.locate(&source.outcome.situation));
+            Candidate {
+                source: *source,
+                distance,
+                improvement: improvement(source.outcome),
+                weight: weight(source.outcome, distance),
+                votes: counts(source, policy) && !withdrawn.contains(&source.id),
+            }
         })
         .collect();
     candidates.sort_by_key(|candidate| {
-        let outcome = &candidate.found.outcome;
+        let outcome = candidate.source.outcome;
         let sample = u32::MAX - outcome.sample_size;
-        (candidate.distance, sample, std::cmp::Reverse(outcome.created), candidate.found.id)
+        (candidate.distance, sample, std::cmp::Reverse(outcome.created), candidate.source.id)
     });
-    candidates.dedup_by_key(|candidate| candidate.found.id);
+    candidates.dedup_by_key(|candidate| candidate.source.id);
     candidates.truncate(FOUND_MAX);
-    for candidate in &mut candidates {
-        candidate.weight = weight(&candidate.found.outcome, candidate.distance);
-    }
     candidates
 }
 
 /// Packets that their own publisher replaced or took back.
-fn withdrawn(found: &[Found]) -> HashSet<[u8; 32]> {
-    let mut claims: HashSet<([u8; 32], [u8; 32])> = HashSet::new();
-    for claim in found {
+fn withdrawn(sources: &[Source<'_>]) -> HashSet<PacketId> {
+    let mut claims: HashSet<([u8; 32], PacketId)> = HashSet::new();
+    for claim in sources {
         let Some(publisher) = claim.publisher else { continue };
         let targets = [claim.outcome.supersedes, claim.outcome.revokes];
         claims.extend(targets.into_iter().flatten().map(|target| (publisher, target)));
     }
-    let own = |found: &&Found| {
-        found.publisher.is_some_and(|publisher| claims.contains(&(publisher, found.id)))
+    let own = |source: &&Source<'_>| {
+        source.publisher.is_some_and(|publisher| claims.contains(&(publisher, source.id)))
     };
-    found.iter().filter(own).map(|found| found.id).collect()
+    sources.iter().filter(own).map(|source| source.id).collect()
 }
 
-fn counts(found: &Found, policy: &Policy) -> bool {
-    let outcome = &found.outcome;
-    found.publisher.is_some()
-        && outcome.sample_size > 0
-        && policy.now.is_none_or(|now| outcome.expires > now)
+fn counts(source: &Source<'_>, policy: &Policy) -> bool {
+    source.publisher.is_some()
+        && source.outcome.sample_size > 0
+        && policy.now.is_none_or(|now| source.outcome.expires > now)
 }
 
 /// Leaves each trust group its nearest vote, and none to groups that nobody corroborates.
 pub(super) fn elect(candidates: &mut [Candidate<'_>], policy: &Policy) {
     let mut groups = BTreeSet::new();
     for candidate in candidates.iter_mut().filter(|candidate| candidate.votes) {
-        let group = candidate.found.publisher.map(|publisher| {
+        let group = candidate.source.publisher.map(|publisher| {
             policy
                 .groups
                 .get(&publisher)
@@ -103,7 +124,7 @@ pub(super) fn elect(candidates: &mut [Candidate<'_>], policy: &Policy) {
     }
     if groups.len() < policy.corroboration_min as usize {
         for candidate in candidates {
-            let publisher = candidate.found.publisher;
+            let publisher = candidate.source.publisher;
             candidate.votes &= publisher.is_some_and(|key| policy.pinned.contains(&key));
         }
     }
@@ -114,7 +135,8 @@ pub(super) fn elect(candidates: &mut [Candidate<'_>], policy: &Policy) {
 fn improvement(outcome: &Outcome) -> i64 {
     let before = outcome.before.unwrap_or(outcome.situation.severity);
     let delta = i128::from(outcome.convergence_delta_ms);
-    let permille = if before == 0 { delta.signum() * 1_000 } else { delta * 1_000 / i128::from(before) };
+    let permille =
+        if before == 0 { delta.signum() * 1_000 } else { delta * 1_000 / i128::from(before) };
     permille.clamp(-1_000, 1_000) as i64
 }
 

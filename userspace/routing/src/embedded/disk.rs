@@ -4,21 +4,22 @@
 //! |---|---|---|
 //! | `packets` | sequence number | the packet's exact bytes |
 //! | `records` | sequence number | [`Record`] as JSON, so that opening need not verify every signature |
-//! | `meta` | `format`, `store`, `next` | version of this layout, random identity, next sequence number |
+//! | `meta` | `format`, `last` | version of this layout, highest sequence number ever given |
 //!
 //! **Invariant:** every commit is synced, in two phases (packets are untrusted input, see redb's
 //! design notes), and leaves a file that reopens without a scan. Sequence numbers rise in the order
-//! of commits and are never used twice.
+//! of commits from 1 and are never used twice.
 
-use crate::{BackendError, Cursor, Opened};
-use edgelore_model::{Situation, Timestamp};
-use edgelore_pipeline::packet;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
-use serde::{Deserialize, Serialize};
 use std::fmt::Display;
-use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+
+use edgelore_model::{Situation, Timestamp};
+use edgelore_pipeline::packet::{self, Opened};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{BackendError, Cursor};
 
 const FILE: &str = "outcomes.redb";
 const FORMAT: u64 = 1;
@@ -28,6 +29,7 @@ const CACHE_BYTES: usize = 64 << 20;
 const PACKETS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("packets");
 const RECORDS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("records");
 const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+const LAST: &str = "last";
 
 /// What the index and the subscriptions need to know of a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,19 +69,17 @@ pub(super) struct Insert<'a> {
 /// The open file.
 pub(super) struct Disk {
     database: Database,
-    store: u64,
 }
 
 /// An error of the storage below.
-pub(super) fn failed(operation: &'static str, reason: &impl Display) -> BackendError {
-    BackendError::Storage { operation, reason: reason.to_string() }
+pub(super) fn failed(operation: &str, reason: &dyn Display) -> BackendError {
+    BackendError::Storage(format!("{operation}: {reason}"))
 }
 
 impl Disk {
     pub(super) fn open(directory: &Path) -> Result<Self, BackendError> {
-        const OPENING: &str = "opening the store";
         let place = |reason: &dyn Display| {
-            failed(OPENING, &format_args!("{}: {reason}", directory.display()))
+            failed("opening the store", &format_args!("{}: {reason}", directory.display()))
         };
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -93,11 +93,11 @@ impl Disk {
                 DatabaseError::DatabaseAlreadyOpen => place(&"is in use by another process"),
                 error => place(&error),
             })?;
-        let (store, format) = prepare(&database).map_err(|error| place(&error))?;
+        let format = prepare(&database).map_err(|error| place(&error))?;
         if format != FORMAT {
             return Err(place(&format_args!("has format {format}, expected {FORMAT}")));
         }
-        Ok(Self { database, store })
+        Ok(Self { database })
     }
 
     /// Calls `each` with every record in the order of commits.
@@ -117,15 +117,15 @@ impl Disk {
         })
     }
 
-    /// At most `count` records from `from` on.
-    pub(super) fn records_from(
+    /// At most `count` records after `after`; `None` for one that is not readable.
+    pub(super) fn records_after(
         &self,
-        from: u64,
+        after: u64,
         count: usize,
     ) -> Result<Vec<(u64, Option<Record>)>, BackendError> {
         self.read("reading the history", |transaction| {
             let mut records = Vec::new();
-            for entry in transaction.open_table(RECORDS)?.range(from..)?.take(count) {
+            for entry in transaction.open_table(RECORDS)?.range(after.saturating_add(1)..)?.take(count) {
                 let (sequence, value) = entry?;
                 // What is not readable was reported when the store was opened.
                 records.push((sequence.value(), serde_json::from_slice(value.value()).ok()));
@@ -157,10 +157,10 @@ impl Disk {
         })
     }
 
-    /// The sequence number that the next packet gets.
-    pub(super) fn next_sequence(&self) -> Result<u64, BackendError> {
+    /// The highest sequence number ever given, 0 before the first.
+    pub(super) fn last_sequence(&self) -> Result<u64, BackendError> {
         self.read("reading the store's state", |transaction| {
-            Ok(transaction.open_table(META)?.get("next")?.map_or(0, |next| next.value()))
+            Ok(transaction.open_table(META)?.get(LAST)?.map_or(0, |last| last.value()))
         })
     }
 
@@ -169,7 +169,7 @@ impl Disk {
         &self,
         inserts: &[Insert<'_>],
         removals: &[u64],
-        next: u64,
+        last: u64,
     ) -> Result<(), BackendError> {
         let write = || -> Result<(), redb::Error> {
             let mut transaction = self.database.begin_write()?;
@@ -188,7 +188,7 @@ impl Disk {
                         .expect("a record of integers and strings serializes");
                     records.insert(insert.sequence, record.as_slice())?;
                 }
-                transaction.open_table(META)?.insert("next", next)?;
+                transaction.open_table(META)?.insert(LAST, last)?;
             }
             transaction.commit()?;
             Ok(())
@@ -196,23 +196,10 @@ impl Disk {
         write().map_err(|error| failed("writing packets", &error))
     }
 
-    /// The cursor after a sequence number.
-    pub(super) fn cursor(&self, sequence: u64) -> Cursor {
-        Cursor::new(format!("{:016x}-{sequence}", self.store))
-    }
-
-    /// The first sequence number after a cursor; 0 without one and for another store's.
-    pub(super) fn position(&self, cursor: Option<&Cursor>) -> Result<u64, BackendError> {
-        let Some(cursor) = cursor else { return Ok(0) };
-        let text = cursor.to_string();
-        let parts = text.split_once('-').and_then(|(store, sequence)| {
-            Some((u64::from_str_radix(store, 16).ok()?, sequence.parse::<u64>().ok()?))
-        });
-        match parts {
-            Some((store, sequence)) if store == self.store => Ok(sequence.saturating_add(1)),
-            Some(_) => Ok(0),
-            None => Err(BackendError::Request(format!("'{text}' is not a cursor of this store"))),
-        }
+    /// Where to resume after `cursor`: the beginning, for one that this store has not reached (it
+    /// replaced another one, or was restored from an older copy).
+    pub(super) fn resume(&self, cursor: Cursor) -> Result<Cursor, BackendError> {
+        Ok(if cursor.0 <= self.last_sequence()? { cursor } else { Cursor(0) })
     }
 
     fn read<T>(
@@ -225,24 +212,21 @@ impl Disk {
     }
 }
 
-/// Makes the tables and the identity at the first opening; gives identity and format.
-fn prepare(database: &Database) -> Result<(u64, u64), redb::Error> {
+/// Makes the tables at the first opening; gives the format of what is there.
+fn prepare(database: &Database) -> Result<u64, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_two_phase_commit(true);
     transaction.set_quick_repair(true);
-    let state = {
+    let format = {
         transaction.open_table(PACKETS)?;
         transaction.open_table(RECORDS)?;
         let mut meta = transaction.open_table(META)?;
         let format = meta.get("format")?.map(|value| value.value());
         if format.is_none() {
             meta.insert("format", FORMAT)?;
-            // A hasher's keys are random: an identity is all that is needed here.
-            meta.insert("store", RandomState::new().hash_one(FILE))?;
         }
-        let store = meta.get("store")?.map_or(0, |value| value.value());
-        (store, format.unwrap_or(FORMAT))
+        format.unwrap_or(FORMAT)
     };
     transaction.commit()?;
-    Ok(state)
+    Ok(format)
 }

@@ -1,15 +1,19 @@
 //! Subscriptions: each follows the history on disk at its own pace.
 //!
-//! Nothing is pushed and nothing is buffered beyond the subscription's own queue: a slow
-//! subscriber is simply further back in the history, and nothing is lost for it.
+//! Nothing is pushed and nothing is buffered beyond one step: a slow subscriber is simply further
+//! back in the history, and nothing is lost for it.
 //!
 //! **Invariant:** deliveries come in the order of commits, each once, without gaps.
 
-use super::Shared;
-use super::disk;
-use crate::{BackendError, Cell, Delivery, Opened, SubscriptionSender};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::sync::watch;
+
+use async_trait::async_trait;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::{Shared, blocking};
+use crate::backend::{BackendError, Cursor, Delivery, Subscription};
+use crate::Cell;
 
 /// Records looked at in one step.
 const STEP_RECORDS: usize = 256;
@@ -17,78 +21,81 @@ const STEP_RECORDS: usize = 256;
 /// One subscription.
 pub(super) struct Follower {
     pub(super) shared: Arc<Shared>,
+    /// All, when there are none.
     pub(super) cells: Arc<[Cell]>,
-    /// The next sequence number to look at.
-    pub(super) next: u64,
-    /// Changes with every commit; closed when the store is.
+    /// Everything up to here was handed out or did not match.
+    pub(super) cursor: Cursor,
+    /// Changes after every commit; closed when the store is.
     pub(super) committed: watch::Receiver<u64>,
-    pub(super) sender: SubscriptionSender,
+    /// Read, not handed out yet.
+    pub(super) ready: VecDeque<Delivery>,
+    /// Everything up to here was read.
+    pub(super) read: Cursor,
+    /// Its place among the subscriptions.
+    pub(super) _place: OwnedSemaphorePermit,
 }
 
-/// What one step found.
+/// What one step read.
 struct Step {
-    deliveries: Vec<(u64, Opened)>,
-    next: u64,
+    deliveries: VecDeque<Delivery>,
+    read: Cursor,
     at_end: bool,
 }
 
-impl Follower {
-    /// Runs until the subscriber or the store has gone.
-    pub(super) async fn run(mut self) {
-        loop {
-            // Marked as seen before reading, so that no commit falls between the two.
-            self.committed.borrow_and_update();
-            if let Err(error) = self.catch_up().await {
-                if let Some(error) = error {
-                    let _ = self.sender.send(Err(error)).await;
-                }
-                return;
-            }
-            tokio::select! {
-                changed = self.committed.changed() => if changed.is_err() { return },
-                () = self.sender.closed() => return,
-            }
-        }
+#[async_trait]
+impl Subscription for Follower {
+    fn cursor(&self) -> Cursor {
+        self.cursor
     }
 
-    /// Delivers up to the end of the history; `Err(None)` when the subscriber has gone.
-    async fn catch_up(&mut self) -> Result<(), Option<BackendError>> {
+    async fn next(&mut self) -> Result<Delivery, BackendError> {
         loop {
-            let (shared, cells, next) = (Arc::clone(&self.shared), Arc::clone(&self.cells), self.next);
-            let step = tokio::task::spawn_blocking(move || step(&shared, &cells, next))
-                .await
-                .unwrap_or_else(|error| Err(disk::failed("reading the history", &error)))?;
-            for (sequence, opened) in step.deliveries {
-                let cursor = self.shared.disk.cursor(sequence);
-                self.sender.send(Ok(Delivery { cursor, opened })).await.map_err(|_| None)?;
+            if let Some(delivery) = self.ready.pop_front() {
+                self.cursor = delivery.cursor;
+                return Ok(delivery);
             }
-            self.next = step.next;
-            if step.at_end {
-                return Ok(());
+            // Marked as seen before reading, so that no commit falls between the two.
+            self.committed.borrow_and_update();
+            let (cells, read) = (Arc::clone(&self.cells), self.read);
+            let step = blocking(&self.shared, move |shared| step(shared, &cells, read)).await?;
+            self.read = step.read;
+            self.ready = step.deliveries;
+            if self.ready.is_empty() {
+                // Nothing up to here matched, so resuming need not read it again.
+                self.cursor = self.read;
+                if step.at_end {
+                    let gone = |_| BackendError::Unavailable("the store was closed".into());
+                    self.committed.changed().await.map_err(gone)?;
+                }
             }
         }
     }
 }
 
-fn step(shared: &Shared, cells: &[Cell], next: u64) -> Result<Step, BackendError> {
-    let records = shared.disk.records_from(next, STEP_RECORDS)?;
+fn step(shared: &Shared, cells: &[Cell], read: Cursor) -> Result<Step, BackendError> {
+    let records = shared.disk.records_after(read.0, STEP_RECORDS)?;
     let at_end = records.len() < STEP_RECORDS;
-    let next = records.last().map_or(next, |(sequence, _)| sequence + 1);
-    let now = (shared.now)();
+    let last = records.last().map_or(read, |(sequence, _)| Cursor(*sequence));
+    let (now, space) = ((shared.now)(), shared.space.short_id());
     let wanted: Vec<u64> = {
         let index = shared.index();
-        let followed = records.iter().filter(|(sequence, record)| {
+        // The index may lag behind the disk by the commit that is being indexed: what has to be
+        // known of a packet is taken from its record.
+        let followed = records.iter().filter(|(_, record)| {
             record.as_ref().is_some_and(|record| {
-                let cell = Cell::exact(&shared.space, &record.situation);
-                record.space == shared.space.short_id()
-                    && cells.iter().any(|followed| followed.covers(&cell))
-                    && index.in_force(*sequence, now)
+                let exact = Cell::exact(&shared.space, &record.situation);
+                record.space == space
+                    && record.expires > now
+                    && (cells.is_empty() || cells.iter().any(|cell| cell.covers(&exact)))
+                    && !index.is_withdrawn(&record.publisher, &record.id)
             })
         });
         followed.map(|(sequence, _)| *sequence).collect()
     };
     let packets = shared.disk.packets(wanted.iter().copied())?;
-    let deliveries =
-        wanted.into_iter().zip(packets).filter_map(|(sequence, opened)| Some((sequence, opened?)));
-    Ok(Step { deliveries: deliveries.collect(), next, at_end })
+    // What was purged between the two steps has expired, and is left out.
+    let deliveries = wanted.into_iter().zip(packets).filter_map(|(sequence, packet)| {
+        Some(Delivery { cursor: Cursor(sequence), packet: packet? })
+    });
+    Ok(Step { deliveries: deliveries.collect(), read: last, at_end })
 }

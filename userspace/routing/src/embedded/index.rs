@@ -6,12 +6,13 @@
 //!
 //! **Invariant:** holds exactly the packets that are committed and not purged.
 
-use super::disk::Record;
-use edgelore_model::{Query, Timestamp};
-use edgelore_pipeline::fingerprint::{Point, Space};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-type PacketId = [u8; 32];
+use edgelore_model::{Query, Timestamp};
+use edgelore_pipeline::fingerprint::{Point, Space};
+
+use super::disk::Record;
+use crate::PacketId;
 
 #[derive(Debug)]
 struct Entry {
@@ -50,21 +51,18 @@ impl Index {
         self.sequences.contains_key(id)
     }
 
-    /// The sequence number of a packet that has not expired.
-    pub(super) fn valid(&self, id: &PacketId, now: Timestamp) -> Option<u64> {
-        let sequence = *self.sequences.get(id)?;
-        self.entries.get(&sequence).filter(|entry| entry.expires > now).map(|_| sequence)
+    /// A packet's sequence number.
+    pub(super) fn sequence(&self, id: &PacketId) -> Option<u64> {
+        self.sequences.get(id).copied()
     }
 
-    /// A packet neither expired nor withdrawn by its own publisher.
-    pub(super) fn in_force(&self, sequence: u64, now: Timestamp) -> bool {
-        self.entries.get(&sequence).is_some_and(|entry| self.counts(entry, now))
+    /// The packet was superseded or revoked by its own publisher.
+    pub(super) fn is_withdrawn(&self, publisher: &[u8; 32], id: &PacketId) -> bool {
+        !self.withdrawn.is_empty() && self.withdrawn.contains_key(&(*publisher, *id))
     }
 
-    fn counts(&self, entry: &Entry, now: Timestamp) -> bool {
-        entry.expires > now
-            && (self.withdrawn.is_empty()
-                || !self.withdrawn.contains_key(&(entry.publisher, entry.id)))
+    fn in_force(&self, entry: &Entry, now: Timestamp) -> bool {
+        entry.expires > now && !self.is_withdrawn(&entry.publisher, &entry.id)
     }
 
     pub(super) fn insert(&mut self, sequence: u64, space: &Space, record: &Record) {
@@ -122,7 +120,7 @@ impl Index {
             .filter(|(_, entry)| pattern.is_none_or(|pattern| pattern == &*entry.pattern))
             .filter_map(|(sequence, entry)| {
                 let distance = space.reach(&aim, &entry.point);
-                (distance <= radius && self.counts(entry, now)).then_some(Hit {
+                (distance <= radius && self.in_force(entry, now)).then_some(Hit {
                     distance,
                     id: entry.id,
                     sequence: *sequence,

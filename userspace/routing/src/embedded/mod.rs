@@ -16,25 +16,27 @@ mod follow;
 mod index;
 mod writer;
 
-use crate::backend::check_cells;
-use crate::wire::hex;
-use crate::{
-    Backend, BackendError, Capability, Cell, Cursor, Found, Opened, RESULTS_MAX, Stored,
-    Subscription,
-};
-use async_trait::async_trait;
-use disk::Disk;
-use edgelore_model::{Query, Span, Timestamp};
-use edgelore_pipeline::fingerprint::Space;
-use edgelore_pipeline::packet;
-use index::Index;
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use edgelore_model::{Query, Span, Timestamp};
+use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::packet::{self, Opened};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::backend::{
+    Backend, BackendError, CELLS_MAX, Capability, Cursor, LIMIT_MAX, Stored, Subscription,
+};
+use crate::{Cell, Found, PacketId, hex};
+use disk::Disk;
+use follow::Follower;
+use index::Index;
 use writer::Request;
 
 /// Packets that wait for the writer; when they are as many, the next is refused as busy.
@@ -133,16 +135,28 @@ impl Shared {
         let near = self.index().near(&self.space, query, radius, limit, (self.now)());
         let packets = self.disk.packets(near.iter().map(|hit| hit.sequence))?;
         // What was purged between the two steps has expired, and is left out.
-        let found = near.into_iter().zip(packets).filter_map(|(hit, opened)| {
-            Some(Found { opened: opened?, distance: hit.distance })
+        let found = near.into_iter().zip(packets).filter_map(|(hit, packet)| {
+            Some(Found { opened: packet?, distance: hit.distance })
         });
         Ok(found.collect())
     }
 
-    fn get(&self, id: &[u8; 32]) -> Result<Option<Opened>, BackendError> {
-        let Some(sequence) = self.index().valid(id, (self.now)()) else { return Ok(None) };
-        Ok(self.disk.packets([sequence])?.pop().flatten())
+    fn get(&self, id: &PacketId) -> Result<Option<Vec<u8>>, BackendError> {
+        let Some(sequence) = self.index().sequence(id) else { return Ok(None) };
+        let packet = self.disk.packets([sequence])?.pop().flatten();
+        Ok(packet.map(|packet| packet.bytes))
     }
+}
+
+/// Reads on a thread that may wait for the disk.
+async fn blocking<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    read: impl FnOnce(&Shared) -> Result<T, BackendError> + Send + 'static,
+) -> Result<T, BackendError> {
+    let shared = Arc::clone(shared);
+    tokio::task::spawn_blocking(move || read(&shared))
+        .await
+        .unwrap_or_else(|error| Err(disk::failed("reading the store", &error)))
 }
 
 /// The embedded store. One process at a time may have it open; dropping it waits for the commit
@@ -221,27 +235,19 @@ impl Embedded {
         let opened = packet::open(bytes)?;
         let space = self.shared.space.short_id();
         if opened.space != space {
-            return Err(BackendError::Space { packet: hex(&opened.space), store: hex(&space) });
+            let (packet, store) = (hex::encode(&opened.space), hex::encode(&space));
+            return Err(BackendError::Request(format!(
+                "the packet's similarity definition is {packet}, the store's is {store}"
+            )));
         }
         let now = (self.shared.now)();
         if opened.outcome.expires <= now {
             return Err(BackendError::Expired);
         }
         if opened.outcome.created > now + CLOCK_AHEAD_MAX {
-            return Err(BackendError::NotYet);
+            return Err(BackendError::Future);
         }
         Ok(opened)
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        operation: &'static str,
-        read: impl FnOnce(&Shared) -> Result<T, BackendError> + Send + 'static,
-    ) -> Result<T, BackendError> {
-        let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || read(&shared))
-            .await
-            .unwrap_or_else(|error| Err(disk::failed(operation, &error)))
     }
 }
 
@@ -259,7 +265,8 @@ impl Backend for Embedded {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 self.shared.refused_busy.fetch_add(1, Ordering::Relaxed);
-                return Err(BackendError::Busy(format!("{WRITES_QUEUED_MAX} packets are waiting")));
+                let reason = format!("{WRITES_QUEUED_MAX} packets are waiting");
+                return Err(BackendError::Unavailable(reason));
             }
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(writer_gone()),
         }
@@ -272,49 +279,55 @@ impl Backend for Embedded {
         radius: u32,
         limit: usize,
     ) -> Result<Vec<Found>, BackendError> {
-        let query = query.clone();
-        let limit = limit.min(RESULTS_MAX);
-        self.blocking("asking for outcomes", move |shared| shared.query(&query, radius, limit))
-            .await
+        let (query, limit) = (query.clone(), limit.min(LIMIT_MAX));
+        blocking(&self.shared, move |shared| shared.query(&query, radius, limit)).await
     }
 
-    async fn get(&self, id: &[u8; 32]) -> Result<Option<Opened>, BackendError> {
+    async fn get(&self, id: &PacketId) -> Result<Option<Vec<u8>>, BackendError> {
         let id = *id;
-        self.blocking("fetching a packet", move |shared| shared.get(&id)).await
+        blocking(&self.shared, move |shared| shared.get(&id)).await
     }
 
     async fn subscribe(
         &self,
         cells: &[Cell],
         after: Option<Cursor>,
-    ) -> Result<Subscription, BackendError> {
-        check_cells(cells, self.shared.space.short_id())?;
-        let after = self.shared.disk.position(after.as_ref())?;
-        let Ok(permit) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
-            return Err(BackendError::Busy(format!("{SUBSCRIPTIONS_MAX} subscriptions are open")));
+    ) -> Result<Box<dyn Subscription>, BackendError> {
+        if cells.len() > CELLS_MAX {
+            return Err(BackendError::Request(format!("more than {CELLS_MAX} cells")));
+        }
+        let space = self.shared.space.short_id();
+        if let Some(cell) = cells.iter().find(|cell| cell.space() != space) {
+            return Err(BackendError::Request(format!(
+                "{cell} belongs to another similarity definition than the store"
+            )));
+        }
+        let Ok(place) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
+            let reason = format!("{SUBSCRIPTIONS_MAX} subscriptions are open");
+            return Err(BackendError::Unavailable(reason));
         };
-        let (sender, subscription) = Subscription::channel();
-        let follower = follow::Follower {
+        let cursor = match after {
+            Some(cursor) => self.shared.disk.resume(cursor)?,
+            None => Cursor(self.shared.disk.last_sequence()?),
+        };
+        Ok(Box::new(Follower {
             shared: Arc::clone(&self.shared),
             cells: cells.into(),
-            next: after,
+            cursor,
             committed: self.committed.clone(),
-            sender,
-        };
-        tokio::spawn(async move {
-            follower.run().await;
-            drop(permit);
-        });
-        Ok(subscription)
+            ready: VecDeque::new(),
+            read: cursor,
+            _place: place,
+        }))
     }
 
     fn capability(&self) -> Capability {
         Capability {
             name: "embedded".to_owned(),
             durable: true,
-            exact_radius: true,
-            resume: true,
-            results_max: RESULTS_MAX,
+            exact: true,
+            resumable: true,
+            space: hex::encode(&self.shared.space.short_id()),
         }
     }
 }

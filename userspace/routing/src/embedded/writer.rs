@@ -5,12 +5,15 @@
 //!
 //! **Invariant:** no reply leaves before the commit that it speaks of is synced and indexed.
 
-use super::Shared;
-use super::disk::{Insert, Record};
-use crate::{BackendError, Opened, Stored};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
+
+use edgelore_pipeline::packet::Opened;
 use tokio::sync::{mpsc, oneshot, watch};
+
+use super::Shared;
+use super::disk::{Insert, Record};
+use crate::backend::{BackendError, Stored};
 
 /// Packets in one commit.
 const BATCH_MAX: usize = 256;
@@ -58,9 +61,7 @@ fn write(shared: &Shared, batch: Vec<Request>) {
         let answer = match fate {
             Fate::Known => stored(false),
             Fate::New => stored(true),
-            Fate::Refused => {
-                Err(BackendError::Full(format!("it holds {} packets", shared.packets_max)))
-            }
+            Fate::Refused => Err(BackendError::Full),
         };
         // A caller that has gone needs no answer.
         let _ = request.reply.send(answer);
@@ -98,13 +99,12 @@ fn commit(
     if new.is_empty() && purged.is_empty() {
         return Ok(());
     }
-    let first = shared.disk.next_sequence()?;
-    let inserts: Vec<Insert<'_>> = (first..)
+    let last = shared.disk.last_sequence()?;
+    let inserts: Vec<Insert<'_>> = (last + 1..)
         .zip(&new)
         .map(|(sequence, (opened, record))| Insert { sequence, bytes: &opened.bytes, record })
         .collect();
-    let next = first + inserts.len() as u64;
-    shared.disk.commit(&inserts, purged, next)?;
+    shared.disk.commit(&inserts, purged, last + inserts.len() as u64)?;
     shared.commits.fetch_add(1, Ordering::Relaxed);
     let mut index = shared.index_mut();
     for sequence in purged {

@@ -177,11 +177,11 @@ impl Backend for Http {
             let distance = self.space.reach(&aim, &self.space.locate(&packet.outcome.situation));
             let asked = pattern.is_none_or(|pattern| packet.outcome.resolution.pattern == pattern);
             if distance <= radius && asked {
-                found.push(Found::signed(packet, distance));
+                found.push(Found { opened: packet, distance });
             }
         }
-        found.sort_by_key(|found| (found.distance, found.id));
-        found.dedup_by_key(|found| found.id);
+        found.sort_by_key(|found| (found.distance, found.opened.id));
+        found.dedup_by_key(|found| found.opened.id);
         Ok(found)
     }
 

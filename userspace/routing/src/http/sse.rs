@@ -13,6 +13,8 @@
 //!
 //! **Invariant:** the cursor moves only past packets that were handed out.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use reqwest::Response;
 
@@ -23,6 +25,9 @@ use crate::backend::{BackendError, Cursor, Delivery, Subscription};
 
 /// The longest event, bytes: a packet in hexadecimal and its frame.
 const EVENT_BYTES_MAX: usize = 4_096;
+
+/// The server shows every 15 s that it is alive; one that has not for this long counts as gone.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
 
 /// A running stream of events.
 pub(super) struct EventStream {
@@ -65,7 +70,9 @@ impl EventStream {
         let ready = read_event(&mut response, &mut self.buffer).await?;
         match ready.id {
             Some(id) if ready.name == EVENT_READY => {
-                self.cursor = Some(self.cursor.unwrap_or(Cursor(id)));
+                // The server's word: a store that was replaced begins anew, and its cursors are
+                // lower than the one that is held here.
+                self.cursor = Some(Cursor(id));
                 self.response = Some(response);
                 Ok(())
             }
@@ -100,7 +107,9 @@ async fn read_event(response: &mut Response, buffer: &mut Vec<u8>) -> Result<Eve
         if buffer.len() > EVENT_BYTES_MAX {
             return Err(BackendError::Answer(format!("an event exceeds {EVENT_BYTES_MAX} bytes")));
         }
-        let chunk = response.chunk().await.map_err(|error| unavailable(&error))?;
+        let silent = |_| BackendError::Unavailable("the stream has fallen silent".into());
+        let chunk = tokio::time::timeout(SILENCE_MAX, response.chunk()).await.map_err(silent)?;
+        let chunk = chunk.map_err(|error| unavailable(&error))?;
         let chunk = chunk.ok_or(BackendError::Unavailable("the stream was closed".into()))?;
         buffer.extend_from_slice(&chunk);
     }

@@ -60,7 +60,7 @@ pub struct FoundReply {
     /// Milli-units from the query.
     pub distance: u32,
     /// The publisher's id, hexadecimal.
-    pub publisher: Option<String>,
+    pub publisher: String,
     /// The exact bytes, hexadecimal: the only part that a client can verify.
     pub packet: String,
     /// What the packet says, for people.
@@ -70,11 +70,11 @@ pub struct FoundReply {
 impl From<Found> for FoundReply {
     fn from(found: Found) -> Self {
         Self {
-            id: hex::encode(&found.id),
+            id: hex::encode(&found.opened.id),
             distance: found.distance,
-            publisher: found.publisher.map(|publisher| hex::encode(&publisher)),
-            packet: hex::encode(&found.bytes),
-            outcome: found.outcome,
+            publisher: hex::encode(&found.opened.publisher),
+            packet: hex::encode(&found.opened.bytes),
+            outcome: found.opened.outcome,
         }
     }
 }

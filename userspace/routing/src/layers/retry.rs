@@ -29,22 +29,22 @@ impl<B> Retry<B> {
         Self { inner, attempts, pause }
     }
 
-    async fn repeat<T>(
-        &self,
-        call: impl AsyncFn() -> Result<T, BackendError>,
-    ) -> Result<T, BackendError> {
-        let mut pause = self.pause;
-        for attempt in 1.. {
+    async fn repeat<T, F>(&self, call: impl Fn() -> F + Send) -> Result<T, BackendError>
+    where
+        F: Future<Output = Result<T, BackendError>> + Send,
+    {
+        let (mut pause, mut attempt) = (self.pause, 1);
+        loop {
             match call().await {
                 Err(error) if error.is_transient() && attempt < self.attempts => {
                     tracing::debug!(%error, attempt, "asking a backend again");
                 }
                 result => return result,
             }
+            attempt += 1;
             tokio::time::sleep(pause.min(PAUSE_MAX)).await;
             pause = pause.saturating_mul(2);
         }
-        unreachable!("the attempts are bounded")
     }
 }
 

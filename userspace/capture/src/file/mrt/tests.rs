@@ -52,3 +52,27 @@ fn a_cut_file_yields_what_came_before() {
         );
     }
 }
+
+/// Stands for content whose compression is broken.
+struct Broken;
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::Error::other("broken"))
+    }
+}
+
+#[test]
+fn content_that_breaks_off_yields_what_came_before() {
+    let one = record(100, &[1; 30]);
+    for extra in [0, 5] {
+        let bytes = [one.clone(), one[..extra].to_vec()].concat();
+        let length = bytes.len() as u64;
+        let mut reader = MrtReader::new(Box::new(Cursor::new(bytes).chain(Broken)));
+        let mut batch = Batch::default();
+        assert!(matches!(reader.next_signal(&mut batch), Ok(true)));
+        assert_eq!(messages(&batch), 1);
+        let ended = reader.next_signal(&mut batch);
+        assert!(matches!(ended, Err(Fault::Read(at, _)) if at == length), "{extra}");
+    }
+}

@@ -148,6 +148,30 @@ fn a_cut_file_yields_what_came_before() {
     }
 }
 
+struct Broken;
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::Error::other("broken"))
+    }
+}
+
+#[test]
+fn content_that_breaks_off_yields_what_came_before() {
+    let file = pcap(Order::Little, 0xa1b2_c3d4, &[(7, 5, ip(&[1])), (8, 0, ip(&[2]))]);
+    let content = Cursor::new(file[..file.len() - 3].to_vec()).chain(Broken);
+    let mut reader = PcapReader::new(Box::new(content)).ok().unwrap();
+    let mut batch = Batch::default();
+    let fault = loop {
+        match reader.next_signal(&mut batch) {
+            Ok(more) => assert!(more),
+            Err(fault) => break fault,
+        }
+    };
+    assert_eq!(seen(&batch).len(), 1);
+    assert!(matches!(fault, Fault::Read(_, error) if error.to_string() == "broken"));
+}
+
 #[test]
 fn a_packet_longer_than_any_is_a_fault() {
     let mut file = pcap(Order::Little, 0xa1b2_c3d4, &[(7, 5, ip(&[1]))]);

@@ -1,0 +1,35 @@
+//! Errors as answers.
+//!
+//! Owns which status stands for which error. **Invariant:** each answer that is not a success has
+//! a JSON body with the reason.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use edgelore_pipeline::packet::PacketError;
+use edgelore_routing::BackendError;
+use edgelore_routing::http::wire::{ErrorReply, Kind};
+
+/// The answer to a request that the store did not do.
+pub(super) fn failure(error: &BackendError) -> Response {
+    let status = match error {
+        BackendError::Packet(PacketError::Oversized(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+        BackendError::Packet(_) | BackendError::Request(_) => StatusCode::BAD_REQUEST,
+        BackendError::Expired | BackendError::Future => StatusCode::UNPROCESSABLE_ENTITY,
+        BackendError::Unauthorised => StatusCode::UNAUTHORIZED,
+        BackendError::Full => StatusCode::INSUFFICIENT_STORAGE,
+        BackendError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+        BackendError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        BackendError::Answer(_) => StatusCode::BAD_GATEWAY,
+        BackendError::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    if status.is_server_error() {
+        tracing::warn!(%error, "a request failed");
+    }
+    (status, Json(ErrorReply::from(error))).into_response()
+}
+
+/// The answer to a request that is wrong.
+pub(super) fn refuse(status: StatusCode, kind: Kind, reason: &str) -> Response {
+    (status, Json(ErrorReply { error: reason.to_owned(), kind })).into_response()
+}

@@ -1,0 +1,214 @@
+//! The API over a real embedded store and real connections on loopback.
+
+use super::*;
+use edgelore_model::{Known, Outcome, Query, Resolution, Situation, Timestamp};
+use edgelore_pipeline::fingerprint::{Cell, Space};
+use edgelore_pipeline::packet::{self, Sealed, SigningKey};
+use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
+use edgelore_routing::http::wire::ErrorReply;
+use reqwest::{Client, Response as Answer};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A served store; the directory goes with it.
+struct Served {
+    base: String,
+    client: Client,
+    task: tokio::task::JoinHandle<()>,
+    _directory: tempfile::TempDir,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Served {
+    async fn start(token: Option<&str>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Embedded::open(EmbeddedConfig::in_directory(directory.path())).unwrap();
+        let router = router(Arc::new(store), token.map(str::to_owned));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let client = Client::builder().no_proxy().build().unwrap();
+        Self { base, client, task, _directory: directory }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.client.get(format!("{}{path}", self.base)).send().await.unwrap()
+    }
+
+    async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        let request = self.client.post(format!("{}{path}", self.base));
+        let request = request.header("content-type", "application/json");
+        request.body(body).send().await.unwrap()
+    }
+
+    async fn put(&self, path: &str, body: Vec<u8>) -> Answer {
+        self.client.put(format!("{}{path}", self.base)).body(body).send().await.unwrap()
+    }
+}
+
+fn sealed(severity: u64) -> Sealed {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let outcome = Outcome {
+        situation: Situation {
+            topology_class: "spine_leaf".into(),
+            protocol: "bgp".into(),
+            event_type: "convergence".into(),
+            severity,
+            affected_prefixes: 8_200,
+            node_count: 96,
+        },
+        resolution: Resolution {
+            pattern: "bfd_tuning".into(),
+            steps: vec!["Reduced the multiplier".into()],
+            known: Known::Measured,
+        },
+        before: Some(severity),
+        after: Some(0),
+        convergence_delta_ms: severity as i64,
+        sample_size: 1,
+        created: Timestamp::from_secs_nanos(now, 0),
+        expires: Timestamp::from_secs_nanos(now + 3_600, 0),
+        method: [0; 8],
+        parents: Vec::new(),
+        supersedes: None,
+        revokes: None,
+    };
+    let key = SigningKey::from_seed(&mut [3; 32]);
+    packet::seal(&outcome, &key, &Space::default_definition()).unwrap()
+}
+
+/// The status and the kind of an answer that is not a success.
+async fn refused(answer: Answer) -> (u16, Kind) {
+    let status = answer.status().as_u16();
+    let reply: ErrorReply = answer.json().await.unwrap();
+    assert!(!reply.error.is_empty());
+    (status, reply.kind)
+}
+
+#[test]
+fn others_are_served_only_with_a_token() {
+    for (address, token, allowed) in [
+        ("127.0.0.1:7171", None, true),
+        ("[::1]:7171", None, true),
+        ("[::ffff:127.0.0.1]:7171", None, true),
+        ("0.0.0.0:7171", None, false),
+        ("10.99.0.1:7171", None, false),
+        ("10.99.0.1:7171", Some(""), false),
+        ("[::]:7171", Some("secret"), true),
+    ] {
+        let result = check_address(address.parse().unwrap(), token);
+        assert_eq!(result.is_ok(), allowed, "{address} {token:?}");
+    }
+}
+
+#[test]
+fn tokens_compare_whole() {
+    assert!(same(b"secret", b"secret") && same(b"", b""));
+    assert!(!same(b"secret", b"secreT") && !same(b"secret", b"secre"));
+}
+
+#[tokio::test]
+async fn a_packet_is_put_once_and_read_back() {
+    let served = Served::start(None).await;
+    let packet = sealed(340_000);
+    let path = format!("/v1/packets/{}", hex::encode(&packet.id));
+    assert_eq!(served.get(&path).await.status(), 404);
+    assert_eq!(served.put(&path, packet.bytes.clone()).await.status(), 201);
+    let again = served.post("/v1/packets", packet.bytes.clone()).await;
+    assert_eq!(again.status(), 200);
+    let reply: StoredReply = again.json().await.unwrap();
+    assert_eq!(reply, StoredReply { id: hex::encode(&packet.id), new: false });
+    let answer = served.get(&path).await;
+    assert_eq!(answer.headers()["content-type"], COSE_SIGN1);
+    assert_eq!(answer.bytes().await.unwrap(), packet.bytes);
+}
+
+#[tokio::test]
+async fn wrong_requests_are_refused_with_a_reason() {
+    let served = Served::start(None).await;
+    let packet = sealed(340_000);
+    let other = format!("/v1/packets/{}", hex::encode(&[0; 32]));
+    assert_eq!(refused(served.put(&other, packet.bytes.clone()).await).await, (400, Kind::Request));
+    assert_eq!(refused(served.post("/v1/packets", vec![0; 513]).await).await, (413, Kind::Packet));
+    assert_eq!(refused(served.post("/v1/packets", vec![0; 512]).await).await, (400, Kind::Packet));
+    assert_eq!(refused(served.get(&other).await).await, (404, Kind::NotFound));
+    assert_eq!(refused(served.get("/v1/packets/xyz").await).await, (400, Kind::Request));
+    let unknown = served.post("/v1/query", r#"{"radios":3}"#).await;
+    assert_eq!(refused(unknown).await, (422, Kind::Request));
+    let long = format!(r#"{{"query":{{"protocol":"{}"}}}}"#, "x".repeat(QUERY_BYTES_MAX));
+    assert_eq!(refused(served.post("/v1/query", long).await).await, (413, Kind::Request));
+    let cell = served.get("/v1/subscribe?cell=elsewhere").await;
+    assert_eq!(refused(cell).await, (400, Kind::Request));
+}
+
+#[tokio::test]
+async fn the_reference_example_is_found_without_knowing_the_answer() {
+    let served = Served::start(None).await;
+    assert_eq!(served.post("/v1/packets", sealed(340_000).bytes).await.status(), 201);
+    let mut query = Query::from(&sealed(300_000).outcome.situation);
+    query.affected_prefixes = Some(6_000);
+    for pattern in [None, Some("bfd_tuning".to_owned())] {
+        query.resolution_pattern = pattern;
+        let request = QueryRequest { query: query.clone(), radius: Some(3), ..Default::default() };
+        let body = serde_json::to_vec(&request).unwrap();
+        let reply: QueryReply = served.post("/v1/query", body).await.json().await.unwrap();
+        let [found] = reply.found.as_slice() else { panic!("{reply:?}") };
+        assert_eq!(found.outcome.situation.severity, 340_000);
+        assert!(found.distance > 0 && found.distance < 1_000, "{}", found.distance);
+    }
+}
+
+#[tokio::test]
+async fn without_the_token_only_health_answers() {
+    let served = Served::start(Some("secret")).await;
+    assert_eq!(served.get("/v1/health").await.status(), 200);
+    for path in ["/v1/capability", "/v1/packets/00", "/v1/subscribe"] {
+        let answer = served.get(path).await;
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["www-authenticate"]),
+            (401, &"Bearer".parse().unwrap()),
+            "{path}"
+        );
+    }
+    for (token, status) in [("secret", 200), ("secre", 401), ("", 401)] {
+        let request = served.client.get(format!("{}/v1/capability", served.base));
+        assert_eq!(request.bearer_auth(token).send().await.unwrap().status(), status, "{token}");
+    }
+}
+
+/// Reads a stream until `marker` stands in what was read.
+async fn read_until(answer: &mut Answer, marker: &str) -> String {
+    let mut text = String::new();
+    while !text.contains(marker) {
+        let chunk = tokio::time::timeout(Duration::from_secs(30), answer.chunk()).await;
+        let chunk = chunk.expect("the stream goes on").unwrap().expect("the stream is open");
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    text
+}
+
+#[tokio::test]
+async fn a_subscriber_receives_its_cell_and_resumes_after_a_cursor() {
+    let served = Served::start(None).await;
+    let (first, second) = (sealed(1_000), sealed(2_000));
+    let cell = Cell::coarse(&Space::default_definition(), &first.outcome.situation);
+    let path = format!("/v1/subscribe?cell={}", cell.to_string().replace('%', "%25"));
+    let mut live = served.get(&path).await;
+    read_until(&mut live, "event: ready\nid: 0\n").await;
+    for packet in [&first, &second] {
+        assert_eq!(served.post("/v1/packets", packet.bytes.clone()).await.status(), 201);
+    }
+    let event = |id: u64, packet: &Sealed| {
+        format!("event: packet\nid: {id}\ndata: {}\n\n", hex::encode(&packet.bytes))
+    };
+    let text = read_until(&mut live, &event(2, &second)).await;
+    assert!(text.contains(&event(1, &first)), "{text}");
+    let request = served.client.get(format!("{}{path}", served.base)).header("Last-Event-ID", "1");
+    let mut resumed = request.send().await.unwrap();
+    let text = read_until(&mut resumed, &event(2, &second)).await;
+    assert!(!text.contains(&event(1, &first)), "{text}");
+}
