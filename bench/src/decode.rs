@@ -55,7 +55,7 @@ fn compare(what: &str, updates: &Updates, effort: Effort) -> Result<Section> {
     ];
     let mut section = Section::new(&format!("UPDATE decoding: {what}"), &columns);
     let (series, refused) = measure(updates, effort)?;
-    let [bgpkit, netgauze, ..] = series.as_slice() else { unreachable!("four contenders") };
+    let (bgpkit, netgauze) = (&series[0], &series[1]);
     section.note(format!(
         "{} UPDATEs, {} prefixes. `refused` counts messages that a decoder gave back as errors.",
         grouped(updates.messages.len() as u64),

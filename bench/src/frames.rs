@@ -8,6 +8,8 @@ const FRAME_LEN_MIN: usize = 60;
 /// The usual size of small packets in comparisons, bytes.
 const FRAME_LEN_SMALL: usize = 64;
 
+/// Bytes before the payload of a BGP segment made here: Ethernet, IPv4, TCP.
+pub(crate) const BGP_HEADERS_LEN: usize = 14 + 20 + 20;
 const MACS: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
 const UDP: u8 = 17;
 const TCP: u8 = 6;

@@ -147,7 +147,7 @@ fn halves(frame: &[u8], effort: Effort) -> Result<Section> {
     section.note(format!(
         "{} records of {} payload bytes fill part of an 8 MiB ring, then are drained; one core.",
         grouped(FITTING.into()),
-        frame.len() - 54,
+        frame.len() - frames::BGP_HEADERS_LEN,
     ));
     let mut ring = open()?;
     let mut sides: Vec<(&str, Vec<f64>)> = vec![("program writes to the ring", Vec::new())];

@@ -2,9 +2,9 @@
 
 use crate::serve::{ServeError, read_token};
 use edgelore_pipeline::fingerprint::Space;
-use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
 use edgelore_routing::http::Http;
+use edgelore_routing::layers::Timeout;
 use edgelore_routing::{Backend, BackendError};
 use std::path::Path;
 use std::sync::Arc;
@@ -45,7 +45,8 @@ pub fn open(name: &str, token_file: Option<&Path>) -> Result<Arc<dyn Backend>, S
         return Err(StoreError::Unknown(name.to_owned()));
     }
     let token = token_file.map(read_token).transpose()?;
-    Ok(Arc::new(Http::new(name, token, Space::default_definition()).map_err(failed)?))
+    let remote = Http::new(name, token, Space::default_definition()).map_err(failed)?;
+    Ok(Arc::new(Timeout::new(remote, ANSWER_TIMEOUT)))
 }
 
 /// Opens the embedded store in a directory, made if it is not there.

@@ -84,13 +84,21 @@ async fn main() -> Result<(), Failure> {
     let directory = PathBuf::from(std::env::args_os().nth(1).ok_or("name a directory")?);
     let store = Arc::new(Embedded::open(EmbeddedConfig::in_directory(&directory))?);
     for (producers, base) in [(1, 0), (32, 10_000_000)] {
-        println!("{producers:>2} producers: {:.0} durable puts/s", rate(&store, producers, base).await?);
+        println!(
+            "{producers:>2} producers: {:.0} durable puts/s",
+            rate(&store, producers, base).await?
+        );
     }
     let query = Query { severity: Some(300_000), ..Query::default() };
     for limit in [10, 100, 1_000] {
         let start = Instant::now();
         let found = store.query(&query, RADIUS_DEFAULT, limit).await?;
-        println!("query, {} of {} packets: {:?}", found.len(), store.figures().packets, start.elapsed());
+        println!(
+            "query, {} of {} packets: {:?}",
+            found.len(),
+            store.figures().packets,
+            start.elapsed()
+        );
     }
     drop(store);
     let start = Instant::now();

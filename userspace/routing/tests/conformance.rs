@@ -1,4 +1,5 @@
 //! The embedded store under the conformance suite, and what is its own.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod suite;
 
@@ -20,10 +21,7 @@ struct Direct {
 
 fn config(directory: &Path, clock: &SimClock) -> EmbeddedConfig {
     let clock = clock.clone();
-    EmbeddedConfig {
-        now: Arc::new(move || clock.now()),
-        ..EmbeddedConfig::in_directory(directory)
-    }
+    EmbeddedConfig { now: Arc::new(move || clock.now()), ..EmbeddedConfig::in_directory(directory) }
 }
 
 #[async_trait]

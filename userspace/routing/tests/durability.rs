@@ -1,5 +1,7 @@
 //! An acknowledged packet survives `kill -9`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[expect(dead_code, reason = "the clock stands still here")]
 #[path = "suite/packets.rs"]
 mod packets;
 
@@ -87,7 +89,8 @@ fn nothing_acknowledged_is_lost_to_kill_9() {
         let count = 20 + 37 * round as usize;
         acknowledged.extend(kill_after(count, round, directory.path()));
         let store = open(directory.path());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         for id in &acknowledged {
             let id = hex::decode(id).unwrap().try_into().unwrap();
             let packet = runtime.block_on(store.get(&id)).unwrap();

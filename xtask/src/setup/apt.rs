@@ -53,21 +53,23 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     )
     .context("install packages: does this release of Debian have them?")?;
     for package in WITH_SERVICE.iter().filter(|package| packages.contains(package)) {
-        disable(package);
+        disable(package)?;
     }
     Ok(())
 }
 
-/// Takes back what the package's installation may have enabled.
-fn disable(service: &str) {
-    let mut command = Command::new("systemctl");
-    command.args(["disable", "--quiet"]);
-    if Path::new("/run/systemd/system").exists() {
+/// Takes back what the package's installation enabled, also where systemd is not installed: the
+/// package enables its service for a later systemd even there.
+fn disable(service: &str) -> Result<()> {
+    let unit = format!("{service}.service");
+    let systemctl = Path::new("/usr/bin/systemctl").exists();
+    let program = if systemctl { "systemctl" } else { "deb-systemd-helper" };
+    let mut command = Command::new(program);
+    command.arg("disable");
+    if systemctl && Path::new("/run/systemd/system").exists() {
         command.arg("--now");
     }
-    if !shell::succeeds(command.arg(service)) {
-        println!("set-up: no systemd to disable {service} with; its start was forbidden");
-    }
+    shell::run(command.arg(unit)).with_context(|| format!("take the start of {service} back"))
 }
 
 /// Forbids service starts for as long as it lives.

@@ -209,9 +209,14 @@ impl Convergences {
     /// An UPDATE moved prefixes.
     pub(super) fn routes_moved(&mut self, delta: &RouteDelta, at: Timestamp, sessions: &Sessions) {
         let when = Interval::exactly(at);
-        let owner = Scope::Session(delta.session);
-        let owner =
-            if self.open.contains_key(&owner) { Some(owner) } else { self.latest_open().copied() };
+        let own = Scope::Session(delta.session);
+        let owner = if self.open.contains_key(&own) {
+            Some(own)
+        } else {
+            // What other sessions say may follow from a loss, but not from a burst elsewhere.
+            let losses = self.open.iter().filter(|(_, open)| !open.is_burst());
+            losses.max_by_key(|(_, open)| open.chain[0].at).map(|(scope, _)| *scope)
+        };
         let source = ChangeSource::Withdrawn(delta.session);
         if let Some(scope) = owner {
             for &prefix in delta.withdrawn.iter().chain(&delta.announced) {
@@ -281,6 +286,9 @@ impl Convergences {
         start: Interval,
         sessions: &Sessions,
     ) {
+        if let Some(open) = self.open.get_mut(&scope) {
+            return open.extend(trigger);
+        }
         if self.open.len() >= self.config.incidents_open_max {
             self.overflows += 1;
             return;
@@ -376,6 +384,10 @@ impl Open {
         if self.chain.len() < CHAIN_MAX && self.chain.iter().all(|t| t.kind != trigger.kind) {
             self.chain.push(trigger);
         }
+    }
+
+    fn is_burst(&self) -> bool {
+        self.chain[0].kind == TriggerKind::WithdrawalBurst
     }
 
     /// When something last happened that the end depends on.

@@ -101,7 +101,10 @@ impl Disk {
     }
 
     /// Calls `each` with every record in the order of commits.
-    pub(super) fn each_record(&self, mut each: impl FnMut(u64, Record)) -> Result<(), BackendError> {
+    pub(super) fn each_record(
+        &self,
+        mut each: impl FnMut(u64, Record),
+    ) -> Result<(), BackendError> {
         self.read("reading the index", |transaction| {
             for entry in transaction.open_table(RECORDS)?.iter()? {
                 let (sequence, value) = entry?;
@@ -125,7 +128,9 @@ impl Disk {
     ) -> Result<Vec<(u64, Option<Record>)>, BackendError> {
         self.read("reading the history", |transaction| {
             let mut records = Vec::new();
-            for entry in transaction.open_table(RECORDS)?.range(after.saturating_add(1)..)?.take(count) {
+            for entry in
+                transaction.open_table(RECORDS)?.range(after.saturating_add(1)..)?.take(count)
+            {
                 let (sequence, value) = entry?;
                 // What is not readable was reported when the store was opened.
                 records.push((sequence.value(), serde_json::from_slice(value.value()).ok()));

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{Shared, blocking};
-use crate::backend::{BackendError, Cursor, Delivery, Subscription};
 use crate::Cell;
+use crate::backend::{BackendError, Cursor, Delivery, Subscription};
 
 /// Records looked at in one step.
 const STEP_RECORDS: usize = 256;

@@ -126,18 +126,14 @@ impl Shared {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn query(
-        &self,
-        query: &Query,
-        radius: u32,
-        limit: usize,
-    ) -> Result<Vec<Found>, BackendError> {
+    fn query(&self, query: &Query, radius: u32, limit: usize) -> Result<Vec<Found>, BackendError> {
         let near = self.index().near(&self.space, query, radius, limit, (self.now)());
         let packets = self.disk.packets(near.iter().map(|hit| hit.sequence))?;
         // What was purged between the two steps has expired, and is left out.
-        let found = near.into_iter().zip(packets).filter_map(|(hit, packet)| {
-            Some(Found { opened: packet?, distance: hit.distance })
-        });
+        let found = near
+            .into_iter()
+            .zip(packets)
+            .filter_map(|(hit, packet)| Some(Found { opened: packet?, distance: hit.distance }));
         Ok(found.collect())
     }
 

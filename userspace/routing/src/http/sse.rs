@@ -53,8 +53,7 @@ impl EventStream {
         cells: Vec<Cell>,
         after: Option<Cursor>,
     ) -> Result<Self, BackendError> {
-        let mut stream =
-            Self { http, cells, cursor: after, response: None, buffer: Vec::new() };
+        let mut stream = Self { http, cells, cursor: after, response: None, buffer: Vec::new() };
         stream.reconnect().await?;
         Ok(stream)
     }

@@ -125,9 +125,9 @@ impl From<&BackendError> for ErrorReply {
             BackendError::Future => Kind::Future,
             BackendError::Request(_) | BackendError::Unauthorised => Kind::Request,
             BackendError::Full => Kind::Full,
-            BackendError::Timeout(_)
-            | BackendError::Unavailable(_)
-            | BackendError::Answer(_) => Kind::Unavailable,
+            BackendError::Timeout(_) | BackendError::Unavailable(_) | BackendError::Answer(_) => {
+                Kind::Unavailable
+            }
             BackendError::Storage(_) => Kind::Storage,
         };
         Self { error: error.to_string(), kind }

@@ -37,7 +37,8 @@ struct Numbers(u64);
 
 impl Numbers {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 
@@ -48,7 +49,8 @@ impl Numbers {
     fn outcome(&mut self) -> Outcome {
         let mut outcome = outcome();
         let situation = &mut outcome.situation;
-        situation.topology_class = self.pick(&["spine_leaf", "fat_tree", "hub_spoke", "odd"]).into();
+        situation.topology_class =
+            self.pick(&["spine_leaf", "fat_tree", "hub_spoke", "odd"]).into();
         situation.protocol = self.pick(&["bgp", "ospf", "bfd"]).into();
         situation.event_type = self.pick(&["convergence", "saturation"]).into();
         situation.severity = 1 << self.below(20);
@@ -86,7 +88,8 @@ pub(crate) async fn storing_twice_stores_once(subject: &mut impl Subject) {
 }
 
 pub(crate) async fn the_radius_is_exact(subject: &mut impl Subject) {
-    let (backend, space, mut numbers) = (subject.backend(), Space::default_definition(), Numbers(1));
+    let (backend, space, mut numbers) =
+        (subject.backend(), Space::default_definition(), Numbers(1));
     let mut packets = Vec::new();
     for _ in 0..150 {
         let sealed = sealed(&numbers.outcome(), &key(1));
@@ -125,7 +128,8 @@ pub(crate) async fn open_fields_cost_nothing(subject: &mut impl Subject) {
     let backend = subject.backend();
     let id = store(backend, &outcome()).await;
     assert_eq!(everything(backend).await, [id]);
-    let full = Query::from(&packet::open(&sealed(&outcome(), &key(1)).bytes).unwrap().outcome.situation);
+    let full =
+        Query::from(&packet::open(&sealed(&outcome(), &key(1)).bytes).unwrap().outcome.situation);
     let single: [Query; 6] = [
         Query { topology_class: full.topology_class, ..Query::default() },
         Query { protocol: full.protocol, ..Query::default() },

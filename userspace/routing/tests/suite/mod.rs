@@ -7,7 +7,7 @@ mod cases;
 mod packets;
 
 pub(crate) use cases::*;
-pub(crate) use packets::{SimClock, START, key, outcome, sealed};
+pub(crate) use packets::{START, SimClock, key, outcome, sealed};
 
 use async_trait::async_trait;
 use edgelore_routing::Backend;
