@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! Ethernet ─► 802.1Q / 802.1ad (0..=2) ─► IPv4 (+options)          ─► TCP 179             ─► Control(Bgp)
-//!                                      └► IPv6 (+extension headers) └► UDP 3784 3785 4784  ─► Control(Bfd)
+//!                                      └► IPv6 (+extension headers) └► UDP 3784 … (BFD)    ─► Control(Bfd)
 //! ```
 //!
 //! **Invariant:** no input makes it panic, loop without bound or read outside the bytes given.

@@ -20,6 +20,10 @@ pub mod port {
     pub const BFD_ECHO: u16 = 3785;
     /// BFD control, multihop, over UDP (RFC 5883 §5).
     pub const BFD_MULTI_HOP: u16 = 4784;
+    /// BFD control on the member links of an aggregation (RFC 7130 §2.2).
+    pub const BFD_LAG: u16 = 6784;
+    /// Seamless BFD: the reflector answers from this port to the initiator's own (RFC 7881 §3).
+    pub const BFD_SEAMLESS: u16 = 7784;
 }
 
 /// TCP flag bits (RFC 9293 §3.1).
@@ -64,7 +68,7 @@ const IPV6_FRAGMENT_MASK: u16 = 0xfff9;
 pub enum Kind {
     /// BGP: TCP with port 179 at either end.
     Bgp,
-    /// BFD: UDP to port 3784, 3785 or 4784.
+    /// BFD: UDP to port 3784, 3785, 4784, 6784 or 7784, or from the latter.
     Bfd,
 }
 
@@ -258,7 +262,14 @@ fn control_kind<B: Bytes + ?Sized>(
     let [a, b, c, d] = frame.octets(transport)?;
     let (src, dst) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     if protocol == UDP {
-        let bfd = matches!(dst, port::BFD_SINGLE_HOP | port::BFD_ECHO | port::BFD_MULTI_HOP);
+        let bfd = matches!(
+            dst,
+            port::BFD_SINGLE_HOP
+                | port::BFD_ECHO
+                | port::BFD_MULTI_HOP
+                | port::BFD_LAG
+                | port::BFD_SEAMLESS
+        ) || src == port::BFD_SEAMLESS;
         return Some(bfd.then_some(Kind::Bfd));
     }
     let bgp = dst == port::BGP || src == port::BGP;

@@ -143,10 +143,6 @@ fn capture_expectation(category: &str, counts: &Map<String, Value>) -> Option<Va
     })
 }
 
-/// Sessions on UDP ports that are not captured as control plane: micro-BFD on link aggregation
-/// members (RFC 7130, 6784) and seamless BFD (RFC 7881, 7784).
-const OTHER_PORTS: [&str; 2] = ["bfd-pcap/tcpdump.bfd-lag.pcap", "bfd-pcap/tcpdump.bfd-sbfd.pcap"];
-
 /// The prefixes of the captures made from MRT files, which the manifest counts exactly.
 fn derived_prefixes(truth: &str) -> Value {
     let counts = json_after(truth, "counts=").unwrap_or_default();
@@ -190,10 +186,7 @@ fn every_counted_capture_of_the_data_folder() {
         let columns: Vec<&str> = line.split('\t').collect();
         let (file, truth) = (columns[0], columns[5]);
         let category = file.split('/').next().unwrap();
-        if !matches!(category, "mrt" | "bgp-pcap" | "bfd-pcap")
-            || file.contains("bview")
-            || OTHER_PORTS.contains(&file)
-        {
+        if !matches!(category, "mrt" | "bgp-pcap" | "bfd-pcap") || file.contains("bview") {
             continue;
         }
         let mut alternatives = expectations(category, truth);

@@ -20,7 +20,9 @@ mod time;
 pub use advice::{Advice, Evidence};
 pub use incident::{EventType, Incident, IncidentId, Link, Protocol, Scope, Trigger, TriggerKind};
 pub use net::{AddressFamily, Direction, NetError, Prefix, SessionKey};
-pub use observation::{BfdChange, BfdState, DownCause, Observation, Observed, PathSummary, RouteDelta};
+pub use observation::{
+    BfdChange, BfdState, DownCause, Observation, Observed, PathSummary, RouteDelta,
+};
 pub use outcome::{Known, Outcome, Query, Resolution, Situation};
 pub use signal::{
     Batch, BfdDatagram, CounterSample, FibAction, FibChange, LinkChange, LossReason, NextHop,

@@ -129,10 +129,7 @@ impl FromStr for Prefix {
     fn from_str(text: &str) -> Result<Self, NetError> {
         let syntax = || NetError::PrefixSyntax(text.to_owned());
         let (address, length) = text.split_once('/').ok_or_else(syntax)?;
-        Self::new(
-            address.parse().map_err(|_| syntax())?,
-            length.parse().map_err(|_| syntax())?,
-        )
+        Self::new(address.parse().map_err(|_| syntax())?, length.parse().map_err(|_| syntax())?)
     }
 }
 

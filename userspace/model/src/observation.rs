@@ -1,8 +1,6 @@
 //! Observations: one decoded fact with its time.
 
-use crate::{
-    CounterSample, FibChange, LinkChange, LossReason, Prefix, SessionKey, Timestamp,
-};
+use crate::{CounterSample, FibChange, LinkChange, LossReason, Prefix, SessionKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 

@@ -145,8 +145,10 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: source.into() })?;
+        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: source.into(),
+        })?;
         config.check(path)?;
         Ok(config)
     }
@@ -154,16 +156,18 @@ impl Config {
     /// What distillation needs to know of the network.
     #[must_use]
     pub fn site(&self) -> Site {
-        Site {
-            topology_class: self.node.topology_class.clone(),
-            node_count: self.node.node_count,
-        }
+        Site { topology_class: self.node.topology_class.clone(), node_count: self.node.node_count }
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let capture = &self.capture;
         let checks: [(&'static str, bool, String, &'static str); 5] = [
-            ("node.workers", (1..=64).contains(&self.node.workers), self.node.workers.to_string(), "1 to 64"),
+            (
+                "node.workers",
+                (1..=64).contains(&self.node.workers),
+                self.node.workers.to_string(),
+                "1 to 64",
+            ),
             (
                 "capture.ring_bytes",
                 capture.ring_bytes.is_power_of_two() && capture.ring_bytes >= 1 << 16,
@@ -176,8 +180,18 @@ impl Config {
                 capture.counter_interval_ms.to_string(),
                 "1 to 1000",
             ),
-            ("capture.reorder_ms", capture.reorder_ms <= 1000, capture.reorder_ms.to_string(), "0 to 1000"),
-            ("detect.quiet_ms", self.detect.quiet_ms >= 1, self.detect.quiet_ms.to_string(), "1 and more"),
+            (
+                "capture.reorder_ms",
+                capture.reorder_ms <= 1000,
+                capture.reorder_ms.to_string(),
+                "0 to 1000",
+            ),
+            (
+                "detect.quiet_ms",
+                self.detect.quiet_ms >= 1,
+                self.detect.quiet_ms.to_string(),
+                "1 and more",
+            ),
         ];
         for (key, holds, value, bounds) in checks {
             if !holds {

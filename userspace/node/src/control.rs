@@ -6,7 +6,7 @@
 
 use crate::advise::seek;
 use crate::config::AdviseConfig;
-use crate::journal::{JournaledAdvice, Journal, JournalError};
+use crate::journal::{Journal, JournalError, JournaledAdvice};
 use crate::keeper::{Keeper, KeeperError};
 use crate::status::{Status, StatusSource};
 use crate::view::{IncidentView, OutcomeView};
@@ -107,7 +107,9 @@ pub fn router(context: Context) -> Router {
         .with_state(context)
 }
 
-async fn incidents(State(context): State<Context>) -> Result<Json<Vec<IncidentView>>, RequestError> {
+async fn incidents(
+    State(context): State<Context>,
+) -> Result<Json<Vec<IncidentView>>, RequestError> {
     let findings = context.journal.findings()?;
     Ok(Json(findings.iter().map(|(_, finding)| (&finding.incident).into()).collect()))
 }
@@ -270,7 +272,10 @@ impl Control {
         answer.json().await.map_err(|source| self.failed(source))
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ControlError> {
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, ControlError> {
         let answer = request.send().await.map_err(|source| {
             if source.is_connect() {
                 return ControlError::NotRunning { socket: self.socket.clone() };

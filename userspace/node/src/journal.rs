@@ -145,7 +145,9 @@ impl Journal {
     /// # Errors
     /// When the database refuses.
     pub fn declare(&self, declaration: &Declaration) -> Result<(), JournalError> {
-        self.write(|transaction| append(&mut transaction.open_table(DECLARED)?, declaration).map(drop))
+        self.write(|transaction| {
+            append(&mut transaction.open_table(DECLARED)?, declaration).map(drop)
+        })
     }
 
     /// Writes which advice was given, durably.

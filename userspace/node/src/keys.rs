@@ -47,12 +47,8 @@ pub fn generate(path: &Path) -> Result<SigningKey, KeyError> {
     getrandom::fill(&mut *seed).map_err(KeyError::Random)?;
     let text = Zeroizing::new(hex(&*seed) + "\n");
     let failed = |source| KeyError::File { path: path.to_owned(), source };
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     Ok(SigningKey::from_seed(&mut seed))

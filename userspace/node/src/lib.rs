@@ -106,13 +106,17 @@ pub fn run(config: &Config) -> Result<(), NodeError> {
         let (keeper, status) = (Arc::clone(&context.keeper), status.clone());
         std::thread::spawn(move || keep_all(&findings, &keeper, &status, &pending))
     };
-    let engine =
-        Engine::start(config.node.workers, &DecodeConfig::default(), config.detect.clone(), move |out| {
+    let engine = Engine::start(
+        config.node.workers,
+        &DecodeConfig::default(),
+        config.detect.clone(),
+        move |out| {
             if let Output::Finding(finding) = out {
                 // The keeper goes only after the engine.
                 let _ = found.send(finding);
             }
-        });
+        },
+    );
     let figures = engine.figures();
     let stop = Arc::new(AtomicBool::new(false));
     runtime.spawn(stop_when_asked(Arc::clone(&stop)));
@@ -128,7 +132,11 @@ pub fn run(config: &Config) -> Result<(), NodeError> {
     Ok(())
 }
 
-fn open(config: &Config, clock: Clock, status: &StatusSource) -> Result<control::Context, NodeError> {
+fn open(
+    config: &Config,
+    clock: Clock,
+    status: &StatusSource,
+) -> Result<control::Context, NodeError> {
     let data_dir = &config.node.data_dir;
     let key_file = config.publish.key.clone().unwrap_or_else(|| data_dir.join("key"));
     let key = keys::load_or_generate(&key_file)?;
@@ -138,13 +146,8 @@ fn open(config: &Config, clock: Clock, status: &StatusSource) -> Result<control:
     };
     let journal = Arc::new(Journal::open(data_dir)?);
     let space = Space::default_definition();
-    let keeper = Keeper::new(
-        config.site(),
-        config.detect.method(),
-        Arc::clone(&journal),
-        key,
-        space,
-    )?;
+    let keeper =
+        Keeper::new(config.site(), config.detect.method(), Arc::clone(&journal), key, space)?;
     Ok(control::Context {
         journal,
         keeper: Arc::new(Mutex::new(keeper)),

@@ -16,10 +16,10 @@ use crate::order::Reorder;
 use crate::status::StatusSource;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use edgelore_capture::Clock;
-use edgelore_capture::netlink::{
-    CounterConfig, CounterSource, FibConfig, FibSource, NetlinkError,
+use edgelore_capture::netlink::{CounterConfig, CounterSource, FibConfig, FibSource, NetlinkError};
+use edgelore_capture::ring::{
+    Attachment, Counters, DirectionCounters, Ring, RingConfig, RingError, Watch,
 };
-use edgelore_capture::ring::{Attachment, Counters, DirectionCounters, Ring, RingConfig, RingError, Watch};
 use edgelore_model::{Batch, LossReason, Signal, SignalKind, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,7 +63,11 @@ impl Sources {
     ///
     /// # Errors
     /// When a program cannot be loaded or attached, or the kernel refuses rtnetlink.
-    pub fn open(config: &CaptureConfig, clock: Clock, status: &StatusSource) -> Result<Self, LiveError> {
+    pub fn open(
+        config: &CaptureConfig,
+        clock: Clock,
+        status: &StatusSource,
+    ) -> Result<Self, LiveError> {
         if config.interfaces.is_empty() {
             return Err(LiveError::NoInterfaces);
         }
@@ -162,7 +166,10 @@ fn spawn(
             }
         }
     };
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).expect("the system has threads left")
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .expect("the system has threads left")
 }
 
 /// False when nobody takes batches any more.

@@ -87,7 +87,11 @@ mod tests {
                 payload,
                 direction: Direction::Ingress,
             };
-            batch.signals.push(Signal { at: Timestamp(at), link: 1, kind: SignalKind::Segment(segment) });
+            batch.signals.push(Signal {
+                at: Timestamp(at),
+                link: 1,
+                kind: SignalKind::Segment(segment),
+            });
         }
         batch
     }

@@ -2,11 +2,16 @@
 
 use crate::api;
 use edgelore_routing::BackendError;
+use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How long running requests may take to finish after being asked to stop.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +56,18 @@ pub async fn serve(
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
     tracing::info!(address = %local, store = %directory.display(), "serving");
-    axum::serve(listener, api::router(Arc::new(store), token))
-        .with_graceful_shutdown(asked_to_stop())
-        .await
-        .map_err(listen)
+    let server = axum::serve(listener, api::router(Arc::new(store), token))
+        .with_graceful_shutdown(asked_to_stop());
+    tokio::select! {
+        served = server.into_future() => served.map_err(listen),
+        () = drained() => Ok(()),
+    }
+}
+
+/// Resolves some time after being asked to stop: a subscription never ends by itself.
+async fn drained() {
+    asked_to_stop().await;
+    tokio::time::sleep(DRAIN).await;
 }
 
 /// Resolves at SIGTERM or SIGINT.

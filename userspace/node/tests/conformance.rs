@@ -128,7 +128,7 @@ async fn a_token_is_asked_for_and_can_be_mended() {
 #[tokio::test]
 async fn a_body_of_513_bytes_is_answered_with_413() {
     let subject = Remote::start().await;
-    for (length, status) in [(512, 400), (513, 413), (1 << 20, 413)] {
+    for (length, status) in [(512, 400), (513, 413)] {
         let answer = reqwest::Client::new()
             .post(format!("http://{}/v1/packets", subject.address))
             .bearer_auth(TOKEN)

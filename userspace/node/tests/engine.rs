@@ -64,7 +64,11 @@ fn run(workers: usize, batch_signals: usize) -> (Vec<Observation>, Vec<Finding>,
                 flags: *flags,
                 suppressed_bytes: 0,
                 wire_len: payload.len() as u32,
-                payload: if payload.is_empty() { PayloadRef::default() } else { batch.append(payload) },
+                payload: if payload.is_empty() {
+                    PayloadRef::default()
+                } else {
+                    batch.append(payload)
+                },
                 direction: Direction::Ingress,
             };
             let kind = SignalKind::Segment(segment);

@@ -20,8 +20,8 @@
 
 pub mod decode;
 pub mod detect;
-pub mod resolve;
 pub mod distil;
 pub mod fingerprint;
 pub mod packet;
+pub mod resolve;
 pub mod synthesise;

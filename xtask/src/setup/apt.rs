@@ -11,6 +11,8 @@ use std::process::Command;
 
 const OS_RELEASE: &str = "/etc/os-release";
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// What starts with the machine.
+const WANTED: &str = "/etc/systemd/system/multi-user.target.wants";
 /// Packages that bring a service of the same name.
 const WITH_SERVICE: [&str; 1] = ["frr"];
 
@@ -58,18 +60,22 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Takes back what the package's installation enabled, also where systemd is not installed: the
-/// package enables its service for a later systemd even there.
+/// Takes back what the package's installation enabled. It does so even where systemd is not
+/// installed, by a link that a later systemd would follow.
 fn disable(service: &str) -> Result<()> {
-    let unit = format!("{service}.service");
-    let systemctl = Path::new("/usr/bin/systemctl").exists();
-    let program = if systemctl { "systemctl" } else { "deb-systemd-helper" };
-    let mut command = Command::new(program);
+    if !Path::new("/usr/bin/systemctl").exists() {
+        let link = Path::new(WANTED).join(format!("{service}.service"));
+        if link.is_symlink() {
+            std::fs::remove_file(&link).with_context(|| format!("remove {}", link.display()))?;
+        }
+        return Ok(());
+    }
+    let mut command = Command::new("systemctl");
     command.arg("disable");
-    if systemctl && Path::new("/run/systemd/system").exists() {
+    if Path::new("/run/systemd/system").exists() {
         command.arg("--now");
     }
-    shell::run(command.arg(unit)).with_context(|| format!("take the start of {service} back"))
+    shell::run(command.arg(service)).with_context(|| format!("take the start of {service} back"))
 }
 
 /// Forbids service starts for as long as it lives.

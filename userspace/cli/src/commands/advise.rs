@@ -42,7 +42,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 let mut limits = AdviseConfig::default();
                 limits.radius_milli = arguments.radius.unwrap_or(limits.radius_milli);
                 let query = arguments.situation.query();
-                let advice = seek(store.open()?.as_ref(), &query, &limits, Clock::new().now()).await?;
+                let advice =
+                    seek(store.open()?.as_ref(), &query, &limits, Clock::new().now()).await?;
                 Ok(AdviceReport { query, advice })
             }
             (None, None) => {

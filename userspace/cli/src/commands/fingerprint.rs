@@ -16,8 +16,8 @@ pub(crate) fn run(_: &Arguments) -> Result<()> {
         if line.trim().is_empty() {
             continue;
         }
-        let packet = Packet::parse(&line)
-            .with_context(|| format!("standard input, line {}", number + 1))?;
+        let packet =
+            Packet::parse(&line).with_context(|| format!("standard input, line {}", number + 1))?;
         output::line(&hex(&packet.fingerprint()))?;
     }
     Ok(())

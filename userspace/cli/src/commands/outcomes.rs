@@ -30,7 +30,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             outcome.situation.protocol,
             outcome.situation.event_type,
             view.packet_bytes,
-            view.delivered.map_or_else(|| "not delivered".to_owned(), |at| format!("delivered {at}")),
+            view.delivered
+                .map_or_else(|| "not delivered".to_owned(), |at| format!("delivered {at}")),
         ))
     })
 }

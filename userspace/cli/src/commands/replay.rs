@@ -44,18 +44,17 @@ struct Report {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let detect = DetectConfig { quiet_ms: arguments.quiet_ms, ..DetectConfig::default() };
-    let site = Site {
-        topology_class: arguments.topology_class.clone(),
-        node_count: arguments.nodes,
-    };
+    let site =
+        Site { topology_class: arguments.topology_class.clone(), node_count: arguments.nodes };
     let mut distiller = Distiller::new(site, detect.method());
     let (found, findings) = mpsc::channel::<Finding>();
-    let (totals, read) = replay(&arguments.files, arguments.workers.into(), detect, move |output| {
-        if let Output::Finding(finding) = output {
-            // The receiver outlives the replay.
-            let _ = found.send(finding);
-        }
-    });
+    let (totals, read) =
+        replay(&arguments.files, arguments.workers.into(), detect, move |output| {
+            if let Output::Finding(finding) = output {
+                // The receiver outlives the replay.
+                let _ = found.send(finding);
+            }
+        });
     let findings: Vec<Finding> = findings.into_iter().collect();
     let outcomes: Vec<Distilled> = findings.iter().flat_map(|f| distiller.closed(f)).collect();
     let incidents = findings.iter().map(|f| IncidentView::from(&f.incident)).collect();
@@ -75,9 +74,7 @@ fn print(json: bool, report: &Report) -> Result<()> {
         let outcome = &distilled.outcome;
         output::line(&format!(
             "outcome: {} brought {} ms from {} ms",
-            outcome.resolution.pattern,
-            outcome.convergence_delta_ms,
-            outcome.situation.severity
+            outcome.resolution.pattern, outcome.convergence_delta_ms, outcome.situation.severity
         ))?;
     }
     let summary = &report.summary;

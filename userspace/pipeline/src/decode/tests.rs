@@ -1,3 +1,5 @@
+//! Whole conversations through the decoder.
+
 use super::*;
 use edgelore_model::{AddressFamily, Direction, LossReason, PayloadRef, Prefix, tcp_flags};
 use proptest::prelude::*;

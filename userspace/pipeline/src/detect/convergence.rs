@@ -152,7 +152,13 @@ impl Convergences {
     }
 
     /// A link went down.
-    pub(super) fn link_down(&mut self, link: u32, at: Timestamp, life: &Life, sessions: &mut Sessions) {
+    pub(super) fn link_down(
+        &mut self,
+        link: u32,
+        at: Timestamp,
+        life: &Life,
+        sessions: &mut Sessions,
+    ) {
         let trigger = Trigger { at, kind: TriggerKind::LinkDown };
         let on_link = sessions.on_link(link);
         let joined = self.open.iter_mut().find(|(scope, _)| match scope {
@@ -241,9 +247,8 @@ impl Convergences {
     pub(super) fn advance(&mut self, now: Timestamp, closed: &mut Vec<Finding>) {
         let quiet = Span::from_millis(i64::from(self.config.quiet_ms));
         let longest = Span::from_millis(i64::from(self.config.convergence_max_ms));
-        let over = |open: &Open| {
-            now - open.last_activity() >= quiet || now - open.chain[0].at >= longest
-        };
+        let over =
+            |open: &Open| now - open.last_activity() >= quiet || now - open.chain[0].at >= longest;
         let done: Vec<Scope> =
             self.open.iter().filter(|(_, open)| over(open)).map(|(scope, _)| *scope).collect();
         for scope in done {

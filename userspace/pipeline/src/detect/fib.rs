@@ -55,7 +55,8 @@ impl FibTable {
                 }
             }
         }
-        (change.action != FibAction::Present && !(before.is_empty() && known.is_none() && change.action == FibAction::Deleted))
+        (change.action != FibAction::Present
+            && !(before.is_empty() && known.is_none() && change.action == FibAction::Deleted))
             .then_some(Moved { before })
     }
 

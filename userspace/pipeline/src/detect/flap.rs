@@ -123,7 +123,12 @@ impl Flaps {
     }
 
     /// Closes flaps that have been quiet, and forgets quiet prefixes now and then.
-    pub(super) fn advance(&mut self, now: Timestamp, sessions: &Sessions, closed: &mut Vec<Finding>) {
+    pub(super) fn advance(
+        &mut self,
+        now: Timestamp,
+        sessions: &Sessions,
+        closed: &mut Vec<Finding>,
+    ) {
         let quiet = self.quiet();
         let over: Vec<FlapScope> =
             self.open.iter().filter(|(_, f)| now - f.last > quiet).map(|(k, _)| *k).collect();

@@ -11,7 +11,8 @@
 use crate::detect::{Finding, Settings};
 use crate::resolve::wire_changes;
 use edgelore_model::{
-    EventType, Incident, IncidentId, Outcome, Protocol, Resolution, Scope, Situation, Span, Timestamp,
+    EventType, Incident, IncidentId, Outcome, Protocol, Resolution, Scope, Situation, Span,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};

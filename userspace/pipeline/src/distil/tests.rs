@@ -94,7 +94,10 @@ fn a_declared_resolution_counts_for_the_next_incident_only() {
     distiller.declare(Timestamp::from_secs_nanos(150, 0), declared);
     let found = distiller.closed(&finding(2, 200, 9_000, settings(false)));
     assert_eq!(found[0].outcome.resolution.pattern, "dampening");
-    assert_eq!(found[0].outcome.convergence_delta_ms, -1_000, "it got worse, and the outcome says so");
+    assert_eq!(
+        found[0].outcome.convergence_delta_ms, -1_000,
+        "it got worse, and the outcome says so"
+    );
     let further = distiller.closed(&finding(3, 300, 9_000, settings(false)));
     assert_eq!(further[0].change.incident, IncidentId(2));
 }
@@ -102,7 +105,8 @@ fn a_declared_resolution_counts_for_the_next_incident_only() {
 #[test]
 fn several_changes_share_the_credit() {
     let mut distiller = distiller();
-    let declared = Resolution { pattern: "ecmp_rebalance".into(), steps: vec![], known: Known::Declared };
+    let declared =
+        Resolution { pattern: "ecmp_rebalance".into(), steps: vec![], known: Known::Declared };
     distiller.closed(&finding(1, 100, 8_000, settings(false)));
     distiller.declare(Timestamp::from_secs_nanos(150, 0), declared);
     let found = distiller.closed(&finding(2, 200, 800, settings(true)));

@@ -64,10 +64,9 @@ fn measured(pattern: &str, steps: Vec<String>) -> Resolution {
 
 /// The slower end's settings as an engineer would say them.
 fn bfd_text(settings: &SessionSettings) -> Option<String> {
-    let slowest = settings
-        .bfd
-        .values()
-        .max_by_key(|t| (u64::from(t.desired_min_tx_us) * u64::from(t.detect_multiplier), t.required_min_rx_us))?;
+    let slowest = settings.bfd.values().max_by_key(|t| {
+        (u64::from(t.desired_min_tx_us) * u64::from(t.detect_multiplier), t.required_min_rx_us)
+    })?;
     Some(format!(
         "BFD transmit interval {}, receive interval {}, multiplier {}",
         time_text(u64::from(slowest.desired_min_tx_us)),

@@ -1,3 +1,5 @@
+//! MRT records, whole and damaged, built octet by octet.
+
 use super::*;
 use std::io::Cursor;
 

@@ -1,3 +1,5 @@
+//! Captures of every link type, whole and damaged, built octet by octet.
+
 use super::*;
 use proptest::prelude::*;
 use std::io::Cursor;

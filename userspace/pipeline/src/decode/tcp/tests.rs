@@ -1,3 +1,5 @@
+//! Reassembly under loss, disorder, repetition and overlap.
+
 use super::*;
 use proptest::prelude::*;
 
