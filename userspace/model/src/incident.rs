@@ -87,6 +87,9 @@ pub enum TriggerKind {
     WithdrawalBurst,
     /// A link lost its carrier or vanished.
     LinkDown,
+    /// The kernel's table left a next hop whose link had fallen silent before: nothing on the wire
+    /// says so when the neighbour cannot be reached any more.
+    NextHopLost,
     /// Transitions came faster than the flap threshold.
     Transitions,
 }

@@ -7,12 +7,11 @@
 //! hears of it.
 
 use crate::journal::{Declaration, Journal, JournalError, JournaledOutcome};
-use crate::view::{hex, unhex};
 use edgelore_model::{Resolution, Timestamp};
 use edgelore_pipeline::detect::Finding;
 use edgelore_pipeline::distil::{ChangeId, Distilled, Distiller, Site};
 use edgelore_pipeline::fingerprint::{Core, Space, outcome_hash};
-use edgelore_pipeline::packet::{self, PARENTS_MAX, PacketError, SigningKey};
+use edgelore_pipeline::packet::{self, PARENTS_MAX, PacketError, PacketId, SigningKey};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -59,7 +58,7 @@ impl Keeper {
         let packets = journal
             .outcomes()?
             .into_iter()
-            .filter_map(|(_, o)| Some((o.distilled.change, unhex(&o.packet_id)?)))
+            .filter_map(|(_, o)| Some((o.distilled.change, packet_id(&o.packet_id)?)))
             .collect();
         Ok(Self { distiller, journal, key, space, packets })
     }
@@ -76,7 +75,7 @@ impl Keeper {
         self.journal.record(finding, sealed.as_deref().unwrap_or_default())?;
         let sealed = sealed?;
         for outcome in &sealed {
-            if let Some(id) = unhex(&outcome.packet_id) {
+            if let Some(id) = packet_id(&outcome.packet_id) {
                 self.packets.insert(outcome.distilled.change.clone(), id);
             }
         }
@@ -98,9 +97,9 @@ impl Keeper {
         distilled.outcome.supersedes = self.packets.get(&distilled.change).copied();
         let sealed = packet::seal(&distilled.outcome, &self.key, &self.space)?;
         Ok(JournaledOutcome {
-            packet_id: hex(&sealed.id),
+            packet_id: hex::encode(sealed.id),
             // Of what left, so that whoever holds the packet computes the same.
-            outcome_hash: hex(&outcome_hash(&Core::from(&sealed.outcome))),
+            outcome_hash: hex::encode(outcome_hash(&Core::from(&sealed.outcome))),
             packet: sealed.bytes,
             delivered: None,
             distilled,
@@ -119,7 +118,12 @@ impl Keeper {
             let named = advice.patterns.iter().find(|(p, _)| *p == distilled.change.pattern);
             named.filter(|_| about).map(|(_, packets)| packets)
         });
-        let ids = spoke_for_it.into_iter().flatten().filter_map(|id| unhex(id));
+        let ids = spoke_for_it.into_iter().flatten().filter_map(|id| packet_id(id));
         Ok(ids.take(PARENTS_MAX).collect())
     }
+}
+
+/// A packet's id from its hexadecimal form; `None` for anything else.
+fn packet_id(text: &str) -> Option<PacketId> {
+    hex::decode(text).ok()?.try_into().ok()
 }

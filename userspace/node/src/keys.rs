@@ -1,6 +1,5 @@
 //! The signing key's file: 64 hexadecimal digits of an Ed25519 seed, readable by its owner alone.
 
-use crate::view::{hex, unhex};
 use edgelore_pipeline::packet::SigningKey;
 use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
@@ -45,7 +44,7 @@ pub enum KeyError {
 pub fn generate(path: &Path) -> Result<SigningKey, KeyError> {
     let mut seed = Zeroizing::new([0u8; 32]);
     getrandom::fill(&mut *seed).map_err(KeyError::Random)?;
-    let text = Zeroizing::new(hex(&*seed) + "\n");
+    let text = Zeroizing::new(hex::encode(&*seed) + "\n");
     let failed = |source| KeyError::File { path: path.to_owned(), source };
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
@@ -65,7 +64,9 @@ pub fn load(path: &Path) -> Result<SigningKey, KeyError> {
         return Err(KeyError::Exposed { path: path.to_owned(), mode });
     }
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
-    let mut seed = unhex(text.trim()).ok_or_else(|| KeyError::Content { path: path.to_owned() })?;
+    let mut seed = Zeroizing::new([0u8; 32]);
+    hex::decode_to_slice(text.trim(), &mut *seed)
+        .map_err(|_| KeyError::Content { path: path.to_owned() })?;
     Ok(SigningKey::from_seed(&mut seed))
 }
 

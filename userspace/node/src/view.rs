@@ -93,31 +93,8 @@ impl From<&JournaledOutcome> for OutcomeView {
             packet_bytes: journaled.packet.len(),
             delivered: journaled.delivered,
             incidents: journaled.distilled.incidents.iter().map(ToString::to_string).collect(),
-            parents: outcome.parents.iter().map(|id| hex(id)).collect(),
+            parents: outcome.parents.iter().map(|id| hex::encode(id)).collect(),
             outcome: outcome.clone(),
         }
     }
-}
-
-/// Lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// The bytes of a hexadecimal text of exactly `N` bytes; `None` when it is not one.
-#[must_use]
-pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    if text.len() != 2 * N || !text.is_ascii() {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }

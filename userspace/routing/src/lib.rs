@@ -10,7 +10,6 @@
 
 mod backend;
 pub mod embedded;
-pub mod hex;
 pub mod http;
 pub mod layers;
 

@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use edgelore_model::Outcome;
+use edgelore_routing::Backend;
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
-use edgelore_routing::{Backend, hex};
 use packets::{SimClock, key, outcome, sealed};
 
 /// Tells the child where to write and which round it is.

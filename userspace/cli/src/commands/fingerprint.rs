@@ -3,7 +3,6 @@
 use crate::output;
 use anyhow::{Context, Result};
 use clap::Args;
-use edgelore_node::view::hex;
 use edgelore_pipeline::fingerprint::reference::Packet;
 use std::io::BufRead;
 
@@ -18,7 +17,7 @@ pub(crate) fn run(_: &Arguments) -> Result<()> {
         }
         let packet =
             Packet::parse(&line).with_context(|| format!("standard input, line {}", number + 1))?;
-        output::line(&hex(&packet.fingerprint()))?;
+        output::line(&hex::encode(&packet.fingerprint()))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::output;
 use anyhow::Result;
 use clap::Args;
-use edgelore_node::{keys, view::hex};
+use edgelore_node::keys;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -15,5 +15,5 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let key = keys::generate(&arguments.out)?;
-    output::line(&hex(&key.publisher()))
+    output::line(&hex::encode(&key.publisher()))
 }

@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use clap::Args;
 use edgelore_capture::Clock;
 use edgelore_model::{Outcome, Span, Timestamp};
-use edgelore_node::view::hex;
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::fingerprint::reference::Packet;
 use edgelore_pipeline::packet::{self, Sealed};
@@ -67,13 +66,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Everything that would leave: the exact bytes, and what they say.
 fn dry_run(packet: &Sealed) -> Result<()> {
     output::json(&report(packet, None))?;
-    output::line(&hex(&packet.bytes))?;
+    output::line(&hex::encode(&packet.bytes))?;
     output::json(&packet::open(&packet.bytes)?.outcome)
 }
 
 fn report(packet: &Sealed, new: Option<bool>) -> Report {
     Report {
-        packet_id: hex(&packet.id),
+        packet_id: hex::encode(&packet.id),
         bytes: packet.bytes.len(),
         truncated: packet.truncated,
         new,

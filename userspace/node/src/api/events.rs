@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use edgelore_routing::http::wire::{EVENT_PACKET, EVENT_READY, Kind};
-use edgelore_routing::{Cell, Cursor, Delivery, Subscription, hex};
+use edgelore_routing::{Cell, Cursor, Delivery, Subscription};
 use futures_util::stream;
 use serde::Deserialize;
 

@@ -34,7 +34,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use edgelore_pipeline::packet::PACKET_BYTES_MAX;
 use edgelore_routing::http::wire::{Kind, QueryReply, QueryRequest, StoredReply};
-use edgelore_routing::{Backend, LIMIT_DEFAULT, PacketId, hex};
+use edgelore_routing::{Backend, LIMIT_DEFAULT, PacketId};
 
 use answers::{failure, refuse};
 
@@ -183,5 +183,5 @@ async fn capability(State(store): State<Store>) -> Response {
 }
 
 fn packet_id(text: &str) -> Option<PacketId> {
-    hex::decode(text)?.try_into().ok()
+    hex::decode(text).ok()?.try_into().ok()
 }

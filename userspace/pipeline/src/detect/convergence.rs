@@ -18,8 +18,8 @@ use super::life::Life;
 use super::sessions::{Session, Sessions, Settings};
 use super::{DetectConfig, Finding};
 use edgelore_model::{
-    EventType, FibChange, Incident, IncidentId, Interval, Link, Prefix, Protocol, RouteDelta,
-    Scope, SessionKey, Span, Timestamp, Trigger, TriggerKind,
+    EventType, FibChange, Incident, IncidentId, Interval, Link, NextHop, Prefix, Protocol,
+    RouteDelta, Scope, SessionKey, Span, Timestamp, Trigger, TriggerKind,
 };
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -33,6 +33,9 @@ const HOLD_TIMER_EXPIRED: u8 = 4;
 const HOLD_TIME_UNKNOWN_S: u16 = 240;
 /// Assumed when the timers were not seen: ten times the slowest rate (RFC 5880 §6.8.3), in µs.
 const BFD_UNKNOWN_US: u64 = 10_000_000;
+/// A session that is not up sends no more often than this (RFC 5880 §6.8.3), in µs: so late may the
+/// wire say that BFD went down.
+const BFD_SLOW_US: u64 = 1_000_000;
 /// How late after a change of carrier the kernel's message may be read.
 const LINK_REPORT: Span = Span::from_millis(20);
 
@@ -63,6 +66,14 @@ impl Burst {
             self.prefixes -= count;
         }
     }
+}
+
+/// What a change of the kernel's table is judged by.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) life: &'a Life,
+    /// Gateways of the former next hops that no route uses any more.
+    pub(super) emptied: Vec<IpAddr>,
 }
 
 /// A routing change, by the session or link that the prefix used before.
@@ -139,9 +150,11 @@ impl Convergences {
             open.protocol = Protocol::Bgp;
             return open.extend(trigger);
         }
+        let scope = Scope::Session(session);
         let protocol = if before.routing { Protocol::Bgp } else { Protocol::Bfd };
-        let start = session_start(before, trigger, life);
-        self.begin(Scope::Session(session), protocol, trigger, start, sessions);
+        let moved = self.earlier(&scope, at, sessions).find(|c| c.is_fib()).map(|c| c.when);
+        let start = session_start(before, trigger, moved, life);
+        self.begin(scope, protocol, trigger, start, sessions);
     }
 
     /// A further sign of a failure that is known already.
@@ -181,22 +194,64 @@ impl Convergences {
     pub(super) fn fib_moved(
         &mut self,
         change: &FibChange,
-        moved: Moved,
+        moved: &Moved,
         at: Timestamp,
-        sessions: &Sessions,
+        view: &View<'_>,
+        sessions: &mut Sessions,
     ) {
-        let change = Change {
-            when: Interval { earliest: change.not_before.min(at), estimate: at, latest: at },
-            prefix: change.prefix,
-            source: ChangeSource::Fib {
-                via: moved.before.iter().filter_map(|hop| hop.via).collect(),
-                links: moved.before.iter().map(|hop| hop.link).collect(),
-            },
+        let when = Interval { earliest: change.not_before.min(at), estimate: at, latest: at };
+        let source = ChangeSource::Fib {
+            via: moved.before.iter().filter_map(|hop| hop.via).collect(),
+            links: moved.before.iter().map(|hop| hop.link).collect(),
         };
-        match self.owner_of(&change, sessions) {
-            Some(scope) => self.take(scope, &change),
-            None => self.remember(change),
+        let left = Change { when, prefix: change.prefix, source };
+        if let Some(scope) = self.owner_of(&left, sessions) {
+            return self.take(scope, &left);
         }
+        self.remember(left);
+        for hop in &moved.before {
+            if !change.next_hops.contains(hop) {
+                self.departed(*hop, at, view, sessions);
+            }
+        }
+    }
+
+    /// A prefix left a next hop. When many do, or the last one does, and the link had fallen silent
+    /// before the first, the neighbour is lost.
+    fn departed(&mut self, hop: NextHop, at: Timestamp, view: &View<'_>, sessions: &mut Sessions) {
+        let Some(via) = hop.via else { return };
+        let Some(first) = self.departures(via, at, view.emptied.contains(&via)) else { return };
+        let silent = view.life.silent_since(hop.link, first.earliest);
+        if silent.is_none_or(|silence| silence.latest + LINK_REPORT > first.earliest) {
+            return;
+        }
+        let trigger = Trigger { at, kind: TriggerKind::NextHopLost };
+        let session = sessions.with(via);
+        let before = session.and_then(|key| sessions.down(key));
+        let scope = match (session, &before) {
+            (Some(key), Some(_)) => Scope::Session(key),
+            _ => Scope::Link(Link(hop.link)),
+        };
+        let before = before.unwrap_or_else(|| Session::on(hop.link));
+        let start = session_start(&before, trigger, Some(first), view.life);
+        self.begin(scope, Protocol::Bgp, trigger, start, sessions);
+    }
+
+    /// The first of the recent changes away from a gateway, if they are a burst or `emptied` it.
+    fn departures(&self, via: IpAddr, at: Timestamp, emptied: bool) -> Option<Interval> {
+        let burst = self.config.withdrawal_burst_prefixes as usize;
+        let enough = if emptied { 1 } else { burst };
+        if self.recent.len() < enough {
+            return None;
+        }
+        let since = at - Span::from_millis(i64::from(self.config.withdrawal_window_ms));
+        let mut left = self.recent.iter().filter(|c| {
+            let used =
+                matches!(&c.source, ChangeSource::Fib { via: used, .. } if used.contains(&via));
+            used && c.when.estimate >= since
+        });
+        let first = left.next()?.when;
+        (left.take(enough - 1).count() + 1 >= enough).then_some(first)
     }
 
     /// The open incident that a change of the kernel's table belongs to: the one whose session or
@@ -207,7 +262,7 @@ impl Convergences {
         let again =
             || self.open.iter().find(|(_, o)| o.fib.prefixes.contains(&change.prefix)).map(|o| o.0);
         let ChangeSource::Fib { via, .. } = &change.source else { return direct.copied() };
-        let claimed = via.iter().any(|gateway| sessions.has_peer(*gateway));
+        let claimed = via.iter().any(|gateway| sessions.with(*gateway).is_some());
         let latest = || if claimed { None } else { self.latest_open() };
         direct.or_else(again).or_else(latest).copied()
     }
@@ -308,16 +363,23 @@ impl Convergences {
             settings: sessions.settings(),
         };
         self.open.insert(scope, open);
-        let since = trigger.at - Span::from_millis(i64::from(self.config.lookback_ms));
-        let earlier: Vec<Change> = self
-            .recent
-            .iter()
-            .filter(|c| c.when.estimate >= since && c.belongs_to(&scope, sessions))
-            .cloned()
-            .collect();
+        let earlier: Vec<Change> = self.earlier(&scope, trigger.at, sessions).cloned().collect();
         for change in &earlier {
             self.take(scope, change);
         }
+    }
+
+    /// Changes within the look back that belong to a scope, oldest first.
+    fn earlier<'a>(
+        &'a self,
+        scope: &'a Scope,
+        at: Timestamp,
+        sessions: &'a Sessions,
+    ) -> impl Iterator<Item = &'a Change> {
+        let since = at - Span::from_millis(i64::from(self.config.lookback_ms));
+        self.recent
+            .iter()
+            .filter(move |c| c.when.estimate >= since && c.belongs_to(scope, sessions))
     }
 
     fn take(&mut self, scope: Scope, change: &Change) {
@@ -368,6 +430,10 @@ impl Convergences {
 }
 
 impl Change {
+    const fn is_fib(&self) -> bool {
+        matches!(self.source, ChangeSource::Fib { .. })
+    }
+
     /// The prefix used what the scope names.
     fn belongs_to(&self, scope: &Scope, sessions: &Sessions) -> bool {
         match (&self.source, scope) {
@@ -403,33 +469,69 @@ impl Open {
     }
 }
 
-/// Bounds of a session failure's start from all that bears witness to it.
-fn session_start(before: &Session, trigger: Trigger, life: &Life) -> Interval {
-    let timer_us = match trigger.kind {
-        TriggerKind::Notification(HOLD_TIMER_EXPIRED, _) => {
-            let hold_s = before.settings.hold_time_s().unwrap_or(HOLD_TIME_UNKNOWN_S);
-            let hold_us = u64::from(hold_s) * 1_000_000;
-            (hold_us, if before.settings.hold_time_s().is_some() { hold_us / 3 } else { hold_us })
-        }
-        TriggerKind::BfdDown => {
-            before.settings.bfd_detection_us().unwrap_or((BFD_UNKNOWN_US, BFD_UNKNOWN_US))
-        }
-        // Everything else announces itself.
-        _ => return Interval::exactly(trigger.at),
+/// Bounds of a session failure's start from all that bears witness to it. `moved` is the first
+/// change of the kernel's table that belongs to it, if that came before the trigger: the daemon
+/// had noticed by then.
+fn session_start(
+    before: &Session,
+    trigger: Trigger,
+    moved: Option<Interval>,
+    life: &Life,
+) -> Interval {
+    let noticed = moved.map_or(trigger.at, |moved| moved.latest.min(trigger.at));
+    let Some(timer) = silence_timer(before, trigger, noticed, moved.is_some()) else {
+        return Interval::exactly(trigger.at);
     };
-    let (timeout, interval) = (Span(micros(timer_us.0)), Span(micros(timer_us.1)));
-    let (last_heard, slack) = (trigger.at - timeout, Span(timeout.0 / 20));
-    let timer = Interval::between(
-        last_heard - slack,
-        (last_heard + Span(interval.0 + slack.0)).min(trigger.at),
-    );
-    life.silent_since(before.link, trigger.at)
-        .and_then(|silence| intersection(silence, timer))
-        .unwrap_or(timer)
+    let (last_heard, slack) = (noticed - timer.timeout, Span(timer.timeout.0 / 20));
+    let prompt =
+        Interval::between(last_heard - slack, (last_heard + timer.interval + slack).min(noticed));
+    let bounds = Interval { earliest: prompt.earliest - timer.late, ..prompt };
+    life.silent_since(before.link, noticed)
+        .and_then(|silence| intersection(silence, bounds))
+        .unwrap_or(bounds)
 }
 
-fn micros(us: u64) -> i64 {
-    i64::try_from(us).unwrap_or(i64::MAX).saturating_mul(1_000)
+/// A timer that ran out because a neighbour was silent.
+struct SilenceTimer {
+    /// How long silence lasted before it was noticed.
+    timeout: Span,
+    /// How long after the last packet the next one was due.
+    interval: Span,
+    /// How much earlier than it was seen it may have been noticed.
+    late: Span,
+}
+
+/// The timer that noticed a failure; `None` for a failure that announced itself.
+fn silence_timer(
+    before: &Session,
+    trigger: Trigger,
+    noticed: Timestamp,
+    moved: bool,
+) -> Option<SilenceTimer> {
+    let known_s = before.settings.hold_time_s();
+    let hold_us = u64::from(known_s.unwrap_or(HOLD_TIME_UNKNOWN_S)) * 1_000_000;
+    let (timeout_us, interval_us, late_us) = match trigger.kind {
+        TriggerKind::Notification(HOLD_TIMER_EXPIRED, _) if known_s.is_some() => {
+            (hold_us, hold_us / 3, 0)
+        }
+        TriggerKind::BfdDown => {
+            let unknown = (BFD_UNKNOWN_US, BFD_UNKNOWN_US);
+            let (detection_us, interval_us) = before.settings.bfd_detection_us().unwrap_or(unknown);
+            (detection_us, interval_us, if moved { 0 } else { BFD_SLOW_US })
+        }
+        // One of several timers, or one whose setting was not seen.
+        TriggerKind::Notification(HOLD_TIMER_EXPIRED, _) | TriggerKind::NextHopLost => {
+            (hold_us, hold_us, 0)
+        }
+        _ if trigger.at - noticed > LINK_REPORT => (hold_us, hold_us, 0),
+        _ => return None,
+    };
+    let span = |us: u64| Span(i64::try_from(us).unwrap_or(i64::MAX).saturating_mul(1_000));
+    Some(SilenceTimer {
+        timeout: span(timeout_us),
+        interval: span(interval_us),
+        late: span(late_us),
+    })
 }
 
 /// What both intervals allow, with the first one's estimate where it still fits.

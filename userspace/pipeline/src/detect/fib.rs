@@ -5,12 +5,14 @@
 
 use edgelore_model::{FibAction, FibChange, NextHop, Prefix};
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 #[derive(Debug)]
 pub(super) struct FibTable {
     routes: HashMap<(u32, Prefix), u32>,
     sets: HashMap<Vec<NextHop>, u32>,
     by_id: Vec<Vec<NextHop>>,
+    using: HashMap<IpAddr, u64>,
     routes_max: usize,
     pub(super) overflows: u64,
 }
@@ -27,6 +29,7 @@ impl FibTable {
             routes: HashMap::new(),
             sets: HashMap::new(),
             by_id: Vec::new(),
+            using: HashMap::new(),
             routes_max,
             overflows: 0,
         }
@@ -41,7 +44,9 @@ impl FibTable {
         let before = known.map_or_else(Vec::new, |id| self.by_id[id as usize].clone());
         match change.action {
             FibAction::Deleted => {
-                self.routes.remove(&key);
+                if self.routes.remove(&key).is_some() {
+                    self.count(&before, false);
+                }
             }
             FibAction::Present | FibAction::Set => {
                 if known.is_some() && before == next_hops {
@@ -50,14 +55,30 @@ impl FibTable {
                 if known.is_none() && self.routes.len() >= self.routes_max {
                     self.overflows += 1;
                 } else {
+                    self.count(&before, false);
+                    self.count(&next_hops, true);
                     let id = self.intern(next_hops);
                     self.routes.insert(key, id);
                 }
             }
         }
-        (change.action != FibAction::Present
-            && !(before.is_empty() && known.is_none() && change.action == FibAction::Deleted))
-            .then_some(Moved { before })
+        let unknown_removed = known.is_none() && change.action == FibAction::Deleted;
+        (change.action != FibAction::Present && !unknown_removed).then_some(Moved { before })
+    }
+
+    /// Routes that go by this gateway now.
+    pub(super) fn using(&self, via: IpAddr) -> u64 {
+        self.using.get(&via).copied().unwrap_or(0)
+    }
+
+    fn count(&mut self, next_hops: &[NextHop], more: bool) {
+        for via in next_hops.iter().filter_map(|hop| hop.via) {
+            let using = self.using.entry(via).or_default();
+            *using = if more { *using + 1 } else { using.saturating_sub(1) };
+            if *using == 0 {
+                self.using.remove(&via);
+            }
+        }
     }
 
     fn intern(&mut self, next_hops: Vec<NextHop>) -> u32 {

@@ -23,7 +23,7 @@ mod sessions;
 pub use config::DetectConfig;
 pub use sessions::{BfdTimers, SessionSettings, Settings};
 
-use convergence::Convergences;
+use convergence::{Convergences, View};
 use edgelore_model::{Incident, Observation, Observed, Timestamp, TriggerKind};
 use fib::FibTable;
 use flap::Flaps;
@@ -134,7 +134,10 @@ impl Detector {
             }
             Observed::Fib(change) => {
                 if let Some(moved) = self.fib.apply(change) {
-                    self.convergences.fib_moved(change, moved, at, &self.sessions);
+                    let remaining = moved.before.iter().filter_map(|hop| hop.via);
+                    let emptied = remaining.filter(|via| self.fib.using(*via) == 0).collect();
+                    let view = View { life: &self.life, emptied };
+                    self.convergences.fib_moved(change, &moved, at, &view, &mut self.sessions);
                 }
             }
             Observed::Counters(sample) => self.life.sampled(observation.link, at, sample),

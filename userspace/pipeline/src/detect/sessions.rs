@@ -2,7 +2,7 @@
 
 use edgelore_model::{BfdChange, BfdState, SessionKey};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 /// A BFD speaker's settings while its session is up (RFC 5880 §6.8.1).
@@ -73,6 +73,11 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// A session of which only the link is known.
+    pub(super) fn on(link: u32) -> Self {
+        Self { link, ..Self::default() }
+    }
+
     /// It came up and was refused, or had nothing to say: its end moves no route.
     pub(super) fn is_empty(&self) -> bool {
         self.routing && self.phase == Phase::Established && !self.carried
@@ -82,22 +87,23 @@ impl Session {
 #[derive(Debug)]
 pub(super) struct Sessions {
     known: BTreeMap<SessionKey, Session>,
+    by_address: HashMap<IpAddr, SessionKey>,
     sessions_max: usize,
     pub(super) overflows: u64,
 }
 
 impl Sessions {
-    pub(super) const fn new(sessions_max: usize) -> Self {
-        Self { known: BTreeMap::new(), sessions_max, overflows: 0 }
+    pub(super) fn new(sessions_max: usize) -> Self {
+        Self { known: BTreeMap::new(), by_address: HashMap::new(), sessions_max, overflows: 0 }
     }
 
     pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
         self.known.get(&key)
     }
 
-    /// Some session has this address at one of its ends.
-    pub(super) fn has_peer(&self, address: IpAddr) -> bool {
-        self.known.keys().any(|key| key.other(address).is_some())
+    /// A session that has this address at one of its ends.
+    pub(super) fn with(&self, address: IpAddr) -> Option<SessionKey> {
+        self.by_address.get(&address).copied()
     }
 
     /// The settings of all sessions now.
@@ -179,7 +185,13 @@ impl Sessions {
             self.overflows += 1;
             return None;
         }
-        let session = self.known.entry(key).or_default();
+        let (low, high) = key.addresses();
+        let (known, by_address) = (&mut self.known, &mut self.by_address);
+        let session = known.entry(key).or_insert_with(|| {
+            by_address.insert(low, key);
+            by_address.insert(high, key);
+            Session::default()
+        });
         if link != 0 {
             session.link = link;
         }

@@ -165,8 +165,10 @@ fn bfd_down_and_what_follows_are_one_incident() {
     let kinds: Vec<TriggerKind> = incident.chain.iter().map(|t| t.kind).collect();
     use TriggerKind::{BfdDown, Notification, SessionDown};
     assert_eq!(kinds, [BfdDown, Notification(6, 9), SessionDown]);
-    // Detection takes 900 ms and packets come every 300 ms; a twentieth of slack.
-    assert_eq!((incident.start.earliest, incident.start.latest), (ms(9_055), ms(9_445)));
+    // Detection takes 900 ms and packets come every 300 ms, a twentieth of slack; and the wire may
+    // have said so up to a second late.
+    assert_eq!((incident.start.earliest, incident.start.latest), (ms(8_055), ms(9_445)));
+    assert_eq!(incident.start.estimate, ms(9_250));
 }
 
 #[test]
@@ -196,6 +198,42 @@ fn a_session_that_is_down_triggers_nothing_until_it_was_up_again() {
     all.push(routes(61_001, vec![], vec![prefix(1)]));
     all.push(notification(70_000, 4, 0));
     assert_eq!(run(all).len(), 2);
+}
+
+#[test]
+fn a_table_that_leaves_a_silent_neighbour_needs_no_word_on_the_wire() {
+    let mut all = established();
+    all.extend(traffic(10, 20_000));
+    all.extend((0..20).map(|n| fib(27_530 + i64::from(n), n, FibAction::Set, Some(secondary()))));
+    // Much later the router notices on the wire that its connection is dead.
+    all.push(at(28_400, Observed::SessionDown { session: session(), cause: DownCause::Reset }));
+    let closed = run(all);
+    assert_eq!(closed.len(), 1);
+    let incident = &closed[0].incident;
+    assert_eq!(incident.scope, Scope::Session(session()));
+    let kinds: Vec<TriggerKind> = incident.chain.iter().map(|t| t.kind).collect();
+    assert_eq!(kinds, [TriggerKind::NextHopLost, TriggerKind::SessionDown]);
+    assert_eq!((incident.start.earliest, incident.start.latest), (ms(19_979), ms(20_000)));
+    assert_eq!(incident.end.unwrap().latest, ms(27_549));
+    assert_eq!(incident.prefixes.len(), 20);
+}
+
+#[test]
+fn routes_that_leave_a_neighbour_with_its_traffic_are_no_failure() {
+    let mut all = established();
+    all.extend(traffic(10, 27_535));
+    all.extend((0..20).map(|n| fib(27_530 + i64::from(n), n, FibAction::Set, Some(secondary()))));
+    assert!(run(all).is_empty());
+}
+
+#[test]
+fn a_late_word_on_the_wire_does_not_shorten_the_failure() {
+    let mut all = established();
+    all.push(fib(9_000, 4, FibAction::Set, Some(secondary())));
+    all.push(at(9_900, Observed::SessionDown { session: session(), cause: DownCause::Reset }));
+    let incident = &run(all)[0].incident;
+    // Whichever timer noticed, it had run for a hold time at most.
+    assert_eq!((incident.start.earliest, incident.start.latest), (ms(-450), ms(9_000)));
 }
 
 #[test]

@@ -146,8 +146,8 @@ fn judge(pattern: &str, candidates: &[Candidate<'_>], policy: &Policy) -> Advice
 fn evidence(candidate: &Candidate<'_>) -> Evidence {
     let outcome = candidate.source.outcome;
     Evidence {
-        packet: hex(&candidate.source.id),
-        publisher: candidate.source.publisher.map(|publisher| hex(&publisher)),
+        packet: hex::encode(&candidate.source.id),
+        publisher: candidate.source.publisher.map(|publisher| hex::encode(&publisher)),
         distance: candidate.distance,
         before: outcome.before,
         after: outcome.after,
@@ -156,10 +156,6 @@ fn evidence(candidate: &Candidate<'_>) -> Evidence {
         votes: candidate.votes,
         steps: outcome.resolution.steps.clone(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

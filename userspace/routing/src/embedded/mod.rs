@@ -33,7 +33,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::backend::{
     Backend, BackendError, CELLS_MAX, Capability, Cursor, LIMIT_MAX, Stored, Subscription,
 };
-use crate::{Cell, Found, PacketId, hex};
+use crate::{Cell, Found, PacketId};
 use disk::Disk;
 use follow::Follower;
 use index::Index;

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::backend::{
     Backend, BackendError, CELLS_MAX, Capability, Cursor, LIMIT_MAX, Stored, Subscription,
 };
-use crate::{Cell, Found, PacketId, hex};
+use crate::{Cell, Found, PacketId};
 use wire::{ErrorReply, Kind, QueryReply, QueryRequest, StoredReply};
 
 /// The longest answer that is read, bytes: the packets of a full query as JSON, with room.
@@ -138,7 +138,7 @@ async fn json<T: DeserializeOwned>(response: Response) -> Result<T, BackendError
 /// A packet from the server, verified here.
 fn verified(text: &str) -> Result<Opened, BackendError> {
     let bytes = hex::decode(text)
-        .ok_or_else(|| BackendError::Answer("a packet is not hexadecimal".into()))?;
+        .map_err(|_| BackendError::Answer("a packet is not hexadecimal".into()))?;
     packet::open(&bytes).map_err(|error| BackendError::Answer(error.to_string()))
 }
 
@@ -149,7 +149,7 @@ impl Backend for Http {
         let id = packet::open(&packet)?.id;
         let reply: StoredReply =
             json(send(self.post_path("/v1/packets").body(packet)).await?).await?;
-        if hex::decode(&reply.id).as_deref() != Some(id.as_slice()) {
+        if hex::decode(&reply.id).ok().as_deref() != Some(id.as_slice()) {
             return Err(BackendError::Answer("it acknowledges another packet".into()));
         }
         Ok(Stored { id, new: reply.new })

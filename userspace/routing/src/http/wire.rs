@@ -8,8 +8,8 @@ use edgelore_model::{Outcome, Query};
 use edgelore_pipeline::fingerprint::{RADIUS_DEFAULT, UNIT};
 use serde::{Deserialize, Serialize};
 
+use crate::Found;
 use crate::backend::BackendError;
-use crate::{Found, hex};
 
 /// The event that opens a stream; its id is the cursor from which the stream goes on.
 pub const EVENT_READY: &str = "ready";
