@@ -202,8 +202,8 @@ fn together(frame: &[u8], effort: Effort) -> Result<Section> {
     );
     section.note(
         "One thread runs the program as fast as it can, another reads; what does not fit into the \
-         ring is lost and counted. Delivered plus lost is what the program was given: it gets \
-         slower while it has to wake a reader that has nothing left to read.",
+         ring is lost and counted. Delivered plus lost is what the program was given. Nothing \
+         lost means that the thread that runs the program was the bound, not the reader.",
     );
     let records = effort.pick(2_000_000, 300_000);
     let paces = [Pace::Steady, Pace::Napping];

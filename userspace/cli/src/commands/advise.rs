@@ -1,6 +1,6 @@
 //! `edgelore advise`: what helped in situations like yours.
 
-use super::{SituationArguments, StoreArguments, block_on, radius_milli};
+use super::{SituationArguments, block_on, radius_milli};
 use crate::output;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -8,6 +8,7 @@ use edgelore_capture::Clock;
 use edgelore_node::advise::seek;
 use edgelore_node::config::AdviseConfig;
 use edgelore_node::control::{AdviceReport, Control};
+use edgelore_node::store;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -20,8 +21,11 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "/var/lib/edgelore")]
     data: PathBuf,
     /// Ask this store directly about the situation given by the flags.
-    #[command(flatten)]
-    store: Option<StoreArguments>,
+    #[arg(long, env = "EDGELORE_STORE")]
+    store: Option<String>,
+    /// File with the store's bearer token.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
     #[command(flatten)]
     situation: SituationArguments,
     /// How far a situation may be, in units such as `3` or `2.5`.
@@ -39,11 +43,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 Ok(Control::connect(&arguments.data)?.advise(incident, arguments.radius).await?)
             }
             (None, Some(store)) => {
+                let token = arguments.token_file.as_deref();
                 let mut limits = AdviseConfig::default();
                 limits.radius_milli = arguments.radius.unwrap_or(limits.radius_milli);
                 let query = arguments.situation.query();
                 let advice =
-                    seek(store.open()?.as_ref(), &query, &limits, Clock::new().now()).await?;
+                    seek(store::open(store, token)?.as_ref(), &query, &limits, Clock::new().now())
+                        .await?;
                 Ok(AdviceReport { query, advice })
             }
             (None, None) => {

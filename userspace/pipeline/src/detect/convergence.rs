@@ -15,7 +15,7 @@
 
 use super::fib::Moved;
 use super::life::Life;
-use super::sessions::{Session, Sessions, Settings};
+use super::sessions::{Session, SessionSettings, Sessions, Settings};
 use super::{DetectConfig, Finding};
 use edgelore_model::{
     EventType, FibChange, Incident, IncidentId, Interval, Link, NextHop, Prefix, Protocol,
@@ -33,6 +33,8 @@ const HOLD_TIMER_EXPIRED: u8 = 4;
 const HOLD_TIME_UNKNOWN_S: u16 = 240;
 /// Assumed when the timers were not seen: ten times the slowest rate (RFC 5880 §6.8.3), in µs.
 const BFD_UNKNOWN_US: u64 = 10_000_000;
+/// Assumed for a lost neighbour whose timers were not seen, in µs.
+const TIMEOUT_UNKNOWN_US: u64 = 10_000_000;
 /// A session that is not up sends no more often than this (RFC 5880 §6.8.3), in µs: so late may the
 /// wire say that BFD went down.
 const BFD_SLOW_US: u64 = 1_000_000;
@@ -216,17 +218,21 @@ impl Convergences {
         }
     }
 
-    /// A prefix left a next hop. When many do, or the last one does, and the link had fallen silent
-    /// before the first, the neighbour is lost.
+    /// A prefix left a next hop. When many do, or the last one does, and not one packet had come in
+    /// on the link for half the time after which silence is a failure, the neighbour is lost: a
+    /// living one is heard more often than that.
     fn departed(&mut self, hop: NextHop, at: Timestamp, view: &View<'_>, sessions: &mut Sessions) {
         let Some(via) = hop.via else { return };
         let Some(first) = self.departures(via, at, view.emptied.contains(&via)) else { return };
-        let silent = view.life.silent_since(hop.link, first.earliest);
-        if silent.is_none_or(|silence| silence.latest + LINK_REPORT > first.earliest) {
+        let session = sessions.with(via);
+        let settings = session.and_then(|key| sessions.get(key)).map(|session| &session.settings);
+        let timeout_us = settings.and_then(SessionSettings::timeout_us);
+        let timeout = Span(micros(timeout_us.unwrap_or(TIMEOUT_UNKNOWN_US)));
+        let heard = view.life.last_heard(hop.link);
+        if heard.is_none_or(|heard| first.earliest - heard < Span(timeout.0 / 2)) {
             return;
         }
         let trigger = Trigger { at, kind: TriggerKind::NextHopLost };
-        let session = sessions.with(via);
         let before = session.and_then(|key| sessions.down(key));
         let scope = match (session, &before) {
             (Some(key), Some(_)) => Scope::Session(key),
@@ -526,12 +532,15 @@ fn silence_timer(
         _ if trigger.at - noticed > LINK_REPORT => (hold_us, hold_us, 0),
         _ => return None,
     };
-    let span = |us: u64| Span(i64::try_from(us).unwrap_or(i64::MAX).saturating_mul(1_000));
     Some(SilenceTimer {
-        timeout: span(timeout_us),
-        interval: span(interval_us),
-        late: span(late_us),
+        timeout: Span(micros(timeout_us)),
+        interval: Span(micros(interval_us)),
+        late: Span(micros(late_us)),
     })
+}
+
+fn micros(us: u64) -> i64 {
+    i64::try_from(us).unwrap_or(i64::MAX).saturating_mul(1_000)
 }
 
 /// What both intervals allow, with the first one's estimate where it still fits.

@@ -1,9 +1,9 @@
 //! The sign of life of a link: from sampled receive counters, when it really went silent.
 //!
 //! A link is alive while packets come about as often as they did. Two consecutive samples bound
-//! the arrival of a packet; the largest recent gap bounds how long the next one could have been
-//! on its way. So the moment of a silent failure lies between the sample *before* the one that
-//! showed the last packet, and that one plus the largest gap.
+//! the arrival of a packet; the link's *pace*, its longest usual gap, bounds how long the next one
+//! could have been on its way. So the moment of a silent failure lies between the sample *before*
+//! the one that showed the last packet, and that one plus twice the pace.
 //!
 //! A few stray packets (a switch's LLDP) do not end a silence: only the former pace does, or
 //! so many packets at another pace that this is how the link lives now.
@@ -12,10 +12,12 @@ use edgelore_model::{CounterSample, Interval, LinkChange, Span, Timestamp};
 use std::collections::{HashMap, VecDeque};
 
 /// Gaps between arrivals that are remembered.
-const GAPS_KEPT: usize = 256;
+const GAPS_KEPT: usize = 128;
 /// Fewer gaps than this say nothing about a link's pace.
 const GAPS_NEEDED: usize = 8;
-/// So many times the largest gap without a packet is silence.
+/// One gap in so many is unusual, such as the last ones before traffic began: it is no pace.
+const UNUSUAL_GAPS: usize = 50;
+/// So many times the pace without a packet is silence, and within it the next packet was due.
 const SILENCE_FACTOR: i64 = 2;
 /// How much older than its timestamp a counter sample may be.
 const SAMPLE_AGE_MAX: Span = Span::from_millis(1);
@@ -50,7 +52,7 @@ struct Arrival {
 #[derive(Clone, Copy, Debug)]
 struct Silence {
     began: Interval,
-    gap_max: i64,
+    pace: i64,
     arrivals: u32,
     arrivals_at_pace: u32,
 }
@@ -85,8 +87,13 @@ impl Life {
         if let Some(silence) = life.silence {
             return Some(silence.began);
         }
-        let (gap_max, last) = (life.gap_max()?, life.last?);
-        ((at - last.by).0 > gap_max * SILENCE_FACTOR).then(|| life.silence_after(last, gap_max))
+        let (pace, last) = (life.pace()?, life.last?);
+        ((at - last.by).0 > pace * SILENCE_FACTOR).then(|| life.silence_after(last, pace))
+    }
+
+    /// When a packet last came in, at the latest.
+    pub(super) fn last_heard(&self, link: u32) -> Option<Timestamp> {
+        self.links.get(&link)?.last.map(|last| last.by)
     }
 
     fn entry(&mut self, link: u32) -> Option<&mut LinkLife> {
@@ -118,11 +125,8 @@ impl LinkLife {
     fn arrived(&mut self, last: Arrival, gap: i64) {
         if let Some(silence) = &mut self.silence {
             silence.arrivals += 1;
-            silence.arrivals_at_pace = if gap > silence.gap_max * SILENCE_FACTOR {
-                0
-            } else {
-                silence.arrivals_at_pace + 1
-            };
+            silence.arrivals_at_pace =
+                if gap > silence.pace * SILENCE_FACTOR { 0 } else { silence.arrivals_at_pace + 1 };
             if silence.arrivals_at_pace >= REVIVAL_ARRIVALS {
                 self.silence = None;
             } else if silence.arrivals >= RELEARN_ARRIVALS {
@@ -131,11 +135,11 @@ impl LinkLife {
             }
             return;
         }
-        if let Some(gap_max) = self.gap_max()
-            && gap > gap_max * SILENCE_FACTOR
+        if let Some(pace) = self.pace()
+            && gap > pace * SILENCE_FACTOR
         {
-            let began = self.silence_after(last, gap_max);
-            self.silence = Some(Silence { began, gap_max, arrivals: 0, arrivals_at_pace: 0 });
+            let began = self.silence_after(last, pace);
+            self.silence = Some(Silence { began, pace, arrivals: 0, arrivals_at_pace: 0 });
             return;
         }
         if self.gaps.len() == GAPS_KEPT {
@@ -144,16 +148,22 @@ impl LinkLife {
         self.gaps.push_back(gap);
     }
 
-    fn gap_max(&self) -> Option<i64> {
-        (self.gaps.len() >= GAPS_NEEDED).then(|| self.gaps.iter().copied().max()).flatten()
+    /// The longest usual gap in ns.
+    fn pace(&self) -> Option<i64> {
+        if self.gaps.len() < GAPS_NEEDED {
+            return None;
+        }
+        let mut gaps: Vec<i64> = self.gaps.iter().copied().collect();
+        let usual = gaps.len() - 1 - gaps.len() / UNUSUAL_GAPS;
+        Some(*gaps.select_nth_unstable(usual).1)
     }
 
-    fn silence_after(&self, last: Arrival, gap_max: i64) -> Interval {
+    fn silence_after(&self, last: Arrival, pace: i64) -> Interval {
         let mut sorted: Vec<i64> = self.gaps.iter().copied().collect();
         sorted.sort_unstable();
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0);
         let arrived = Interval::between(last.after, last.by).estimate;
-        let latest = last.by + Span(gap_max);
+        let latest = last.by + Span(pace * SILENCE_FACTOR);
         Interval {
             earliest: last.after,
             estimate: (arrived + Span(median / 2)).min(latest),

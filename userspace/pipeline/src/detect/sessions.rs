@@ -35,6 +35,15 @@ impl SessionSettings {
         self.hold_time_s.values().copied().min()
     }
 
+    /// How long silence lasts before it is a failure, in µs: whichever of BFD and the hold timer
+    /// runs out first; `None` when neither is known.
+    #[must_use]
+    pub fn timeout_us(&self) -> Option<u64> {
+        let hold_us = self.hold_time_s().filter(|&s| s > 0).map(|s| u64::from(s) * 1_000_000);
+        let detection_us = self.bfd_detection_us().map(|(detection, _)| detection);
+        hold_us.into_iter().chain(detection_us).min()
+    }
+
     /// How long silence lasts before the slower of both ends notices it, in µs, and the longest
     /// interval between two packets (RFC 5880 §6.8.4); `None` unless both ends run BFD.
     #[must_use]
