@@ -100,7 +100,7 @@ impl Engine {
         for worker in 0..workers {
             let (part_in, part_out) = bounded(ROUNDS_QUEUED_MAX);
             let (decoded_in, decoded_out) = bounded(ROUNDS_QUEUED_MAX);
-            let decoder = Decoder::new(decode.clone());
+            let decoder = Decoder::new(*decode);
             let figures = figures.clone();
             handles.push(spawn(move || {
                 work(decoder, &part_out, &decoded_in, &figures.0[worker]);

@@ -44,7 +44,7 @@ pub enum KeyError {
 pub fn generate(path: &Path) -> Result<SigningKey, KeyError> {
     let mut seed = Zeroizing::new([0u8; 32]);
     getrandom::fill(&mut *seed).map_err(KeyError::Random)?;
-    let text = Zeroizing::new(hex::encode(&*seed) + "\n");
+    let text = Zeroizing::new(hex::encode(*seed) + "\n");
     let failed = |source| KeyError::File { path: path.to_owned(), source };
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;

@@ -93,7 +93,7 @@ impl From<&JournaledOutcome> for OutcomeView {
             packet_bytes: journaled.packet.len(),
             delivered: journaled.delivered,
             incidents: journaled.distilled.incidents.iter().map(ToString::to_string).collect(),
-            parents: outcome.parents.iter().map(|id| hex::encode(id)).collect(),
+            parents: outcome.parents.iter().map(hex::encode).collect(),
             outcome: outcome.clone(),
         }
     }

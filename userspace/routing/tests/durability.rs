@@ -43,7 +43,7 @@ fn writer_child() {
                 let sample_size = (round * PRODUCERS + producer) * 1_000_000 + number;
                 let packet = sealed(&Outcome { sample_size, ..outcome() }, &key(1));
                 let stored = store.store(packet.bytes).await.unwrap();
-                let line = format!("\nacknowledged {}\n", hex::encode(&stored.id));
+                let line = format!("\nacknowledged {}\n", hex::encode(stored.id));
                 // A parent that has gone ends this child.
                 std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
             }

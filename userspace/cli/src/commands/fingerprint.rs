@@ -17,7 +17,7 @@ pub(crate) fn run(_: &Arguments) -> Result<()> {
         }
         let packet =
             Packet::parse(&line).with_context(|| format!("standard input, line {}", number + 1))?;
-        output::line(&hex::encode(&packet.fingerprint()))?;
+        output::line(&hex::encode(packet.fingerprint()))?;
     }
     Ok(())
 }

@@ -15,5 +15,5 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let key = keys::generate(&arguments.out)?;
-    output::line(&hex::encode(&key.publisher()))
+    output::line(&hex::encode(key.publisher()))
 }

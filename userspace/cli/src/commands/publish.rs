@@ -72,7 +72,7 @@ fn dry_run(packet: &Sealed) -> Result<()> {
 
 fn report(packet: &Sealed, new: Option<bool>) -> Report {
     Report {
-        packet_id: hex::encode(&packet.id),
+        packet_id: hex::encode(packet.id),
         bytes: packet.bytes.len(),
         truncated: packet.truncated,
         new,

@@ -39,8 +39,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Ok(store.query(&query, arguments.radius, arguments.limit).await?)
     })?;
     let views = found.into_iter().map(|found| FoundView {
-        packet_id: hex::encode(&found.opened.id),
-        publisher: hex::encode(&found.opened.publisher),
+        packet_id: hex::encode(found.opened.id),
+        publisher: hex::encode(found.opened.publisher),
         distance: found.distance,
         outcome: found.opened.outcome,
     });

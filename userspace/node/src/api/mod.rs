@@ -141,7 +141,7 @@ async fn store_packet(store: &Store, body: Bytes) -> Response {
     match store.store(body.to_vec()).await {
         Ok(stored) => {
             let status = if stored.new { StatusCode::CREATED } else { StatusCode::OK };
-            let reply = StoredReply { id: hex::encode(&stored.id), new: stored.new };
+            let reply = StoredReply { id: hex::encode(stored.id), new: stored.new };
             (status, Json(reply)).into_response()
         }
         Err(error) => failure(&error),

@@ -115,13 +115,13 @@ fn tokens_compare_whole() {
 async fn a_packet_is_put_once_and_read_back() {
     let served = Served::start(None).await;
     let packet = sealed(340_000);
-    let path = format!("/v1/packets/{}", hex::encode(&packet.id));
+    let path = format!("/v1/packets/{}", hex::encode(packet.id));
     assert_eq!(served.get(&path).await.status(), 404);
     assert_eq!(served.put(&path, packet.bytes.clone()).await.status(), 201);
     let again = served.post("/v1/packets", packet.bytes.clone()).await;
     assert_eq!(again.status(), 200);
     let reply: StoredReply = again.json().await.unwrap();
-    assert_eq!(reply, StoredReply { id: hex::encode(&packet.id), new: false });
+    assert_eq!(reply, StoredReply { id: hex::encode(packet.id), new: false });
     let answer = served.get(&path).await;
     assert_eq!(answer.headers()["content-type"], COSE_SIGN1);
     assert_eq!(answer.bytes().await.unwrap(), packet.bytes);
@@ -131,7 +131,7 @@ async fn a_packet_is_put_once_and_read_back() {
 async fn wrong_requests_are_refused_with_a_reason() {
     let served = Served::start(None).await;
     let packet = sealed(340_000);
-    let other = format!("/v1/packets/{}", hex::encode(&[0; 32]));
+    let other = format!("/v1/packets/{}", hex::encode([0; 32]));
     assert_eq!(refused(served.put(&other, packet.bytes.clone()).await).await, (400, Kind::Request));
     assert_eq!(refused(served.post("/v1/packets", vec![0; 513]).await).await, (413, Kind::Packet));
     assert_eq!(refused(served.post("/v1/packets", vec![0; 512]).await).await, (400, Kind::Packet));

@@ -71,7 +71,7 @@ impl Packet {
     /// names a fingerprint that is not its own.
     pub fn parse(json: &str) -> Result<Self, ReferenceError> {
         let packet: Self = serde_json::from_str(json)?;
-        let computed = hex::encode(&packet.fingerprint());
+        let computed = hex::encode(packet.fingerprint());
         match &packet.outcome_hash {
             Some(named) if !named.eq_ignore_ascii_case(&computed) => {
                 Err(ReferenceError::Hash { named: named.clone(), computed })
@@ -111,7 +111,7 @@ impl Packet {
             .integer("affected_prefixes", self.affected_prefixes)
             .integer("node_count", self.node_count)
             .strings("resolution_steps", &self.resolution_steps)
-            .string("outcome_hash", &hex::encode(&self.fingerprint()))
+            .string("outcome_hash", &hex::encode(self.fingerprint()))
             .finish()
     }
 
@@ -168,7 +168,7 @@ impl From<&Outcome> for Packet {
             resolution_steps: outcome.resolution.steps.clone(),
             outcome_hash: None,
         };
-        packet.outcome_hash = Some(hex::encode(&packet.fingerprint()));
+        packet.outcome_hash = Some(hex::encode(packet.fingerprint()));
         packet
     }
 }
@@ -204,7 +204,7 @@ mod tests {
         for (line, vector) in vectors.iter().enumerate() {
             let core = vector.packet.core();
             assert_eq!(canonical(&core), vector.canonical, "line {}", line + 1);
-            assert_eq!(hex::encode(&outcome_hash(&core)), vector.outcome_hash, "line {}", line + 1);
+            assert_eq!(hex::encode(outcome_hash(&core)), vector.outcome_hash, "line {}", line + 1);
             assert_eq!(vector.packet.to_json(), vector.json, "line {}", line + 1);
         }
     }

@@ -146,8 +146,8 @@ fn judge(pattern: &str, candidates: &[Candidate<'_>], policy: &Policy) -> Advice
 fn evidence(candidate: &Candidate<'_>) -> Evidence {
     let outcome = candidate.source.outcome;
     Evidence {
-        packet: hex::encode(&candidate.source.id),
-        publisher: candidate.source.publisher.map(|publisher| hex::encode(&publisher)),
+        packet: hex::encode(candidate.source.id),
+        publisher: candidate.source.publisher.map(hex::encode),
         distance: candidate.distance,
         before: outcome.before,
         after: outcome.after,

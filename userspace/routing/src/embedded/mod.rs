@@ -231,7 +231,7 @@ impl Embedded {
         let opened = packet::open(bytes)?;
         let space = self.shared.space.short_id();
         if opened.space != space {
-            let (packet, store) = (hex::encode(&opened.space), hex::encode(&space));
+            let (packet, store) = (hex::encode(opened.space), hex::encode(space));
             return Err(BackendError::Request(format!(
                 "the packet's similarity definition is {packet}, the store's is {store}"
             )));
@@ -323,7 +323,7 @@ impl Backend for Embedded {
             durable: true,
             exact: true,
             resumable: true,
-            space: hex::encode(&self.shared.space.short_id()),
+            space: hex::encode(self.shared.space.short_id()),
         }
     }
 }

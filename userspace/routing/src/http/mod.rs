@@ -220,7 +220,7 @@ impl Backend for Http {
             durable: true,
             exact: true,
             resumable: true,
-            space: hex::encode(&self.space.short_id()),
+            space: hex::encode(self.space.short_id()),
         }
     }
 }

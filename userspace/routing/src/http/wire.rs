@@ -70,9 +70,9 @@ pub struct FoundReply {
 impl From<Found> for FoundReply {
     fn from(found: Found) -> Self {
         Self {
-            id: hex::encode(&found.opened.id),
+            id: hex::encode(found.opened.id),
             distance: found.distance,
-            publisher: hex::encode(&found.opened.publisher),
+            publisher: hex::encode(found.opened.publisher),
             packet: hex::encode(&found.opened.bytes),
             outcome: found.opened.outcome,
         }
