@@ -1,7 +1,7 @@
 //! The laboratory tells the truth: its two witnesses agree, and FRR behaves as its timers say.
 
 use edgelore_model::Span;
-use edgelore_testkit::lab::{Network, Site, Truth, agree};
+use edgelore_testkit::lab::{BFD_INTERVAL_MS, BFD_MULTIPLIER, Network, Site, Truth, agree};
 use edgelore_testkit::{NetNs, live, remove_stale, wait_for};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn live_lab_truth() {
     // The hold timer (9 s) runs from the last keepalive, at most 3 s before the failure.
     check(&network.fail_primary().unwrap(), 5_900, 9_500);
     network.repair_primary().unwrap();
-    network.tune_bfd().unwrap();
+    network.tune_bfd(BFD_INTERVAL_MS, BFD_MULTIPLIER).unwrap();
     // RFC 5880, 6.8.7: intervals are jittered by up to a quarter; detection after three of them.
     check(&network.fail_primary().unwrap(), 500, 1_100);
 }

@@ -6,9 +6,9 @@ use super::hub::Hub;
 use super::node::{Incident, Node, Published};
 use super::progress::Progress;
 use super::table::{Delivery, Failure, Measured, Report};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use edgelore_model::{Advice, Span};
-use edgelore_testkit::lab::{Network, Site};
+use edgelore_testkit::lab::{BFD_INTERVAL_MS, BFD_MULTIPLIER, Network, Site};
 use edgelore_testkit::now;
 use std::path::Path;
 
@@ -65,7 +65,7 @@ impl Story<'_> {
         let slow =
             self.fail("Singapore, hold time 9 s", &singapore, None, HOLD_TIMER_MS, &progress)?;
         singapore.repair_primary()?;
-        singapore.tune_bfd()?;
+        singapore.tune_bfd(BFD_INTERVAL_MS, BFD_MULTIPLIER)?;
         let fast = self.fail("Singapore, BFD 300 ms × 3", &singapore, None, BFD_MS, &progress)?;
         Ok(Report { failures: vec![slow.0, fast.0], ..Report::default() })
     }
@@ -107,7 +107,7 @@ impl Story<'_> {
         report.failures.push(slow);
         progress.doing("repairing Singapore's primary, then tuning BFD on its session");
         network.repair_primary()?;
-        network.tune_bfd()?;
+        network.tune_bfd(BFD_INTERVAL_MS, BFD_MULTIPLIER)?;
         progress.done("Singapore's engineer let BFD watch the session: 300 ms, three misses");
         let name = "Singapore, BFD 300 ms × 3";
         let (fast, incident) = self.fail(name, network, Some(node), BFD_MS, progress)?;
@@ -136,10 +136,11 @@ impl Story<'_> {
         let incident = incident.context("Edgelore was asked about the failure")?;
         let advice = node.advise(&incident.id).context("ask for advice")?;
         show_advice(progress, &advice);
+        let (interval_ms, multiplier) = bfd_advised(&advice)?;
         report.advice = Some((advice, learned.packet_id.clone()));
         progress.doing("repairing Denver's primary, then doing what the advice says");
         network.repair_primary()?;
-        network.tune_bfd()?;
+        network.tune_bfd(interval_ms, multiplier)?;
         progress.done("Denver's engineer applied the first advice");
         let name = "Denver, advice applied";
         let (fast, incident) = self.fail(name, network, Some(node), BFD_MS, progress)?;
@@ -230,6 +231,22 @@ fn announce(progress: &Progress, delivery: &Delivery) {
     ));
 }
 
+/// The BFD timers that the first advice names, as an engineer reads them: interval in ms and
+/// multiplier.
+fn bfd_advised(advice: &[Advice]) -> Result<(u64, u64)> {
+    let first = advice.first().context("Denver got no advice")?;
+    ensure!(first.pattern == "bfd_tuning", "the first advice is {}, not BFD", first.pattern);
+    let after = |text: &str| {
+        let step =
+            first.steps.iter().find_map(|step| step.split_once(text).map(|(_, rest)| rest))?;
+        let digits = step.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse::<u64>().ok()
+    };
+    let interval_ms = after("transmit interval ").context("the advice names no interval")?;
+    let multiplier = after("multiplier ").context("the advice names no multiplier")?;
+    Ok((interval_ms, multiplier))
+}
+
 fn show_advice(progress: &Progress, advice: &[Advice]) {
     progress.done(&format!("Denver asked the swarm and got {} advice:", advice.len()));
     for (rank, one) in advice.iter().enumerate() {
@@ -248,11 +265,12 @@ fn show_advice(progress: &Progress, advice: &[Advice]) {
         for evidence in &one.evidence {
             let value = |v: Option<u64>| v.map_or_else(|| "?".to_owned(), |v| v.to_string());
             progress.done(&format!(
-                "       evidence {}…: {} ms before, {} ms after, distance {}",
+                "       evidence {}…: {} ms before, {} ms after, distance {}.{:03}",
                 evidence.packet.get(..12).unwrap_or(&evidence.packet),
                 value(evidence.before),
                 value(evidence.after),
-                evidence.distance
+                evidence.distance / 1000,
+                evidence.distance % 1000
             ));
         }
     }

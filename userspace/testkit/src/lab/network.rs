@@ -9,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 use edgelore_model::{Interval, Span, Timestamp};
 use std::time::Duration;
 
-/// Transmit and receive interval that [`Network::tune_bfd`] sets, ms.
+/// Transmit and receive interval that the story's engineer sets with [`Network::tune_bfd`], ms.
 pub const BFD_INTERVAL_MS: u64 = 300;
 
-/// Detection multiplier that [`Network::tune_bfd`] sets.
+/// Detection multiplier that that engineer sets.
 pub const BFD_MULTIPLIER: u64 = 3;
 
 const SESSION_DEADLINE: Duration = Duration::from_secs(60);
@@ -231,31 +231,20 @@ impl Network {
     }
 
     /// Lets BFD watch the primary's session, as an engineer would on both routers, and waits
-    /// until it is Up with the new timers on both.
+    /// until it is Up with the new interval (ms, both ways) on both.
     ///
     /// # Errors
-    /// When FRR refuses or BFD does not come up.
-    pub fn tune_bfd(&self) -> Result<()> {
+    /// When FRR refuses or BFD is not Up within 30 s.
+    pub fn tune_bfd(&self, interval_ms: u64, multiplier: u64) -> Result<()> {
         let (routers, plan) = (self.routers()?, self.plan());
         let ends = [(&routers.gateway, 1, plan.primary()), (&routers.primary, 2, plan.gateway(1))];
         for (router, number, neighbor) in ends {
-            let config = plan.bfd_config(number, neighbor, BFD_INTERVAL_MS, BFD_MULTIPLIER);
-            router.configure(&config)?;
+            router.configure(&plan.bfd_config(number, neighbor, interval_ms, multiplier))?;
         }
-        self.await_bfd()
-    }
-
-    /// Waits until BFD with the primary is Up with the timers of [`Network::tune_bfd`].
-    ///
-    /// # Errors
-    /// When it is not within 30 s.
-    pub fn await_bfd(&self) -> Result<()> {
-        let (routers, plan) = (self.routers()?, self.plan());
-        let ends = [(&routers.gateway, plan.primary()), (&routers.primary, plan.gateway(1))];
-        for (router, neighbor) in ends {
+        for (router, _, neighbor) in ends {
             let neighbor = neighbor.to_string();
             wait_for(BFD_DEADLINE, &format!("BFD with {neighbor}"), || {
-                router.bfd_up(&neighbor, BFD_INTERVAL_MS)
+                router.bfd_up(&neighbor, interval_ms)
             })?;
         }
         Ok(())
