@@ -2,6 +2,7 @@
 //!
 //! The whole story, with two networks and advice, is the demo's; this is its core, so that the
 //! tests alone show whether the loop measures and distils.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use edgelore_model::Outcome;
 use edgelore_node::view::{DurationView, IncidentView};
