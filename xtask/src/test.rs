@@ -85,7 +85,7 @@ mod tests {
     use super::live_names;
 
     #[test]
-    fn live_tests_are_found_whatever_their_module() {
+    fn names_are_found_whatever_their_module() {
         let listed = "live_a: test\nx::y::live_b: test\nx::alive_c: test\nlive_d: bench\nz: test\n";
         assert_eq!(live_names(listed).into_iter().collect::<Vec<_>>(), ["live_a", "live_b"]);
     }

@@ -11,7 +11,7 @@ use edgelore_model::{Resolution, Timestamp};
 use edgelore_pipeline::detect::Finding;
 use edgelore_pipeline::distil::{ChangeId, Distilled, Distiller, Site};
 use edgelore_pipeline::fingerprint::{Core, Space, outcome_hash};
-use edgelore_pipeline::packet::{self, PARENTS_MAX, PacketError, PacketId, SigningKey};
+use edgelore_pipeline::packet::{self, PARENTS_MAX, PacketError, PacketId, Privacy, SigningKey};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -33,6 +33,7 @@ pub struct Keeper {
     journal: Arc<Journal>,
     key: SigningKey,
     space: Space,
+    privacy: Privacy,
     packets: HashMap<ChangeId, [u8; 32]>,
 }
 
@@ -47,6 +48,7 @@ impl Keeper {
         journal: Arc<Journal>,
         key: SigningKey,
         space: Space,
+        privacy: Privacy,
     ) -> Result<Self, KeeperError> {
         let mut distiller = Distiller::new(site, method);
         for (_, declaration) in journal.declarations()? {
@@ -60,7 +62,7 @@ impl Keeper {
             .into_iter()
             .filter_map(|(_, o)| Some((o.distilled.change, packet_id(&o.packet_id)?)))
             .collect();
-        Ok(Self { distiller, journal, key, space, packets })
+        Ok(Self { distiller, journal, key, space, privacy, packets })
     }
 
     /// Takes a finding; gives the outcomes that it completed, journaled and sealed.
@@ -95,7 +97,7 @@ impl Keeper {
     fn seal(&self, mut distilled: Distilled) -> Result<JournaledOutcome, KeeperError> {
         distilled.outcome.parents = self.parents(&distilled)?;
         distilled.outcome.supersedes = self.packets.get(&distilled.change).copied();
-        let sealed = packet::seal(&distilled.outcome, &self.key, &self.space)?;
+        let sealed = packet::seal_with(&distilled.outcome, &self.key, &self.space, &self.privacy)?;
         Ok(JournaledOutcome {
             packet_id: hex::encode(sealed.id),
             // Of what left, so that whoever holds the packet computes the same.
@@ -127,3 +129,6 @@ impl Keeper {
 fn packet_id(text: &str) -> Option<PacketId> {
     hex::decode(text).ok()?.try_into().ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,7 @@ use edgelore_capture::Clock;
 use edgelore_pipeline::decode::DecodeConfig;
 use edgelore_pipeline::detect::Finding;
 use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::packet::Privacy;
 use engine::{Engine, Output};
 use journal::Journal;
 use keeper::Keeper;
@@ -146,8 +147,14 @@ fn open(
     };
     let journal = Arc::new(Journal::open(data_dir)?);
     let space = Space::default_definition();
-    let keeper =
-        Keeper::new(config.site(), config.detect.method(), Arc::clone(&journal), key, space)?;
+    let keeper = Keeper::new(
+        config.site(),
+        config.detect.method(),
+        Arc::clone(&journal),
+        key,
+        space,
+        privacy(&config.capture.interfaces),
+    )?;
     Ok(control::Context {
         journal,
         keeper: Arc::new(Mutex::new(keeper)),
@@ -157,6 +164,16 @@ fn open(
         status: status.clone(),
         clock,
     })
+}
+
+/// The words that would give this gateway away: its name and its interfaces'.
+fn privacy(interfaces: &[String]) -> Privacy {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let first_label = host.split('.').next().unwrap_or_default();
+    let mut names = interfaces.to_vec();
+    names.extend([host, first_label].into_iter().filter(|n| !n.is_empty()).map(str::to_owned));
+    Privacy { names, ..Privacy::default() }
 }
 
 /// The control socket and the publisher.

@@ -526,7 +526,7 @@ fn quiet_traffic() -> impl Strategy<Value = Batch> {
 
 proptest! {
     #[test]
-    fn live_equals_file(batch in quiet_traffic()) {
+    fn the_wire_equals_the_file(batch in quiet_traffic()) {
         let (file, file_summary) = decode(std::slice::from_ref(&batch));
         let (live, live_summary) = decode(&[as_seen_live(&batch)]);
         prop_assert_eq!(file, live);
