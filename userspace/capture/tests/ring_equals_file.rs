@@ -151,7 +151,7 @@ fn compare(path: &Path, name: &str) {
 }
 
 #[test]
-fn the_wire_equals_the_file_on_the_fixtures() {
+fn live_equals_file_on_the_fixtures() {
     if !live("live_equals_file_on_the_fixtures") {
         return;
     }
@@ -175,7 +175,7 @@ fn the_wire_equals_the_file_on_the_fixtures() {
 }
 
 #[test]
-fn the_wire_equals_the_file_on_large_captures() {
+fn live_equals_file_on_large_captures() {
     if !live("live_equals_file_on_large_captures") {
         return;
     }
