@@ -1,10 +1,11 @@
 //! `edgelore serve`: the embedded store behind the HTTP API.
 
 use crate::api;
+use crate::store::{TokenError, embedded, read_token};
 use edgelore_routing::BackendError;
 use std::future::IntoFuture;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -23,13 +24,8 @@ pub enum ServeError {
     #[error(transparent)]
     Unprotected(#[from] api::Unprotected),
     /// The token cannot be read.
-    #[error("token file {path}: {source}")]
-    Token {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The address cannot be used.
     #[error("listening on {address}: {source}")]
     Listen {
@@ -51,7 +47,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let token = token_file.map(read_token).transpose()?;
     api::check_address(address, token.as_deref())?;
-    let store = crate::store::embedded(directory)?;
+    let store = embedded(directory)?;
     let listen = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
@@ -81,17 +77,4 @@ pub(crate) async fn asked_to_stop() {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-}
-
-/// Reads a bearer token: the file's content without surrounding white space.
-///
-/// # Errors
-/// When the file cannot be read or is empty.
-pub(crate) fn read_token(path: &Path) -> Result<String, ServeError> {
-    let failed = |source| ServeError::Token { path: path.to_owned(), source };
-    let token = std::fs::read_to_string(path).map_err(failed)?.trim().to_owned();
-    if token.is_empty() {
-        return Err(failed(std::io::Error::other("is empty")));
-    }
-    Ok(token)
 }

@@ -1,17 +1,24 @@
 //! Opens the store that a configuration or a command names.
 
-use crate::serve::{ServeError, read_token};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
 use edgelore_routing::http::Http;
 use edgelore_routing::layers::Timeout;
 use edgelore_routing::{Backend, BackendError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a remote store may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a bearer token cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("token file {path}: {source}")]
+pub struct TokenError {
+    path: PathBuf,
+    source: std::io::Error,
+}
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +28,7 @@ pub enum StoreError {
     Unknown(String),
     /// The token cannot be read.
     #[error(transparent)]
-    Token(#[from] ServeError),
+    Token(#[from] TokenError),
     /// The store refuses.
     #[error("store '{name}': {source}")]
     Backend {
@@ -52,4 +59,17 @@ pub fn open(name: &str, token_file: Option<&Path>) -> Result<Arc<dyn Backend>, S
 /// Opens the embedded store in a directory, made if it is not there.
 pub(crate) fn embedded(directory: &Path) -> Result<Embedded, BackendError> {
     Embedded::open(EmbeddedConfig::in_directory(directory))
+}
+
+/// Reads a bearer token: the file's content without surrounding white space.
+///
+/// # Errors
+/// When the file cannot be read or is empty.
+pub(crate) fn read_token(path: &Path) -> Result<String, TokenError> {
+    let failed = |source| TokenError { path: path.to_owned(), source };
+    let token = std::fs::read_to_string(path).map_err(failed)?.trim().to_owned();
+    if token.is_empty() {
+        return Err(failed(std::io::Error::other("is empty")));
+    }
+    Ok(token)
 }
