@@ -14,10 +14,10 @@
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use edgelore_model::{Batch, Observation, Signal, SignalKind, Summary, Timestamp};
-use edgelore_pipeline::decode::{DecodeConfig, Decoder, shard_of};
+use edgelore_pipeline::decode::{DecodeConfig, Decoder, Overflow, shard_of};
 use edgelore_pipeline::detect::{DetectConfig, Detector, Finding};
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, spawn};
 
 /// Rounds that wait between two stages.
@@ -52,21 +52,43 @@ pub enum Output<'a> {
 pub struct Totals {
     /// Everything that was decoded.
     pub summary: Summary,
-    /// What did not fit into the detector's bounded tables.
+    /// What did not fit into the bounded tables of decoders and detector.
     pub overflows: u64,
 }
 
-/// What the workers have decoded so far; cheap to clone.
+/// What was decoded so far, and what did not fit; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Figures(Arc<Vec<Mutex<Summary>>>);
+pub struct Figures(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    workers: Vec<Mutex<(Summary, u64)>>,
+    detector: AtomicU64,
+}
 
 impl Figures {
+    fn new(workers: usize) -> Self {
+        let workers = (0..workers).map(|_| Mutex::default()).collect();
+        Self(Arc::new(Shared { workers, detector: AtomicU64::new(0) }))
+    }
+
+    fn of(&self, worker: usize) -> MutexGuard<'_, (Summary, u64)> {
+        self.0.workers[worker].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What did not fit into the bounded tables of decoders and detector.
+    #[must_use]
+    pub fn overflows(&self) -> u64 {
+        let decoders: u64 = (0..self.0.workers.len()).map(|worker| self.of(worker).1).sum();
+        decoders + self.0.detector.load(Ordering::Relaxed)
+    }
+
     /// The sum over all workers.
     #[must_use]
     pub fn summary(&self) -> Summary {
         let mut sum = Summary::default();
-        for worker in self.0.iter() {
-            sum += *worker.lock().unwrap_or_else(PoisonError::into_inner);
+        for worker in 0..self.0.workers.len() {
+            sum += self.of(worker).0;
         }
         sum
     }
@@ -77,7 +99,7 @@ impl Figures {
 pub struct Engine {
     parts: Vec<Sender<Part>>,
     workers: Vec<JoinHandle<()>>,
-    detector: JoinHandle<u64>,
+    detector: JoinHandle<()>,
     figures: Figures,
     next_number: u64,
     last: Arc<AtomicI64>,
@@ -93,7 +115,7 @@ impl Engine {
         output: impl FnMut(Output<'_>) + Send + 'static,
     ) -> Self {
         let workers = workers.clamp(1, WORKERS_MAX);
-        let figures = Figures(Arc::new((0..workers).map(|_| Mutex::default()).collect()));
+        let figures = Figures::new(workers);
         let mut parts = Vec::new();
         let mut decoded = Vec::new();
         let mut handles = Vec::new();
@@ -103,15 +125,15 @@ impl Engine {
             let decoder = Decoder::new(*decode);
             let figures = figures.clone();
             handles.push(spawn(move || {
-                work(decoder, &part_out, &decoded_in, &figures.0[worker]);
+                work(decoder, &part_out, &decoded_in, |decoder| publish(&figures, worker, decoder));
             }));
             parts.push(part_in);
             decoded.push(decoded_out);
         }
         let last = Arc::new(AtomicI64::new(0));
         let detector = {
-            let last = Arc::clone(&last);
-            spawn(move || detect_all(Detector::new(detect), &decoded, &last, output))
+            let (last, figures) = (Arc::clone(&last), figures.clone());
+            spawn(move || detect_all(Detector::new(detect), &decoded, &last, &figures, output))
         };
         Self { parts, workers: handles, detector, figures, next_number: 0, last }
     }
@@ -145,8 +167,8 @@ impl Engine {
         for worker in self.workers {
             worker.join().expect("a decoding worker never panics");
         }
-        let overflows = self.detector.join().expect("the detector never panics");
-        Totals { summary: self.figures.summary(), overflows }
+        self.detector.join().expect("the detector never panics");
+        Totals { summary: self.figures.summary(), overflows: self.figures.overflows() }
     }
 }
 
@@ -179,15 +201,17 @@ pub(crate) fn relocate(signal: &Signal, from: &Batch, to: &mut Batch) -> Signal 
     signal
 }
 
+fn publish(figures: &Figures, worker: usize, decoder: &Decoder) {
+    let Overflow { connections, sessions, bfd_speakers, shed } = decoder.overflow();
+    *figures.of(worker) = (*decoder.summary(), connections + sessions + bfd_speakers + shed);
+}
+
 fn work(
     mut decoder: Decoder,
     parts: &Receiver<Part>,
     decoded: &Sender<Decoded>,
-    figures: &Mutex<Summary>,
+    publish: impl Fn(&Decoder),
 ) {
-    let publish = |decoder: &Decoder| {
-        *figures.lock().unwrap_or_else(PoisonError::into_inner) = *decoder.summary();
-    };
     for part in parts {
         let mut observations = Decoded::new();
         decoder.decode(&part.batch, &mut |index, observation| {
@@ -209,8 +233,9 @@ fn detect_all(
     mut detector: Detector,
     workers: &[Receiver<Decoded>],
     last: &AtomicI64,
+    figures: &Figures,
     mut output: impl FnMut(Output<'_>),
-) -> u64 {
+) {
     let mut closed = Vec::new();
     loop {
         let round: Vec<Decoded> = workers.iter().filter_map(|queue| queue.recv().ok()).collect();
@@ -222,10 +247,11 @@ fn detect_all(
             detector.observe(&observation, &mut closed);
             closed.drain(..).for_each(|finding| output(Output::Finding(finding)));
         }
+        figures.0.detector.store(detector.overflows(), Ordering::Relaxed);
     }
     detector.finish(&mut closed);
     closed.drain(..).for_each(|finding| output(Output::Finding(finding)));
-    detector.overflows()
+    figures.0.detector.store(detector.overflows(), Ordering::Relaxed);
 }
 
 /// One round in the order of its signals. A signal's own observations keep their order, for they

@@ -245,7 +245,9 @@ async fn stop_when_asked(stop: Arc<AtomicBool>) {
 async fn refresh(figures: engine::Figures, status: StatusSource) {
     loop {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        status.update().decoded = figures.summary();
+        let (decoded, overflows) = (figures.summary(), figures.overflows());
+        let mut status = status.update();
+        (status.decoded, status.overflows) = (decoded, overflows);
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Status {
     pub kernel: BTreeMap<String, u64>,
     /// What was decoded.
     pub decoded: Summary,
+    /// What did not fit into the bounded tables of decoders and detector.
+    pub overflows: u64,
     /// What was lost, by reason.
     pub lost: BTreeMap<LossReason, u64>,
     /// Incidents closed since the start.
