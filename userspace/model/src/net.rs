@@ -56,6 +56,7 @@ impl Prefix {
     ///
     /// # Errors
     /// [`NetError::PrefixLength`] when `length` exceeds the family's bits.
+    #[inline]
     pub fn from_octets(
         family: AddressFamily,
         leading: &[u8],
