@@ -197,7 +197,7 @@ pub(crate) fn render(report: &Report) -> String {
     if report.deliveries.is_empty() {
         return text;
     }
-    let head = ["outcome", "says", "packet", "found after", ""];
+    let head = ["outcome", "says", "packet", "end → found", ""];
     let _ = write!(text, "\n{}", table(head, report.deliveries.iter().map(Delivery::row)));
     for delivery in &report.deliveries {
         let _ = writeln!(text, "\n{}'s fingerprint  {}", delivery.from, delivery.outcome_hash);
