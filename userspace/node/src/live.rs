@@ -34,6 +34,9 @@ pub const BATCHES_QUEUED_MAX: usize = 64;
 /// How often time passes in a quiet network.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How often the kernel's counters are read for the operator.
+const COUNTERS_EVERY: Span = Span::from_millis(200);
+
 /// Why capture could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
@@ -91,11 +94,16 @@ impl Sources {
         let (batches, queue) = bounded(BATCHES_QUEUED_MAX);
         let Self { mut ring, mut fib, mut counters, clock, reorder } = self;
         let ring_status = status.clone();
+        let mut counted = None;
         let threads = [
             spawn("ring", batches.clone(), stop, Full::Wait, status, move |batch| {
                 let polled = ring.poll(POLL, batch);
-                let counters = ring.counters().map_err(|error| error.to_string())?;
-                ring_status.update().kernel = named(&counters);
+                let now = clock.now();
+                if counted.is_none_or(|last| now - last >= COUNTERS_EVERY) {
+                    counted = Some(now);
+                    let counters = ring.counters().map_err(|error| error.to_string())?;
+                    ring_status.update().kernel = named(&counters);
+                }
                 polled.map(drop).map_err(|error| error.to_string())
             }),
             spawn("fib", batches.clone(), stop, Full::Wait, status, move |batch| {
