@@ -5,7 +5,7 @@
 
 use crate::journal::{Journal, JournalError};
 use edgelore_capture::Clock;
-use edgelore_routing::{Backend, BackendError};
+use edgelore_routing::Backend;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -52,7 +52,7 @@ async fn deliver(
                 journal.settle(entry, Some(clock.now()))?;
                 tracing::info!(packet = outcome.packet_id, "outcome delivered");
             }
-            Err(error) if is_final(&error) => {
+            Err(error) if error.is_final() => {
                 // Trying again cannot help; the outcome stays in the journal.
                 tracing::error!(%error, packet = outcome.packet_id, "the store refuses the outcome");
                 journal.settle(entry, None)?;
@@ -65,10 +65,4 @@ async fn deliver(
         }
     }
     Ok(complete)
-}
-
-/// The store will never take this packet, whatever is mended at the store's end.
-const fn is_final(error: &BackendError) -> bool {
-    use BackendError::{Expired, Future, Packet, Request};
-    matches!(error, Packet(_) | Expired | Future | Request(_))
 }

@@ -124,6 +124,14 @@ pub trait Subscription: Send {
     async fn next(&mut self) -> Result<Delivery, BackendError>;
 }
 
+/// Refuses a subscription to more than [`CELLS_MAX`] cells.
+pub(crate) fn check_cells(cells: &[Cell]) -> Result<(), BackendError> {
+    if cells.len() > CELLS_MAX {
+        return Err(BackendError::Request(format!("more than {CELLS_MAX} cells")));
+    }
+    Ok(())
+}
+
 /// A place where packets are stored and found.
 #[async_trait]
 pub trait Backend: Send + Sync {

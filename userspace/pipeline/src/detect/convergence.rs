@@ -133,10 +133,6 @@ impl Convergences {
         }
     }
 
-    pub(super) fn open_count(&self) -> usize {
-        self.open.len()
-    }
-
     /// A session that was up failed.
     pub(super) fn session_down(
         &mut self,
@@ -167,15 +163,8 @@ impl Convergences {
     }
 
     /// A link went down.
-    pub(super) fn link_down(
-        &mut self,
-        link: u32,
-        at: Timestamp,
-        life: &Life,
-        sessions: &mut Sessions,
-    ) {
+    pub(super) fn link_down(&mut self, link: u32, at: Timestamp, life: &Life, sessions: &Sessions) {
         let trigger = Trigger { at, kind: TriggerKind::LinkDown };
-        let on_link = sessions.on_link(link);
         let joined = self.open.iter_mut().find(|(scope, _)| match scope {
             Scope::Session(key) => sessions.get(*key).is_some_and(|s| s.link == link),
             _ => false,
@@ -188,7 +177,7 @@ impl Convergences {
             .silent_since(link, at)
             .and_then(|silence| intersection(silence, reported))
             .unwrap_or(reported);
-        let protocol = if on_link.is_empty() { Protocol::Link } else { Protocol::Bgp };
+        let protocol = if sessions.any_on(link) { Protocol::Bgp } else { Protocol::Link };
         self.begin(Scope::Link(Link(link)), protocol, trigger, start, sessions);
     }
 
@@ -211,7 +200,7 @@ impl Convergences {
             return self.take(scope, &left);
         }
         self.remember(left);
-        for hop in &moved.before {
+        for hop in moved.before.iter() {
             if !change.next_hops.contains(hop) {
                 self.departed(*hop, at, view, sessions);
             }

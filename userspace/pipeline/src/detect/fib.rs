@@ -1,17 +1,17 @@
 //! The kernel's forwarding table as capture reports it: enough to tell a change from a
 //! repetition and to know which next hops a prefix had before.
 //!
-//! Next-hop sets are few and routes are many, so sets are interned.
+//! Next-hop sets are few and routes are many, so routes share them; a set goes with its last route.
 
 use edgelore_model::{FibAction, FibChange, NextHop, Prefix};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub(super) struct FibTable {
-    routes: HashMap<(u32, Prefix), u32>,
-    sets: HashMap<Vec<NextHop>, u32>,
-    by_id: Vec<Vec<NextHop>>,
+    routes: HashMap<(u32, Prefix), Arc<[NextHop]>>,
+    sets: HashSet<Arc<[NextHop]>>,
     using: HashMap<IpAddr, u64>,
     routes_max: usize,
     pub(super) overflows: u64,
@@ -20,15 +20,14 @@ pub(super) struct FibTable {
 /// What a prefix used before it moved.
 #[derive(Debug)]
 pub(super) struct Moved {
-    pub(super) before: Vec<NextHop>,
+    pub(super) before: Arc<[NextHop]>,
 }
 
 impl FibTable {
     pub(super) fn new(routes_max: usize) -> Self {
         Self {
             routes: HashMap::new(),
-            sets: HashMap::new(),
-            by_id: Vec::new(),
+            sets: HashSet::new(),
             using: HashMap::new(),
             routes_max,
             overflows: 0,
@@ -38,32 +37,31 @@ impl FibTable {
     /// Applies a change; `Some` when the prefix really goes another way now.
     pub(super) fn apply(&mut self, change: &FibChange) -> Option<Moved> {
         let key = (change.table, change.prefix);
+        let known = self.routes.get(&key).cloned();
+        if change.action == FibAction::Deleted {
+            let before = known?;
+            self.routes.remove(&key);
+            self.count(&before, false);
+            self.release(&before);
+            return Some(Moved { before });
+        }
         let mut next_hops = change.next_hops.clone();
         next_hops.sort_unstable();
-        let known = self.routes.get(&key).copied();
-        let before = known.map_or_else(Vec::new, |id| self.by_id[id as usize].clone());
-        match change.action {
-            FibAction::Deleted => {
-                if self.routes.remove(&key).is_some() {
-                    self.count(&before, false);
-                }
-            }
-            FibAction::Present | FibAction::Set => {
-                if known.is_some() && before == next_hops {
-                    return None;
-                }
-                if known.is_none() && self.routes.len() >= self.routes_max {
-                    self.overflows += 1;
-                } else {
-                    self.count(&before, false);
-                    self.count(&next_hops, true);
-                    let id = self.intern(next_hops);
-                    self.routes.insert(key, id);
-                }
-            }
+        if known.as_deref() == Some(next_hops.as_slice()) {
+            return None;
         }
-        let unknown_removed = known.is_none() && change.action == FibAction::Deleted;
-        (change.action != FibAction::Present && !unknown_removed).then_some(Moved { before })
+        let before = known.clone().unwrap_or_default();
+        if known.is_none() && self.routes.len() >= self.routes_max {
+            self.overflows += 1;
+        } else {
+            self.count(&before, false);
+            self.count(&next_hops, true);
+            let set = self.intern(next_hops);
+            drop(known);
+            self.routes.insert(key, set);
+            self.release(&before);
+        }
+        (change.action == FibAction::Set).then_some(Moved { before })
     }
 
     /// Routes that go by this gateway now.
@@ -81,13 +79,52 @@ impl FibTable {
         }
     }
 
-    fn intern(&mut self, next_hops: Vec<NextHop>) -> u32 {
-        if let Some(&id) = self.sets.get(&next_hops) {
-            return id;
+    fn intern(&mut self, next_hops: Vec<NextHop>) -> Arc<[NextHop]> {
+        if let Some(set) = self.sets.get(next_hops.as_slice()) {
+            return Arc::clone(set);
         }
-        let id = self.by_id.len() as u32;
-        self.by_id.push(next_hops.clone());
-        self.sets.insert(next_hops, id);
-        id
+        let set: Arc<[NextHop]> = next_hops.into();
+        self.sets.insert(Arc::clone(&set));
+        set
+    }
+
+    /// Forgets a set that no route uses any more: the caller's and the table's are the last two.
+    fn release(&mut self, set: &Arc<[NextHop]>) {
+        if Arc::strong_count(set) == 2 {
+            self.sets.remove(set);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgelore_model::Timestamp;
+
+    fn change(action: FibAction, third: u8, link: u32) -> FibChange {
+        FibChange {
+            prefix: Prefix::new(IpAddr::from([10, 0, third, 0]), 24).unwrap(),
+            table: 254,
+            action,
+            next_hops: vec![NextHop { via: Some(IpAddr::from([192, 0, 2, 1])), link }],
+            not_before: Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn sets_of_next_hops_go_with_their_last_route() {
+        let mut table = FibTable::new(8);
+        for link in 1..100 {
+            for third in 0..3 {
+                assert!(table.apply(&change(FibAction::Set, third, link)).is_some());
+                assert!(table.apply(&change(FibAction::Set, third, link)).is_none());
+            }
+            assert_eq!(table.sets.len(), 1);
+        }
+        for third in 0..3 {
+            assert!(table.apply(&change(FibAction::Deleted, third, 99)).is_some());
+            assert!(table.apply(&change(FibAction::Deleted, third, 99)).is_none());
+        }
+        assert!(table.sets.is_empty() && table.using.is_empty());
     }
 }

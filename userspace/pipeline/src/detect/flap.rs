@@ -90,10 +90,6 @@ impl Flaps {
         }
     }
 
-    pub(super) fn open_count(&self) -> usize {
-        self.open.len()
-    }
-
     pub(super) fn routes_moved(&mut self, delta: &RouteDelta, at: Timestamp) {
         for &prefix in &delta.withdrawn {
             self.prefix_moved(delta, prefix, false, at);

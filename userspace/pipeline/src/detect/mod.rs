@@ -45,7 +45,6 @@ pub struct Finding {
 /// time itself never runs backwards.
 #[derive(Debug)]
 pub struct Detector {
-    config: DetectConfig,
     now: Timestamp,
     sessions: Sessions,
     life: Life,
@@ -64,15 +63,8 @@ impl Detector {
             life: Life::new(config.links_max),
             fib: FibTable::new(config.fib_routes_max),
             convergences: Convergences::new(config.clone()),
-            flaps: Flaps::new(config.clone()),
-            config,
+            flaps: Flaps::new(config),
         }
-    }
-
-    /// The settings in force.
-    #[must_use]
-    pub const fn config(&self) -> &DetectConfig {
-        &self.config
     }
 
     /// What did not fit into the bounded tables so far.
@@ -83,12 +75,6 @@ impl Detector {
             + self.fib.overflows
             + self.convergences.overflows
             + self.flaps.overflows
-    }
-
-    /// Incidents that are open now.
-    #[must_use]
-    pub fn open_incidents(&self) -> usize {
-        self.convergences.open_count() + self.flaps.open_count()
     }
 
     /// Takes one observation; appends the incidents that it closed.
@@ -124,12 +110,7 @@ impl Detector {
             }
             Observed::Link(change) => {
                 if self.life.link_changed(observation.link, change) {
-                    self.convergences.link_down(
-                        observation.link,
-                        at,
-                        &self.life,
-                        &mut self.sessions,
-                    );
+                    self.convergences.link_down(observation.link, at, &self.life, &self.sessions);
                 }
             }
             Observed::Fib(change) => {

@@ -120,10 +120,9 @@ impl Sessions {
         self.known.iter().map(|(key, session)| (*key, session.settings.clone())).collect()
     }
 
-    /// The sessions on a link that are not known to be down.
-    pub(super) fn on_link(&self, link: u32) -> Vec<SessionKey> {
-        let up = |s: &Session| s.link == link && s.phase != Phase::Down;
-        self.known.iter().filter(|(_, s)| up(s)).map(|(key, _)| *key).collect()
+    /// A session on this link is not known to be down.
+    pub(super) fn any_on(&self, link: u32) -> bool {
+        self.known.values().any(|s| s.link == link && s.phase != Phase::Down)
     }
 
     pub(super) fn opened(&mut self, key: SessionKey, link: u32, speaker: IpAddr, hold_s: u16) {

@@ -181,19 +181,6 @@ fn opened(bytes: &[u8], payload: &[u8], key: [u8; 32]) -> Result<Opened, PacketE
     })
 }
 
-/// Reads a packet that [`open`] accepted before, without checking its signature again: for the
-/// own store alone, never for bytes that come from elsewhere.
-///
-/// # Errors
-/// As [`open`], except that a wrong signature goes unnoticed.
-pub fn open_again(bytes: &[u8]) -> Result<Opened, PacketError> {
-    if bytes.len() > PACKET_BYTES_MAX {
-        return Err(PacketError::Oversized(bytes.len()));
-    }
-    let (payload, key) = sign::read(bytes)?;
-    opened(bytes, &payload, key)
-}
-
 /// Rounds to two significant digits, half up.
 #[must_use]
 pub fn round_two(value: u64) -> u64 {

@@ -39,12 +39,6 @@ pub(super) fn verify(bytes: &[u8]) -> Result<(Vec<u8>, [u8; 32]), PacketError> {
     Ok((envelope.payload.ok_or(PacketError::Headers)?, key))
 }
 
-/// The payload and the key of an envelope; its signature is not looked at.
-pub(super) fn read(bytes: &[u8]) -> Result<(Vec<u8>, [u8; 32]), PacketError> {
-    let (envelope, key) = parse(bytes)?;
-    Ok((envelope.payload.ok_or(PacketError::Headers)?, key))
-}
-
 fn parse(bytes: &[u8]) -> Result<(CoseSign1, [u8; 32]), PacketError> {
     let envelope = CoseSign1::from_tagged_slice(bytes)
         .map_err(|error| PacketError::Envelope(error.to_string()))?;

@@ -31,7 +31,7 @@ use edgelore_pipeline::packet::{self, Opened};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::backend::{
-    Backend, BackendError, CELLS_MAX, Capability, Cursor, LIMIT_MAX, Stored, Subscription,
+    Backend, BackendError, Capability, Cursor, LIMIT_MAX, Stored, Subscription, check_cells,
 };
 use crate::{Cell, Found, PacketId};
 use disk::Disk;
@@ -289,9 +289,7 @@ impl Backend for Embedded {
         cells: &[Cell],
         after: Option<Cursor>,
     ) -> Result<Box<dyn Subscription>, BackendError> {
-        if cells.len() > CELLS_MAX {
-            return Err(BackendError::Request(format!("more than {CELLS_MAX} cells")));
-        }
+        check_cells(cells)?;
         let space = self.shared.space.short_id();
         if let Some(cell) = cells.iter().find(|cell| cell.space() != space) {
             return Err(BackendError::Request(format!(

@@ -17,7 +17,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::backend::{
-    Backend, BackendError, CELLS_MAX, Capability, Cursor, LIMIT_MAX, Stored, Subscription,
+    Backend, BackendError, Capability, Cursor, LIMIT_MAX, Stored, Subscription, check_cells,
 };
 use crate::{Cell, Found, PacketId};
 use wire::{ErrorReply, Kind, QueryReply, QueryRequest, StoredReply};
@@ -208,9 +208,7 @@ impl Backend for Http {
         cells: &[Cell],
         after: Option<Cursor>,
     ) -> Result<Box<dyn Subscription>, BackendError> {
-        if cells.len() > CELLS_MAX {
-            return Err(BackendError::Request(format!("more than {CELLS_MAX} cells")));
-        }
+        check_cells(cells)?;
         Ok(Box::new(sse::EventStream::connect(self.clone(), cells.to_vec(), after).await?))
     }
 
