@@ -222,12 +222,14 @@ impl Convergences {
             return;
         }
         let trigger = Trigger { at, kind: TriggerKind::NextHopLost };
-        let before = session.and_then(|key| sessions.down(key));
-        let scope = match (session, &before) {
-            (Some(key), Some(_)) => Scope::Session(key),
-            _ => Scope::Link(Link(hop.link)),
+        let (scope, before) = match session {
+            None => (Scope::Link(Link(hop.link)), Session::on(hop.link)),
+            Some(key) => {
+                // A session that is down already has had its incident.
+                let Some(before) = sessions.down(key) else { return };
+                (Scope::Session(key), before)
+            }
         };
-        let before = before.unwrap_or_else(|| Session::on(hop.link));
         let start = session_start(&before, trigger, Some(first), view.life);
         self.begin(scope, Protocol::Bgp, trigger, start, sessions);
     }

@@ -219,6 +219,15 @@ fn a_table_that_leaves_a_silent_neighbour_needs_no_word_on_the_wire() {
 }
 
 #[test]
+fn late_departures_from_a_session_that_is_down_are_no_second_failure() {
+    let mut all = silent_failure();
+    all.push(fib(50_000, 30, FibAction::Set, Some(primary())));
+    all.push(fib(70_000, 30, FibAction::Set, Some(secondary())));
+    all.push(at(80_000, Observed::Tick));
+    assert_eq!(run(all).len(), 1);
+}
+
+#[test]
 fn routes_that_leave_a_neighbour_with_its_traffic_are_no_failure() {
     let mut all = established();
     all.extend(traffic(10, 27_535));
