@@ -9,7 +9,11 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod bmp;
+mod igp;
 mod incident;
+mod kernel;
+mod ldp;
 mod net;
 mod observation;
 mod outcome;
@@ -18,15 +22,26 @@ mod summary;
 mod time;
 
 pub use advice::{Advice, Evidence};
+pub use bmp::{PeerStatistics, Rib, RouterChange};
+pub use igp::{
+    HelloChange, IgpArea, IgpProtocol, LinkStateAction, LinkStateChange, NodeId, TopologyEdge,
+    TopologyPrefix,
+};
 pub use incident::{EventType, Incident, IncidentId, Link, Protocol, Scope, Trigger, TriggerKind};
+pub use kernel::{KernelEvent, NeighbourChange, NeighbourState, QueueSample, TcpState};
+pub use ldp::LdpChange;
 pub use net::{AddressFamily, Direction, NetError, Prefix, SessionKey};
 pub use observation::{
-    BfdChange, BfdState, DownCause, Observation, Observed, PathSummary, RouteDelta,
+    BfdChange, BfdState, DownCause, Observation, Observed, OpenCapabilities, PathSummary,
+    RouteDelta,
 };
 pub use outcome::{Known, Outcome, Query, Resolution, Situation};
 pub use signal::{
-    Batch, BfdDatagram, CounterSample, FibAction, FibChange, LinkChange, LossReason, NextHop,
-    PayloadRef, PeerState, Segment, Signal, SignalKind, WholeMessage, tcp_flags,
+    Batch, BmpMessage, BmpRouter, CounterSample, Datagram, FibAction, FibChange, IsisFrame,
+    LinkChange, LossReason, NextHop, PayloadRef, PeerState, Segment, Signal, SignalKind,
+    StreamProtocol, WholeMessage, tcp_flags,
 };
-pub use summary::{BfdCounts, BgpCounts, PrefixCounts, Summary};
+pub use summary::{
+    BfdCounts, BgpCounts, BmpCounts, IsisCounts, LdpCounts, OspfCounts, PrefixCounts, Summary,
+};
 pub use time::{Interval, Span, Timestamp};

@@ -1,6 +1,10 @@
 //! Observations: one decoded fact with its time.
 
-use crate::{CounterSample, FibChange, LinkChange, LossReason, Prefix, SessionKey, Timestamp};
+use crate::{
+    CounterSample, FibChange, HelloChange, KernelEvent, LdpChange, LinkChange, LinkStateChange,
+    LossReason, NeighbourChange, PeerStatistics, Prefix, QueueSample, Rib, RouterChange,
+    SessionKey, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -28,6 +32,8 @@ pub enum Observed {
         speaker: IpAddr,
         /// The hold time it proposes, in seconds; 0 means no keepalives.
         hold_time_s: u16,
+        /// What it can do.
+        capabilities: OpenCapabilities,
     },
     /// Both ends exchanged what Established needs, or a collector says so.
     SessionUp {
@@ -51,6 +57,8 @@ pub enum Observed {
         code: u8,
         /// Error subcode.
         subcode: u8,
+        /// Shutdown communication (RFC 9003); stays on the gateway.
+        communication: Option<String>,
     },
     /// Routes as one UPDATE moved them.
     Routes(RouteDelta),
@@ -62,6 +70,22 @@ pub enum Observed {
     Fib(FibChange),
     /// Interface counters.
     Counters(CounterSample),
+    /// A queueing discipline.
+    Queue(QueueSample),
+    /// A neighbour changed.
+    Neighbour(NeighbourChange),
+    /// The gateway's own kernel reported something.
+    Kernel(KernelEvent),
+    /// A router says something new in its hellos.
+    Hello(HelloChange),
+    /// The link-state database changed.
+    LinkState(LinkStateChange),
+    /// LDP.
+    Ldp(LdpChange),
+    /// A monitored router's statistics of a peer.
+    PeerStatistics(PeerStatistics),
+    /// A monitored router came or went.
+    Router(RouterChange),
     /// Bytes of a session's stream are missing; decoding went on at the next message.
     StreamGap {
         /// The session.
@@ -78,6 +102,27 @@ pub enum Observed {
     },
     /// Time passed.
     Tick,
+}
+
+/// What an OPEN offers that detection and resolution read (RFC 5492).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OpenCapabilities {
+    /// The sender's AS number: the four-octet one where it has the capability (RFC 6793).
+    pub asn: u32,
+    /// Four-octet AS numbers (RFC 6793).
+    pub four_octet_as: bool,
+    /// Address families offered (RFC 4760); IPv4 unicast counts when none is named.
+    pub families: u8,
+    /// Add-path for at least one family (RFC 7911).
+    pub add_path: bool,
+    /// Extended messages (RFC 8654).
+    pub extended_messages: bool,
+    /// Extended next hop encoding (RFC 8950).
+    pub extended_next_hop: bool,
+    /// Route refresh (RFC 2918).
+    pub route_refresh: bool,
+    /// Graceful restart's restart time in seconds (RFC 4724); `None` without the capability.
+    pub graceful_restart_s: Option<u16>,
 }
 
 /// How one knows that a session ended.
@@ -103,6 +148,8 @@ pub struct RouteDelta {
     pub session: SessionKey,
     /// Who sent it.
     pub speaker: IpAddr,
+    /// The table it was seen in.
+    pub rib: Rib,
     /// Unicast prefixes withdrawn, IPv4 and IPv6, in wire order.
     pub withdrawn: Vec<Prefix>,
     /// Unicast prefixes announced, IPv4 and IPv6, in wire order.
@@ -118,6 +165,10 @@ pub struct PathSummary {
     pub length: u16,
     /// Last AS of AS_PATH; 0 when the path is empty or ends in an AS_SET.
     pub origin_as: u32,
+    /// NEXT_HOP, or that of MP_REACH_NLRI (its global address).
+    pub next_hop: Option<IpAddr>,
+    /// Communities, extended and large ones included.
+    pub communities: u16,
     /// First 64 bits of SHA-256 of the path attributes as sent without MP_REACH_NLRI and
     /// MP_UNREACH_NLRI, to tell a repeated announcement from a changed one.
     pub attributes_hash: u64,

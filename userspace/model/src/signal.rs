@@ -3,7 +3,7 @@
 //! Signals travel in [`Batch`]es: the payload bytes of all signals of a batch lie in one arena,
 //! so that the ring buffer is copied once and nothing is allocated per packet.
 
-use crate::{Direction, Prefix, SessionKey, Timestamp};
+use crate::{Direction, KernelEvent, NeighbourChange, Prefix, QueueSample, SessionKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -73,10 +73,20 @@ pub struct Signal {
 /// What a signal says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignalKind {
-    /// A TCP segment of a BGP connection.
+    /// A TCP segment of a control-plane connection.
     Segment(Segment),
-    /// A BFD control packet.
-    Bfd(BfdDatagram),
+    /// A BFD packet (UDP).
+    Bfd(Datagram),
+    /// An OSPF packet (IP protocol 89; the ports are 0).
+    Ospf(Datagram),
+    /// An LDP hello (UDP).
+    LdpHello(Datagram),
+    /// An IS-IS PDU (LLC).
+    Isis(IsisFrame),
+    /// A whole BMP message of a router that this gateway listens to.
+    Bmp(BmpMessage),
+    /// A monitored router's connection opened or closed.
+    BmpRouter(BmpRouter),
     /// A whole BGP message whose session is known (MRT, BMP).
     Message(WholeMessage),
     /// A session's state as a collector recorded it (MRT BGP4MP_STATE_CHANGE).
@@ -87,6 +97,12 @@ pub enum SignalKind {
     Fib(FibChange),
     /// Interface counters, sampled.
     Counters(CounterSample),
+    /// A queueing discipline of the link changed or was sampled.
+    Queue(QueueSample),
+    /// A neighbour on the link changed.
+    Neighbour(NeighbourChange),
+    /// The gateway's own kernel reported something.
+    Kernel(KernelEvent),
     /// Signals were lost before this point.
     Lost {
         /// Where.
@@ -98,9 +114,23 @@ pub enum SignalKind {
     Tick,
 }
 
+/// What a TCP connection carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StreamProtocol {
+    /// Port 179.
+    #[default]
+    Bgp,
+    /// Port 646.
+    Ldp,
+    /// A monitored router's BMP connection, found in a capture (port 1790).
+    Bmp,
+}
+
 /// A TCP segment (or a part of one: a long segment may arrive cut, each part with its own `seq`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
+    /// What the connection carries.
+    pub protocol: StreamProtocol,
     /// Sender.
     pub src: SocketAddr,
     /// Receiver.
@@ -120,19 +150,48 @@ pub struct Segment {
     pub direction: Direction,
 }
 
-/// A BFD control packet (RFC 5880 §4.1).
+/// A control-plane packet that stands for itself: BFD, OSPF, an LDP hello.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BfdDatagram {
+pub struct Datagram {
     /// Sender.
     pub src: IpAddr,
     /// Receiver.
     pub dst: IpAddr,
-    /// UDP destination port: 3784 single hop, 3785 echo, 4784 multihop.
+    /// UDP destination port, such as 3784; 0 without UDP.
     pub port: u16,
-    /// UDP payload as captured.
+    /// What follows the UDP header, or the IP header without UDP, as captured.
     pub payload: PayloadRef,
     /// Which way it passed.
     pub direction: Direction,
+}
+
+/// An IS-IS PDU over IEEE 802.2 LLC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsisFrame {
+    /// Sender's hardware address; stays on the gateway. Zero where the link has none.
+    pub src: [u8; 6],
+    /// The PDU from its discriminator (0x83) on, as captured.
+    pub payload: PayloadRef,
+    /// Which way it passed.
+    pub direction: Direction,
+}
+
+/// A whole BMP message (RFC 7854 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BmpMessage {
+    /// The monitored router's end of the connection.
+    pub router: SocketAddr,
+    /// The message, common header included.
+    pub payload: PayloadRef,
+}
+
+/// A monitored router's connection to this gateway's BMP listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BmpRouter {
+    /// The monitored router's end of the connection.
+    pub router: SocketAddr,
+    /// It opened (false: it closed).
+    pub connected: bool,
 }
 
 /// A whole BGP message with header, from a source that knows the session.

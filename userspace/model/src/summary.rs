@@ -62,6 +62,85 @@ counts! {
     }
 }
 
+counts! {
+    /// BMP messages by type (RFC 7854 §4.1).
+    BmpCounts {
+        /// Type 4.
+        initiation,
+        /// Type 3.
+        peer_up,
+        /// Type 2.
+        peer_down,
+        /// Type 0.
+        route_monitoring,
+        /// Type 1.
+        statistics,
+        /// Type 5.
+        termination,
+        /// Type 6.
+        route_mirroring,
+    }
+}
+
+counts! {
+    /// OSPF packets by type, version 2 and 3 (RFC 2328 §A.3.1, RFC 5340 §A.3.1).
+    OspfCounts {
+        /// Type 1; live, those that the kernel withheld are counted there.
+        hello,
+        /// Type 2.
+        database_description,
+        /// Type 3.
+        link_state_request,
+        /// Type 4.
+        link_state_update,
+        /// Type 5.
+        link_state_ack,
+    }
+}
+
+counts! {
+    /// IS-IS PDUs by type, both levels (ISO 10589 §9).
+    IsisCounts {
+        /// Hellos on LANs and point-to-point links; live, those that the kernel withheld are
+        /// counted there.
+        hello,
+        /// Link state.
+        lsp,
+        /// Complete sequence numbers.
+        csnp,
+        /// Partial sequence numbers.
+        psnp,
+    }
+}
+
+counts! {
+    /// LDP messages by type (RFC 5036 §3.5).
+    LdpCounts {
+        /// 0x0001.
+        notification,
+        /// 0x0100; live, those that the kernel withheld are counted there.
+        hello,
+        /// 0x0200.
+        initialization,
+        /// 0x0201.
+        keepalive,
+        /// 0x0300.
+        address,
+        /// 0x0301.
+        address_withdraw,
+        /// 0x0400.
+        label_mapping,
+        /// 0x0401.
+        label_request,
+        /// 0x0402.
+        label_withdraw,
+        /// 0x0403.
+        label_release,
+        /// 0x0404.
+        label_abort_request,
+    }
+}
+
 /// Everything counted while decoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
@@ -71,7 +150,15 @@ pub struct Summary {
     pub prefixes: PrefixCounts,
     /// BFD packets.
     pub bfd: BfdCounts,
-    /// TCP connections on port 179 seen (one per four-tuple), or sessions of an MRT file.
+    /// BMP messages.
+    pub bmp: BmpCounts,
+    /// OSPF packets.
+    pub ospf: OspfCounts,
+    /// IS-IS PDUs.
+    pub isis: IsisCounts,
+    /// LDP messages.
+    pub ldp: LdpCounts,
+    /// Control-plane TCP connections seen (one per four-tuple), or sessions of an MRT file.
     pub streams: u64,
     /// Stretches of missing bytes in those streams.
     pub gaps: u64,
@@ -84,6 +171,10 @@ impl AddAssign for Summary {
         self.bgp += other.bgp;
         self.prefixes += other.prefixes;
         self.bfd += other.bfd;
+        self.bmp += other.bmp;
+        self.ospf += other.ospf;
+        self.isis += other.isis;
+        self.ldp += other.ldp;
         self.streams += other.streams;
         self.gaps += other.gaps;
         self.undecodable += other.undecodable;

@@ -8,7 +8,9 @@ mod link;
 use super::kind::Content;
 use super::{Fault, FileCounts, FormatFault};
 use edgelore_headers::{ControlPacket, Kind, Walk};
-use edgelore_model::{Batch, BfdDatagram, Direction, Segment, Signal, SignalKind, Timestamp};
+use edgelore_model::{
+    Batch, Datagram, Direction, Segment, Signal, SignalKind, StreamProtocol, Timestamp,
+};
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{
     Block, InterfaceDescriptionBlock, PcapBlockOwned, PcapError, PcapHeader, create_reader,
@@ -259,6 +261,7 @@ fn control_signal(control: &ControlPacket, frame: &[u8], batch: &mut Batch) -> S
     let direction = Direction::Ingress;
     match control.kind {
         Kind::Bgp => SignalKind::Segment(Segment {
+            protocol: StreamProtocol::Bgp,
             src: SocketAddr::new(src, control.src_port),
             dst: SocketAddr::new(dst, control.dst_port),
             seq: control.seq,
@@ -269,7 +272,7 @@ fn control_signal(control: &ControlPacket, frame: &[u8], batch: &mut Batch) -> S
             direction,
         }),
         Kind::Bfd => {
-            SignalKind::Bfd(BfdDatagram { src, dst, port: control.dst_port, payload, direction })
+            SignalKind::Bfd(Datagram { src, dst, port: control.dst_port, payload, direction })
         }
     }
 }

@@ -5,7 +5,7 @@
 use crate::Clock;
 use bytemuck::pod_read_unaligned;
 use edgelore_events::{CHUNK_LEN, RECORD_HEADER_LEN, RecordHeader, direction, kind};
-use edgelore_model::{Batch, BfdDatagram, Direction, Segment, Signal, SignalKind};
+use edgelore_model::{Batch, Datagram, Direction, Segment, Signal, SignalKind, StreamProtocol};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Why a record is not one.
@@ -85,6 +85,7 @@ pub fn signal_of(record: &[u8], clock: &Clock, batch: &mut Batch) -> Result<Sign
         if header.direction == direction::EGRESS { Direction::Egress } else { Direction::Ingress };
     let kind = if header.kind == kind::BGP {
         SignalKind::Segment(Segment {
+            protocol: StreamProtocol::Bgp,
             src: SocketAddr::new(src, header.flow.src_port),
             dst: SocketAddr::new(dst, header.flow.dst_port),
             seq: header.seq,
@@ -95,7 +96,7 @@ pub fn signal_of(record: &[u8], clock: &Clock, batch: &mut Batch) -> Result<Sign
             direction,
         })
     } else {
-        SignalKind::Bfd(BfdDatagram { src, dst, port: header.flow.dst_port, payload, direction })
+        SignalKind::Bfd(Datagram { src, dst, port: header.flow.dst_port, payload, direction })
     };
     Ok(Signal { at: clock.from_monotonic_ns(header.ktime_ns), link: header.ifindex, kind })
 }

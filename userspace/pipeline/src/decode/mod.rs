@@ -23,8 +23,8 @@ mod tcp;
 use bfd::{ControlPacket, Speakers};
 use connection::{Connection, FourTuple};
 use edgelore_model::{
-    Batch, BfdChange, BfdDatagram, LossReason, Observation, Observed, PeerState, Segment,
-    SessionKey, Signal, SignalKind, Span, Summary, Timestamp, WholeMessage,
+    Batch, BfdChange, Datagram, LossReason, Observation, Observed, PeerState, Segment, SessionKey,
+    Signal, SignalKind, Span, Summary, Timestamp, WholeMessage,
 };
 use session::{ConnectionId, Sessions};
 use std::net::IpAddr;
@@ -188,6 +188,14 @@ impl Decoder {
             SignalKind::Link(change) => Observed::Link(change.clone()),
             SignalKind::Fib(change) => Observed::Fib(change.clone()),
             SignalKind::Counters(sample) => Observed::Counters(*sample),
+            SignalKind::Queue(sample) => Observed::Queue(sample.clone()),
+            SignalKind::Neighbour(change) => Observed::Neighbour(*change),
+            SignalKind::Kernel(event) => Observed::Kernel(event.clone()),
+            SignalKind::Ospf(_)
+            | SignalKind::Isis(_)
+            | SignalKind::LdpHello(_)
+            | SignalKind::Bmp(_)
+            | SignalKind::BmpRouter(_) => return,
             &SignalKind::Lost { reason, count } => {
                 if reason == LossReason::Malformed {
                     self.summary.undecodable = self.summary.undecodable.saturating_add(count);
@@ -291,7 +299,7 @@ impl Decoder {
         self.recorded.insert(session, Talk::new(ConnectionId::RECORDED)).0
     }
 
-    fn bfd(&mut self, payload: &[u8], datagram: &BfdDatagram) -> Option<BfdChange> {
+    fn bfd(&mut self, payload: &[u8], datagram: &Datagram) -> Option<BfdChange> {
         if datagram.port == BFD_ECHO_PORT {
             return None;
         }

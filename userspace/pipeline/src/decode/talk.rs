@@ -7,7 +7,8 @@ use super::bgp::update::{Delta, Encoding, PathIdHint};
 use super::bgp::{AsWidth, Capabilities, Message, Negotiated, Notification, Open, message_type};
 use super::session::{ConnectionId, Sessions, Transition};
 use edgelore_model::{
-    DownCause, Observation, Observed, RouteDelta, SessionKey, Summary, Timestamp,
+    DownCause, Observation, Observed, OpenCapabilities, Rib, RouteDelta, SessionKey, Summary,
+    Timestamp,
 };
 use std::net::IpAddr;
 
@@ -165,7 +166,13 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
         }
         (talk.found_midway, talk.ended) = (false, false);
         let (session, hold_time_s) = (self.session, open.hold_time_s);
-        self.observe(Observed::Open { session, speaker: speaker.address, hold_time_s });
+        let capabilities = OpenCapabilities::default();
+        self.observe(Observed::Open {
+            session,
+            speaker: speaker.address,
+            hold_time_s,
+            capabilities,
+        });
         talk.opens[speaker.side] = Some(open.capabilities);
         if let [Some(low), Some(high)] = &talk.opens {
             talk.negotiated =
@@ -193,7 +200,7 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
         let Delta { withdrawn, announced, path, .. } = delta;
         if !withdrawn.is_empty() || !announced.is_empty() {
             let (session, speaker) = (self.session, speaker.address);
-            let delta = RouteDelta { session, speaker, withdrawn, announced, path };
+            let delta = RouteDelta { session, speaker, rib: Rib::Wire, withdrawn, announced, path };
             self.observe(Observed::Routes(delta));
         }
     }
@@ -204,7 +211,13 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
         };
         let session = self.session;
         let speaker = speaker.address;
-        self.observe(Observed::Notification { session, speaker, code, subcode });
+        self.observe(Observed::Notification {
+            session,
+            speaker,
+            code,
+            subcode,
+            communication: None,
+        });
         self.ended(talk, DownCause::Notification);
         talk.opens = [None, None];
         talk.negotiated = None;

@@ -1,7 +1,9 @@
 //! Whole conversations through the decoder.
 
 use super::*;
-use edgelore_model::{AddressFamily, Direction, LossReason, PayloadRef, Prefix, tcp_flags};
+use edgelore_model::{
+    AddressFamily, Direction, LossReason, PayloadRef, Prefix, StreamProtocol, tcp_flags,
+};
 use proptest::prelude::*;
 use std::net::SocketAddr;
 
@@ -47,6 +49,7 @@ impl Wire {
         *next = seq.wrapping_add(payload.len() as u32 + u32::from(turns));
         let payload = self.batch.append(payload);
         let kind = SignalKind::Segment(Segment {
+            protocol: StreamProtocol::Bgp,
             src,
             dst,
             seq,
@@ -217,7 +220,7 @@ fn bfd_is_observed_when_it_changes() {
         let payload = batch.append(&bfd(octets));
         let (src, dst) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let direction = Direction::Egress;
-        let kind = SignalKind::Bfd(BfdDatagram { src, dst, port, payload, direction });
+        let kind = SignalKind::Bfd(Datagram { src, dst, port, payload, direction });
         batch.signals.push(Signal { at: Timestamp(1), link: 0, kind });
     }
     let (observations, summary) = decode(&[batch]);

@@ -82,7 +82,7 @@ impl Detector {
         self.advance(observation.at, closed);
         let at = observation.at;
         match &observation.what {
-            Observed::Open { session, speaker, hold_time_s } => {
+            Observed::Open { session, speaker, hold_time_s, .. } => {
                 self.sessions.opened(*session, observation.link, *speaker, *hold_time_s);
             }
             Observed::SessionUp { session } => {
@@ -123,7 +123,15 @@ impl Detector {
             }
             Observed::Counters(sample) => self.life.sampled(observation.link, at, sample),
             Observed::StreamGap { .. } | Observed::Lost { .. } => self.convergences.gap_seen(),
-            Observed::Tick => {}
+            Observed::Queue(_)
+            | Observed::Neighbour(_)
+            | Observed::Kernel(_)
+            | Observed::Hello(_)
+            | Observed::LinkState(_)
+            | Observed::Ldp(_)
+            | Observed::PeerStatistics(_)
+            | Observed::Router(_)
+            | Observed::Tick => {}
         }
     }
 

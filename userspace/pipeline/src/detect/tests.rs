@@ -3,7 +3,8 @@
 use super::*;
 use edgelore_model::{
     BfdChange, BfdState, CounterSample, DownCause, EventType, FibAction, FibChange, Interval,
-    LinkChange, NextHop, PathSummary, Prefix, RouteDelta, Scope, SessionKey, Span,
+    LinkChange, NextHop, OpenCapabilities, PathSummary, Prefix, Rib, RouteDelta, Scope, SessionKey,
+    Span,
 };
 use std::net::IpAddr;
 
@@ -49,11 +50,28 @@ fn fib(at_ms: i64, n: u8, action: FibAction, via: Option<IpAddr>) -> Observation
 }
 
 fn open(at_ms: i64, speaker: IpAddr, hold_time_s: u16) -> Observation {
-    at(at_ms, Observed::Open { session: session(), speaker, hold_time_s })
+    at(
+        at_ms,
+        Observed::Open {
+            session: session(),
+            speaker,
+            hold_time_s,
+            capabilities: OpenCapabilities::default(),
+        },
+    )
 }
 
 fn notification(at_ms: i64, code: u8, subcode: u8) -> Observation {
-    at(at_ms, Observed::Notification { session: session(), speaker: gateway(), code, subcode })
+    at(
+        at_ms,
+        Observed::Notification {
+            session: session(),
+            speaker: gateway(),
+            code,
+            subcode,
+            communication: None,
+        },
+    )
 }
 
 fn down(at_ms: i64) -> Observation {
@@ -277,7 +295,14 @@ fn a_link_down_takes_its_session_along() {
 
 fn routes(at_ms: i64, withdrawn: Vec<Prefix>, announced: Vec<Prefix>) -> Observation {
     let path = (!announced.is_empty()).then(PathSummary::default);
-    let delta = RouteDelta { session: session(), speaker: primary(), withdrawn, announced, path };
+    let delta = RouteDelta {
+        rib: Rib::Wire,
+        session: session(),
+        speaker: primary(),
+        withdrawn,
+        announced,
+        path,
+    };
     at(at_ms, Observed::Routes(delta))
 }
 
