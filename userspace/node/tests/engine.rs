@@ -1,8 +1,8 @@
 //! One worker and many, small batches and large: the same findings, bit for bit.
 
 use edgelore_model::{
-    Batch, Direction, Observation, PayloadRef, Segment, Signal, SignalKind, Summary, Timestamp,
-    tcp_flags,
+    Batch, Direction, Observation, PayloadRef, Segment, Signal, SignalKind, StreamProtocol,
+    Summary, Timestamp, tcp_flags,
 };
 use edgelore_node::engine::{Engine, Output};
 use edgelore_pipeline::decode::DecodeConfig;
@@ -58,6 +58,7 @@ fn run(workers: usize, batch_signals: usize) -> (Vec<Observation>, Vec<Finding>,
         let mut batch = Batch::default();
         for (at, src, seq, flags, payload) in chunk {
             let segment = Segment {
+                protocol: StreamProtocol::Bgp,
                 src: *src,
                 dst: SocketAddr::from(([192, 0, 2, 254], 40_000)),
                 seq: *seq,
