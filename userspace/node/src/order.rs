@@ -70,7 +70,7 @@ impl Reorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edgelore_model::{Direction, PayloadRef, Segment, Signal, SignalKind};
+    use edgelore_model::{Direction, PayloadRef, Segment, Signal, SignalKind, StreamProtocol};
 
     fn batch(times: &[i64]) -> Batch {
         let mut batch = Batch::default();
@@ -78,6 +78,7 @@ mod tests {
             let payload = batch.append(&at.to_be_bytes());
             let end = "192.0.2.1:179".parse().unwrap();
             let segment = Segment {
+                protocol: StreamProtocol::Bgp,
                 src: end,
                 dst: end,
                 seq: 0,
