@@ -3,6 +3,7 @@
 //! Never does: anything the product does. The demo and the tests look at Edgelore from outside.
 #![forbid(unsafe_code)]
 
+mod cross;
 mod demo;
 mod ebpf;
 mod setup;
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<()> {
     match command {
-        Command::Setup => setup::ensure(&[setup::Need::Toolchain, setup::Need::Daemons]),
+        Command::Setup => setup::ensure(&setup::Need::ALL),
         Command::Build => build(),
         Command::Demo(options) => demo::run(options),
         Command::Test => test::run(),

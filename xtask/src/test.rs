@@ -3,7 +3,7 @@
 //! Invariant: as root, a live test that exists and did not run is a failure.
 
 use crate::setup::{self, Need};
-use crate::{ebpf, shell, tidy};
+use crate::{cross, ebpf, shell, tidy};
 use anyhow::{Context, Result, ensure};
 use edgelore_testkit::{LOG_VARIABLE, REQUIRE_VARIABLE};
 use nix::unistd::geteuid;
@@ -18,7 +18,7 @@ pub(crate) fn run() -> Result<()> {
         root || std::env::var_os(REQUIRE_VARIABLE).is_none_or(|value| value != "1"),
         "live tests are required ({REQUIRE_VARIABLE}=1) but this is not root"
     );
-    let mut needs = vec![Need::Lints, Need::Toolchain];
+    let mut needs = vec![Need::Lints, Need::Toolchain, Need::Cross];
     if root {
         needs.push(Need::Daemons);
     }
@@ -31,6 +31,7 @@ pub(crate) fn run() -> Result<()> {
             .args(["clippy", "--workspace", "--exclude", "edgelore-programs", "--all-targets"])
             .args(["--", "--deny", "warnings"]),
     )?;
+    cross::check()?;
     shell::run(shell::cargo().args(["test", "--", "--skip", "live_"]))?;
     live(root)
 }

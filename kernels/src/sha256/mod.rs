@@ -36,12 +36,12 @@ impl Implementation {
     /// Every implementation that this machine can run, the slowest first.
     #[must_use]
     pub fn available() -> Vec<Self> {
-        let mut all = vec![Self::portable()];
+        let portable = std::iter::once(Self::portable());
         #[cfg(all(target_arch = "x86_64", not(miri)))]
-        all.extend(
+        let portable = portable.chain(
             shani::ShaNi::new().map(|isa| Self { name: "sha-ni x2", kind: Kind::ShaNi(isa) }),
         );
-        all
+        portable.collect()
     }
 
     /// Its name, for benches and logs.

@@ -35,6 +35,13 @@ pub(crate) fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     packages.iter().copied().filter(|package| !is_installed(package)).collect()
 }
 
+/// The version of an installed package.
+pub(crate) fn version(package: &str) -> Option<String> {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${Version}", package]);
+    shell::output(&mut query).ok().filter(|version| !version.is_empty())
+}
+
 fn is_installed(package: &str) -> bool {
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat", "${db:Status-Status}", package]);

@@ -7,8 +7,10 @@
 //! missing and what to type.
 
 mod apt;
+pub(crate) mod foreign;
 pub(crate) mod linker;
 
+use crate::cross;
 use crate::ebpf::Toolchain;
 use crate::shell;
 use anyhow::{Context, Result, bail};
@@ -24,6 +26,13 @@ pub(crate) enum Need {
     Daemons,
     /// rustfmt and clippy.
     Lints,
+    /// The standard library for the cross-check.
+    Cross,
+}
+
+impl Need {
+    /// Everything.
+    pub(crate) const ALL: [Self; 4] = [Self::Lints, Self::Toolchain, Self::Daemons, Self::Cross];
 }
 
 /// rustc with `core` for BPF, and LLVM and its libraries for bpf-linker.
@@ -43,6 +52,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
             Need::Toolchain => toolchain()?,
             Need::Daemons => daemons()?,
             Need::Lints => lints()?,
+            Need::Cross => foreign()?,
         };
     }
     if !did_something {
@@ -88,6 +98,12 @@ fn daemons() -> Result<bool> {
         return Ok(false);
     }
     install("the laboratory of the demo and the live tests", &DAEMON_PACKAGES)
+}
+
+/// Debian's compiler brings no other target along, and other systems have none of its packages:
+/// there the cross-check says what it lacks.
+fn foreign() -> Result<bool> {
+    Ok(apt::is_debian() && !cross::rustup_has_target() && foreign::install()?)
 }
 
 fn lints() -> Result<bool> {
