@@ -6,6 +6,7 @@
 mod cross;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod setup;
 mod shell;
 mod test;
@@ -42,6 +43,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Feed the parsers whatever breaks them, on a nightly toolchain.
+    Fuzz(fuzz::Options),
     /// Check the rules that a program can check.
     Tidy,
 }
@@ -68,6 +71,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Demo(options) => demo::run(options),
         Command::Test => test::run(),
         Command::Bench { arguments } => bench(arguments),
+        Command::Fuzz(options) => fuzz::run(options),
         Command::Tidy => tidy::run(),
     }
 }
