@@ -16,8 +16,8 @@ use edgelore_events::{
     RECORD_HEADER_LEN, RecordHeader, counter, flag, kind,
 };
 use edgelore_headers::{
-    BFD_CONTROL_LEN, Bytes, ControlPacket, KEEPALIVE_LEN, Kind, Walk, bfd_delta, bgp_delta,
-    is_lone_keepalive, port, tcp_flags,
+    BFD_CONTROL_LEN, Bytes, ControlPacket, Inner, KEEPALIVE_LEN, Kind, Scope, Step, Walk,
+    bfd_delta, bgp_delta, is_lone_keepalive, is_other, port, tcp_flags,
 };
 
 /// Segments that begin or end a connection are always sent.
@@ -42,12 +42,82 @@ pub(crate) trait Frame: Bytes + EbpfContext {
         0
     }
 
+    /// The first step of the walk.
+    fn step(&self) -> Step;
+
+    /// The second step of the walk.
+    fn step_inner(&self, inner: &Inner) -> Walk;
+
     /// Copies `len` packet bytes at `offset`, wherever they lie; false when they are not all there.
     ///
     /// # Safety
     /// `to` is valid for writing `len` bytes, and `len` is not 0.
     unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool;
 }
+
+/// What a program does with a packet that needs more than a first look, in three global functions:
+/// the verifier follows each once, whatever led to it, and the program's entry, which every packet
+/// takes, stays short.
+macro_rules! stages {
+    ($frame:ty, $context:ty, $of:expr, $walk:ident, $inner:ident, $control:ident) => {
+        /// The whole walk.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $walk(ctx: *mut $context) -> i32 {
+            let of: fn(*mut $context) -> $frame = $of;
+            let frame = of(ctx);
+            match $crate::control::Frame::step(&frame) {
+                Step::Done(walk) => {
+                    if $crate::control::observe(&frame, &walk) {
+                        $control(ctx);
+                    }
+                }
+                Step::Tunnel(inner) => {
+                    let [outer, within] = inner.vlan;
+                    let vlan = u32::from(outer) << 16 | u32::from(within);
+                    let ethertype = u32::from(inner.ethertype);
+                    $inner(ctx, ethertype, inner.offset as u32, inner.end as u32, vlan);
+                }
+            }
+            0
+        }
+
+        /// The packet within a tunnel.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $inner(
+            ctx: *mut $context,
+            ethertype: u32,
+            offset: u32,
+            end: u32,
+            vlan: u32,
+        ) -> i32 {
+            let of: fn(*mut $context) -> $frame = $of;
+            let frame = of(ctx);
+            let inner = Inner {
+                ethertype: ethertype as u16,
+                offset: offset as usize,
+                end: end as usize,
+                vlan: [(vlan >> 16) as u16, vlan as u16],
+            };
+            let walk = $crate::control::Frame::step_inner(&frame, &inner);
+            if $crate::control::observe(&frame, &walk) {
+                $control(ctx);
+            }
+            0
+        }
+
+        /// What becomes of the control packet that scratch memory describes.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $control(ctx: *mut $context) -> i32 {
+            let of: fn(*mut $context) -> $frame = $of;
+            $crate::control::control(&of(ctx));
+            0
+        }
+    };
+}
+pub(crate) use stages;
 
 /// `N` bytes at `offset` of the packet memory between `start` and `end`, as a hook's context
 /// states them.
@@ -64,41 +134,69 @@ pub(crate) fn octets<const N: usize>(start: usize, end: usize, offset: usize) ->
     Some(unsafe { (at as *const [u8; N]).read_unaligned() })
 }
 
-/// Counts what was walked and sends it on when it is control plane.
+/// Counts the packet when it is plainly none of ours; false when that takes the whole walk to say.
 #[inline(always)]
-pub(crate) fn observe<F: Frame>(frame: &F, walk: Walk) {
+pub(crate) fn first_look<F: Frame>(frame: &F) -> bool {
+    let other = is_other(frame, Scope::Gateway);
+    if other {
+        count(F::DIRECTION, counter::OTHER);
+    }
+    other
+}
+
+/// Counts what was walked. True when it is control plane that has to be looked into: scratch
+/// memory describes it then.
+#[inline(always)]
+pub(crate) fn observe<F: Frame>(frame: &F, walk: &Walk) -> bool {
+    let which = match walk {
+        Walk::Other => counter::OTHER,
+        Walk::Fragment => counter::FRAGMENT,
+        Walk::Truncated => counter::TRUNCATED,
+        Walk::Control(_) => counter::CONTROL,
+    };
+    count(F::DIRECTION, which);
     match walk {
-        Walk::Other => count(F::DIRECTION, counter::OTHER),
-        Walk::Fragment => count(F::DIRECTION, counter::FRAGMENT),
-        Walk::Truncated => count(F::DIRECTION, counter::TRUNCATED),
-        Walk::Control(packet) => {
-            count(F::DIRECTION, counter::CONTROL);
-            control(frame, &packet);
-        }
+        Walk::Control(packet) => describe_unless_empty(frame, packet),
+        _ => false,
     }
 }
 
+/// False when the headers alone say that nothing changes.
 #[inline(always)]
-fn control<F: Frame>(frame: &F, packet: &ControlPacket) {
+fn describe_unless_empty<F: Frame>(frame: &F, packet: &ControlPacket) -> bool {
     let session = packet.tcp_flags & SESSION_FLAGS != 0;
-    if matches!(packet.kind, Kind::Bgp) && packet.payload_len == 0 && !session {
-        return count(F::DIRECTION, counter::PURE_ACK);
+    if is_stream(packet.kind) && packet.payload_len == 0 && !session {
+        count(F::DIRECTION, counter::PURE_ACK);
+        return false;
     }
     if packet.dst_port == port::BFD_ECHO && matches!(packet.kind, Kind::Bfd) {
-        return count(F::DIRECTION, counter::BFD_ECHO);
+        count(F::DIRECTION, counter::BFD_ECHO);
+        return false;
     }
-    let Some(scratch) = scratch(F::SLOT) else { return };
+    let Some(scratch) = scratch(F::SLOT) else { return false };
     describe(frame, packet, &mut scratch.header);
     scratch.packet.payload_offset = packet.payload_offset as u32;
     scratch.packet.payload_len = packet.payload_len as u32;
     scratch.packet.seq = packet.seq;
     scratch.packet.tcp_flags = u32::from(packet.tcp_flags);
     (scratch.packet.emitted, scratch.packet.lost, scratch.packet.cut) = (0, 0, 0);
-    let scratch = black_box(scratch);
-    if scratch.header.kind == kind::BGP {
-        bgp(frame, scratch);
-    } else {
-        bfd(frame, scratch);
+    true
+}
+
+const fn is_stream(kind: Kind) -> bool {
+    matches!(kind, Kind::Bgp | Kind::Ldp | Kind::Bmp)
+}
+
+/// Withholds or sends the packet that scratch memory describes.
+#[inline(always)]
+pub(crate) fn control<F: Frame>(frame: &F) {
+    let Some(scratch) = scratch(F::SLOT) else { return };
+    match scratch.header.kind {
+        kind::BGP => bgp(frame, scratch),
+        kind::BFD => bfd(frame, scratch),
+        _ => {
+            emit(frame, scratch);
+        }
     }
 }
 
@@ -119,6 +217,12 @@ fn describe<F: Frame>(frame: &F, packet: &ControlPacket, header: &mut RecordHead
     header.kind = match packet.kind {
         Kind::Bgp => kind::BGP,
         Kind::Bfd => kind::BFD,
+        Kind::Ospf => kind::OSPF,
+        Kind::Isis => kind::ISIS,
+        Kind::Ldp => kind::LDP,
+        Kind::LdpHello => kind::LDP_HELLO,
+        // Outside of this scope: the walk never says so.
+        Kind::Bmp => 0,
     };
     header.direction = F::DIRECTION;
     header.ip_version = packet.ip_version;
