@@ -27,7 +27,7 @@ pub use delta::{
     bgp_type, is_lone_keepalive,
 };
 pub use walk::{
-    ControlPacket, EXTENSION_HEADERS_MAX, Inner, Kind, MPLS_LABELS_MAX, Scope, Step, VLAN_TAGS_MAX,
-    Walk, ethertype, is_other, port, step_ethernet, tcp_flags, v4_mapped, walk_ethernet,
-    walk_ethertype, walk_inner, walk_ip, walk_iso,
+    ControlPacket, EXTENSION_HEADERS_MAX, Found, Inner, Kind, MPLS_LABELS_MAX, Scope,
+    VLAN_TAGS_MAX, Verdict, Walk, ethertype, is_other, port, step_ethernet, step_inner, tcp_flags,
+    v4_mapped, walk_ethernet, walk_ethertype, walk_ip, walk_iso,
 };

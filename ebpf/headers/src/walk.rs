@@ -143,7 +143,7 @@ pub enum Walk {
     Truncated,
 }
 
-/// A packet within a packet, which a second step of the walk looks at.
+/// A packet within a packet, which the second step of the walk looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inner {
     /// What it is, see [`ethertype`].
@@ -156,13 +156,49 @@ pub struct Inner {
     pub vlan: [u16; VLAN_TAGS_MAX],
 }
 
-/// What the first step of the walk found.
+/// What a step of the walk says. What it found lies in [`Found`]: the kernel's verifier wants every
+/// part of a value to be written, and those of an enumeration's other variants are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// All there is to find.
-    Done(Walk),
-    /// A tunnel: [`walk_inner`] goes on.
-    Tunnel(Inner),
+pub enum Verdict {
+    /// [`Walk::Control`]; see [`Found::packet`].
+    Control,
+    /// A tunnel, see [`Found::inner`]: [`step_inner`] goes on.
+    Tunnel,
+    /// [`Walk::Other`].
+    Other,
+    /// [`Walk::Fragment`].
+    Fragment,
+    /// [`Walk::Truncated`].
+    Truncated,
+}
+
+/// What a step of the walk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Valid with [`Verdict::Control`].
+    pub packet: ControlPacket,
+    /// Valid with [`Verdict::Tunnel`].
+    pub inner: Inner,
+}
+
+impl Found {
+    /// Nothing yet.
+    pub const NOTHING: Self = Self {
+        packet: ControlPacket {
+            kind: Kind::Bgp,
+            ip_version: 0,
+            tcp_flags: 0,
+            src: [0; 16],
+            dst: [0; 16],
+            src_port: 0,
+            dst_port: 0,
+            seq: 0,
+            vlan: [0; VLAN_TAGS_MAX],
+            payload_offset: 0,
+            payload_len: 0,
+        },
+        inner: Inner { ethertype: 0, offset: 0, end: 0, vlan: [0; VLAN_TAGS_MAX] },
+    };
 }
 
 /// An IPv4 address in its IPv4-mapped IPv6 form (RFC 4291 §2.5.5.2).
@@ -176,7 +212,9 @@ pub const fn v4_mapped(octets: [u8; 4]) -> [u8; 16] {
 /// Walks an Ethernet frame.
 #[inline(always)]
 pub fn walk_ethernet<B: Bytes + ?Sized>(frame: &B, scope: Scope) -> Walk {
-    follow(frame, step_ethernet(frame, scope), scope)
+    let mut found = Found::NOTHING;
+    let verdict = step_ethernet(frame, scope, &mut found);
+    follow(frame, verdict, scope, &mut found)
 }
 
 /// Walks what `ethertype` announces at `offset`, for link types other than Ethernet; a length up
@@ -188,8 +226,9 @@ pub fn walk_ethertype<B: Bytes + ?Sized>(
     offset: usize,
     scope: Scope,
 ) -> Walk {
-    let step = link::tagged(frame, ethertype, offset, false, scope);
-    follow(frame, step.unwrap_or(Step::Done(Walk::Truncated)), scope)
+    let mut found = Found::NOTHING;
+    let verdict = link::tagged(frame, ethertype, offset, false, scope, &mut found);
+    follow(frame, verdict.unwrap_or(Verdict::Truncated), scope, &mut found)
 }
 
 /// Walks an IPv4 or IPv6 packet that starts at `offset`; for link types without Ethernet.
@@ -197,39 +236,58 @@ pub fn walk_ethertype<B: Bytes + ?Sized>(
 pub fn walk_ip<B: Bytes + ?Sized>(frame: &B, offset: usize, scope: Scope) -> Walk {
     let Some(first) = frame.u8(offset) else { return Walk::Truncated };
     match link::by_nibble(first) {
-        Some(ethertype) => walk_ethertype(frame, ethertype, offset, scope),
-        None => Walk::Other,
+        0 => Walk::Other,
+        ethertype => walk_ethertype(frame, ethertype, offset, scope),
     }
 }
 
 /// Walks an ISO network protocol that starts at `offset`: IS-IS, or nothing of interest.
 #[inline(always)]
 pub fn walk_iso<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Walk {
+    let mut found = Found::NOTHING;
     let vlan = [0; VLAN_TAGS_MAX];
-    link::iso(frame, offset, frame.length(), vlan, false).unwrap_or(Walk::Truncated)
+    let verdict = link::iso(frame, offset, frame.length(), vlan, false, &mut found);
+    follow(frame, verdict.unwrap_or(Verdict::Truncated), Scope::Capture, &mut found)
 }
 
 /// The first step of [`walk_ethernet`]: up to the control plane, or to the packet within a tunnel.
 #[inline(always)]
-pub fn step_ethernet<B: Bytes + ?Sized>(frame: &B, scope: Scope) -> Step {
-    link::ethernet(frame, scope).unwrap_or(Step::Done(Walk::Truncated))
+pub fn step_ethernet<B: Bytes + ?Sized>(frame: &B, scope: Scope, found: &mut Found) -> Verdict {
+    link::ethernet(frame, scope, found).unwrap_or(Verdict::Truncated)
 }
 
 /// The second step: a packet within a packet. A tunnel within the tunnel is not followed.
 #[inline(always)]
-pub fn walk_inner<B: Bytes + ?Sized>(frame: &B, inner: &Inner, scope: Scope) -> Walk {
-    match link::inner(frame, inner, scope) {
-        Some(Step::Done(walk)) => walk,
-        Some(Step::Tunnel(_)) => Walk::Other,
-        None => Walk::Truncated,
+pub fn step_inner<B: Bytes + ?Sized>(
+    frame: &B,
+    inner: &Inner,
+    scope: Scope,
+    found: &mut Found,
+) -> Verdict {
+    match link::inner(frame, inner, scope, found) {
+        Some(Verdict::Tunnel) => Verdict::Other,
+        Some(verdict) => verdict,
+        None => Verdict::Truncated,
     }
 }
 
+/// The second step where it is needed, and the result of both.
 #[inline(always)]
-fn follow<B: Bytes + ?Sized>(frame: &B, step: Step, scope: Scope) -> Walk {
-    match step {
-        Step::Done(walk) => walk,
-        Step::Tunnel(inner) => walk_inner(frame, &inner, scope),
+fn follow<B: Bytes + ?Sized>(
+    frame: &B,
+    mut verdict: Verdict,
+    scope: Scope,
+    found: &mut Found,
+) -> Walk {
+    if verdict == Verdict::Tunnel {
+        let inner = found.inner;
+        verdict = step_inner(frame, &inner, scope, found);
+    }
+    match verdict {
+        Verdict::Control => Walk::Control(found.packet),
+        Verdict::Tunnel | Verdict::Other => Walk::Other,
+        Verdict::Fragment => Walk::Fragment,
+        Verdict::Truncated => Walk::Truncated,
     }
 }
 

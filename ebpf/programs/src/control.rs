@@ -16,8 +16,8 @@ use edgelore_events::{
     RECORD_HEADER_LEN, RecordHeader, counter, flag, kind,
 };
 use edgelore_headers::{
-    BFD_CONTROL_LEN, Bytes, ControlPacket, Inner, KEEPALIVE_LEN, Kind, Scope, Step, Walk,
-    bfd_delta, bgp_delta, is_lone_keepalive, is_other, port, tcp_flags,
+    BFD_CONTROL_LEN, Bytes, ControlPacket, KEEPALIVE_LEN, Kind, Scope, Verdict, bfd_delta,
+    bgp_delta, is_lone_keepalive, is_other, port, tcp_flags,
 };
 
 /// Segments that begin or end a connection are always sent.
@@ -42,12 +42,6 @@ pub(crate) trait Frame: Bytes + EbpfContext {
         0
     }
 
-    /// The first step of the walk.
-    fn step(&self) -> Step;
-
-    /// The second step of the walk.
-    fn step_inner(&self, inner: &Inner) -> Walk;
-
     /// Copies `len` packet bytes at `offset`, wherever they lie; false when they are not all there.
     ///
     /// # Safety
@@ -55,69 +49,44 @@ pub(crate) trait Frame: Bytes + EbpfContext {
     unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool;
 }
 
-/// What a program does with a packet that needs more than a first look, in three global functions:
-/// the verifier follows each once, whatever led to it, and the program's entry, which every packet
-/// takes, stays short.
-macro_rules! stages {
-    ($frame:ty, $context:ty, $of:expr, $walk:ident, $inner:ident, $control:ident) => {
-        /// The whole walk.
+/// Gives back what it takes. The verifier knows nothing of what a global function returns.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edgelore_forget(number: u64) -> u64 {
+    black_box(number)
+}
+
+/// A number of which the verifier knows no more than that it is one: it then follows what comes
+/// after once, not once for each way in which the number came about.
+#[inline(always)]
+pub(crate) fn forget(number: usize) -> usize {
+    edgelore_forget(number as u64) as usize
+}
+
+/// The two steps of the walk over one way of reading a packet, as global functions: the verifier
+/// follows each once, whatever led to it. They take and leave what they find in scratch memory, and
+/// return a `Verdict`.
+macro_rules! steps {
+    ($frame:ty, $slot:expr, $context:ty, $of:expr, $step:ident, $inner:ident) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $walk(ctx: *mut $context) -> i32 {
+        extern "C" fn $step(ctx: *mut $context) -> i32 {
             let of: fn(*mut $context) -> $frame = $of;
-            let frame = of(ctx);
-            match $crate::control::Frame::step(&frame) {
-                Step::Done(walk) => {
-                    if $crate::control::observe(&frame, &walk) {
-                        $control(ctx);
-                    }
-                }
-                Step::Tunnel(inner) => {
-                    let [outer, within] = inner.vlan;
-                    let vlan = u32::from(outer) << 16 | u32::from(within);
-                    let ethertype = u32::from(inner.ethertype);
-                    $inner(ctx, ethertype, inner.offset as u32, inner.end as u32, vlan);
-                }
-            }
-            0
+            let Some(scratch) = $crate::maps::scratch($slot) else { return Verdict::Other as i32 };
+            step_ethernet(&of(ctx), Scope::Gateway, &mut scratch.found) as i32
         }
 
-        /// The packet within a tunnel.
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $inner(
-            ctx: *mut $context,
-            ethertype: u32,
-            offset: u32,
-            end: u32,
-            vlan: u32,
-        ) -> i32 {
+        extern "C" fn $inner(ctx: *mut $context) -> i32 {
             let of: fn(*mut $context) -> $frame = $of;
-            let frame = of(ctx);
-            let inner = Inner {
-                ethertype: ethertype as u16,
-                offset: offset as usize,
-                end: end as usize,
-                vlan: [(vlan >> 16) as u16, vlan as u16],
-            };
-            let walk = $crate::control::Frame::step_inner(&frame, &inner);
-            if $crate::control::observe(&frame, &walk) {
-                $control(ctx);
-            }
-            0
-        }
-
-        /// What becomes of the control packet that scratch memory describes.
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        extern "C" fn $control(ctx: *mut $context) -> i32 {
-            let of: fn(*mut $context) -> $frame = $of;
-            $crate::control::control(&of(ctx));
-            0
+            let Some(scratch) = $crate::maps::scratch($slot) else { return Verdict::Other as i32 };
+            let inner = scratch.found.inner;
+            step_inner(&of(ctx), &inner, Scope::Gateway, &mut scratch.found) as i32
         }
     };
 }
-pub(crate) use stages;
+pub(crate) use steps;
 
 /// `N` bytes at `offset` of the packet memory between `start` and `end`, as a hook's context
 /// states them.
@@ -144,53 +113,55 @@ pub(crate) fn first_look<F: Frame>(frame: &F) -> bool {
     other
 }
 
-/// Counts what was walked. True when it is control plane that has to be looked into: scratch
-/// memory describes it then.
+/// Counts what was walked. True when it is control plane that has to be looked into.
 #[inline(always)]
-pub(crate) fn observe<F: Frame>(frame: &F, walk: &Walk) -> bool {
-    let which = match walk {
-        Walk::Other => counter::OTHER,
-        Walk::Fragment => counter::FRAGMENT,
-        Walk::Truncated => counter::TRUNCATED,
-        Walk::Control(_) => counter::CONTROL,
+pub(crate) fn observe<F: Frame>(verdict: i32) -> bool {
+    const FRAGMENT: i32 = Verdict::Fragment as i32;
+    const TRUNCATED: i32 = Verdict::Truncated as i32;
+    const CONTROL: i32 = Verdict::Control as i32;
+    let which = match verdict {
+        CONTROL => counter::CONTROL,
+        FRAGMENT => counter::FRAGMENT,
+        TRUNCATED => counter::TRUNCATED,
+        _ => counter::OTHER,
     };
     count(F::DIRECTION, which);
-    match walk {
-        Walk::Control(packet) => describe_unless_empty(frame, packet),
-        _ => false,
-    }
+    verdict == CONTROL
 }
 
-/// False when the headers alone say that nothing changes.
+/// The headers alone say that nothing changes.
 #[inline(always)]
-fn describe_unless_empty<F: Frame>(frame: &F, packet: &ControlPacket) -> bool {
+fn is_empty<F: Frame>(packet: &ControlPacket) -> bool {
     let session = packet.tcp_flags & SESSION_FLAGS != 0;
     if is_stream(packet.kind) && packet.payload_len == 0 && !session {
         count(F::DIRECTION, counter::PURE_ACK);
-        return false;
+        return true;
     }
     if packet.dst_port == port::BFD_ECHO && matches!(packet.kind, Kind::Bfd) {
         count(F::DIRECTION, counter::BFD_ECHO);
-        return false;
+        return true;
     }
-    let Some(scratch) = scratch(F::SLOT) else { return false };
-    describe(frame, packet, &mut scratch.header);
-    scratch.packet.payload_offset = packet.payload_offset as u32;
-    scratch.packet.payload_len = packet.payload_len as u32;
-    scratch.packet.seq = packet.seq;
-    scratch.packet.tcp_flags = u32::from(packet.tcp_flags);
-    (scratch.packet.emitted, scratch.packet.lost, scratch.packet.cut) = (0, 0, 0);
-    true
+    false
 }
 
 const fn is_stream(kind: Kind) -> bool {
     matches!(kind, Kind::Bgp | Kind::Ldp | Kind::Bmp)
 }
 
-/// Withholds or sends the packet that scratch memory describes.
+/// Withholds or sends the control packet that the walk left in scratch memory.
 #[inline(always)]
 pub(crate) fn control<F: Frame>(frame: &F) {
     let Some(scratch) = scratch(F::SLOT) else { return };
+    let packet = &scratch.found.packet;
+    if is_empty::<F>(packet) {
+        return;
+    }
+    describe(frame, packet, &mut scratch.header);
+    scratch.packet.payload_offset = packet.payload_offset as u32;
+    scratch.packet.payload_len = packet.payload_len as u32;
+    scratch.packet.seq = packet.seq;
+    scratch.packet.tcp_flags = u32::from(packet.tcp_flags);
+    (scratch.packet.emitted, scratch.packet.lost, scratch.packet.cut) = (0, 0, 0);
     match scratch.header.kind {
         kind::BGP => bgp(frame, scratch),
         kind::BFD => bfd(frame, scratch),

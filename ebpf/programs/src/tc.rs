@@ -1,7 +1,7 @@
 //! The tcx programs. What the gateway itself sends comes past here before segmentation: frames up
 //! to 64 KiB of which only the headers are linear.
 
-use crate::control::{Frame, first_look, stages};
+use crate::control::{Frame, control, first_look, observe, steps};
 use crate::maps::slot;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::__sk_buff;
@@ -11,7 +11,7 @@ use aya_ebpf::programs::TcContext;
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use edgelore_events::direction;
-use edgelore_headers::{Bytes, Inner, Scope, Step, Walk, step_ethernet, walk_inner};
+use edgelore_headers::{Bytes, Scope, Verdict, step_ethernet, step_inner};
 
 /// `TCX_NEXT`, and `TC_ACT_UNSPEC` under the older attachment: the next program decides.
 const TCX_NEXT: i32 = -1;
@@ -36,6 +36,11 @@ impl<const EGRESS: bool> Bytes for SkbFrame<EGRESS> {
     #[inline(always)]
     fn length(&self) -> usize {
         self.0.len() as usize
+    }
+
+    #[inline(always)]
+    fn forget(&self, number: usize) -> usize {
+        crate::control::forget(number)
     }
 
     #[inline(always)]
@@ -69,26 +74,6 @@ impl<const EGRESS: bool> Frame for SkbFrame<EGRESS> {
     }
 
     #[inline(always)]
-    fn step(&self) -> Step {
-        match step_ethernet(self, Scope::Gateway) {
-            Step::Done(Walk::Truncated) if self.is_paged() => {
-                step_ethernet(&Paged(self.skb()), Scope::Gateway)
-            }
-            step => step,
-        }
-    }
-
-    #[inline(always)]
-    fn step_inner(&self, inner: &Inner) -> Walk {
-        match walk_inner(self, inner, Scope::Gateway) {
-            Walk::Truncated if self.is_paged() => {
-                walk_inner(&Paged(self.skb()), inner, Scope::Gateway)
-            }
-            walk => walk,
-        }
-    }
-
-    #[inline(always)]
     unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool {
         // SAFETY: the caller vouches for `to` and `len`; the helper checks the packet's bounds.
         unsafe { bpf_skb_load_bytes(self.skb().cast(), offset, to.cast(), len) == 0 }
@@ -106,8 +91,13 @@ impl Bytes for Paged {
     }
 
     #[inline(always)]
+    fn forget(&self, number: usize) -> usize {
+        crate::control::forget(number)
+    }
+
+    #[inline(always)]
     fn octets<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        let mut octets = MaybeUninit::<[u8; N]>::uninit();
+        let mut octets = MaybeUninit::<[u8; N]>::zeroed();
         // SAFETY: the helper writes exactly `N` bytes when it returns 0, and checks the offset.
         unsafe {
             let read = bpf_skb_load_bytes(
@@ -121,14 +111,57 @@ impl Bytes for Paged {
     }
 }
 
-stages! {
-    SkbFrame<true>, __sk_buff, |skb| SkbFrame(TcContext::new(skb)),
-    edgelore_egress_walk, edgelore_egress_inner, edgelore_egress_control
+/// Everything of one direction but its entry.
+macro_rules! direction {
+    (
+        $egress:literal, $step:ident, $inner:ident, $paged_step:ident, $paged_inner:ident,
+        $walk:ident, $control:ident
+    ) => {
+        steps! {
+            SkbFrame<$egress>, SkbFrame::<$egress>::SLOT, __sk_buff,
+            |skb| SkbFrame(TcContext::new(skb)), $step, $inner
+        }
+        steps! {
+            Paged, SkbFrame::<$egress>::SLOT, __sk_buff, |skb| Paged(skb), $paged_step, $paged_inner
+        }
+
+        /// What few packets need, once more through the helper where the linear part ends too soon.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $walk(skb: *mut __sk_buff) -> i32 {
+            let paged = SkbFrame::<$egress>(TcContext::new(skb)).is_paged();
+            let mut verdict = $step(skb);
+            if verdict == Verdict::Truncated as i32 && paged {
+                verdict = $paged_step(skb);
+            }
+            if verdict == Verdict::Tunnel as i32 {
+                verdict = $inner(skb);
+                if verdict == Verdict::Truncated as i32 && paged {
+                    verdict = $paged_inner(skb);
+                }
+            }
+            if observe::<SkbFrame<$egress>>(verdict) {
+                $control(skb);
+            }
+            0
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $control(skb: *mut __sk_buff) -> i32 {
+            control(&SkbFrame::<$egress>(TcContext::new(skb)));
+            0
+        }
+    };
 }
 
-stages! {
-    SkbFrame<false>, __sk_buff, |skb| SkbFrame(TcContext::new(skb)),
-    edgelore_ingress_walk, edgelore_ingress_inner, edgelore_ingress_control
+direction! {
+    true, edgelore_egress_step, edgelore_egress_inner, edgelore_egress_paged_step,
+    edgelore_egress_paged_inner, edgelore_egress_walk, edgelore_egress_control
+}
+direction! {
+    false, edgelore_ingress_step, edgelore_ingress_inner, edgelore_ingress_paged_step,
+    edgelore_ingress_paged_inner, edgelore_ingress_walk, edgelore_ingress_control
 }
 
 /// Watches what the gateway sends.

@@ -1,7 +1,7 @@
 //! The XDP programs. They see a frame before the stack does, also its part beyond the linear bytes
 //! (`xdp.frags`), and always pass it on.
 
-use crate::control::{Frame, first_look, stages};
+use crate::control::{Frame, control, first_look, observe, steps};
 use crate::maps::slot;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
@@ -11,7 +11,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use core::ffi::c_void;
 use edgelore_events::direction;
-use edgelore_headers::{Bytes, Inner, Scope, Step, Walk, step_ethernet, walk_inner};
+use edgelore_headers::{Bytes, Scope, Verdict, step_ethernet, step_inner};
 
 struct XdpFrame(XdpContext);
 
@@ -20,6 +20,11 @@ impl Bytes for XdpFrame {
     fn length(&self) -> usize {
         // SAFETY: the context pointer is the one that the kernel passed in.
         unsafe { bpf_xdp_get_buff_len(self.0.ctx) as usize }
+    }
+
+    #[inline(always)]
+    fn forget(&self, number: usize) -> usize {
+        crate::control::forget(number)
     }
 
     #[inline(always)]
@@ -45,25 +50,15 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn step(&self) -> Step {
-        step_ethernet(self, Scope::Gateway)
-    }
-
-    #[inline(always)]
-    fn step_inner(&self, inner: &Inner) -> Walk {
-        walk_inner(self, inner, Scope::Gateway)
-    }
-
-    #[inline(always)]
     unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool {
         // SAFETY: the caller vouches for `to` and `len`; the helper checks the packet's bounds.
         unsafe { bpf_xdp_load_bytes(self.0.ctx, offset, to.cast(), len) == 0 }
     }
 }
 
-stages! {
-    XdpFrame, xdp_md, |ctx| XdpFrame(XdpContext::new(ctx)),
-    edgelore_xdp_walk, edgelore_xdp_inner, edgelore_xdp_control
+steps! {
+    XdpFrame, slot::XDP, xdp_md, |ctx| XdpFrame(XdpContext::new(ctx)),
+    edgelore_xdp_step, edgelore_xdp_step_inner
 }
 
 /// Watches what comes in.
@@ -74,6 +69,27 @@ fn edgelore_xdp(ctx: XdpContext) -> u32 {
         edgelore_xdp_walk(raw);
     }
     XDP_PASS
+}
+
+/// What few packets need: apart from the program's entry, which every packet takes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edgelore_xdp_walk(ctx: *mut xdp_md) -> i32 {
+    let mut verdict = edgelore_xdp_step(ctx);
+    if verdict == Verdict::Tunnel as i32 {
+        verdict = edgelore_xdp_step_inner(ctx);
+    }
+    if observe::<XdpFrame>(verdict) {
+        edgelore_xdp_control(ctx);
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edgelore_xdp_control(ctx: *mut xdp_md) -> i32 {
+    control(&XdpFrame(XdpContext::new(ctx)));
+    0
 }
 
 /// Does nothing: the floor that benches subtract.

@@ -1,6 +1,6 @@
 //! Owns the link layer: Ethernet, VLAN tags, MPLS label stacks, LLC.
 
-use super::{ControlPacket, Inner, Kind, Scope, Step, Walk, ethertype, network};
+use super::{ControlPacket, Found, Inner, Kind, Scope, Verdict, ethertype, network};
 use crate::Bytes;
 
 /// VLAN tags that the walk steps over (802.1ad outer and 802.1Q inner).
@@ -22,6 +22,8 @@ const LENGTH_MAX: u16 = 1500;
 const LLC_ISO: [u8; 3] = [0xfe, 0xfe, 0x03];
 /// Intradomain Routing Protocol Discriminator (ISO 10589 §9): the first octet of every PDU.
 const ISIS: u8 = 0x83;
+/// The header that every PDU begins with (ISO 10589 §9.5), bytes.
+const PDU_LEN_MIN: usize = 8;
 const MPLS_LABEL_LEN: usize = 4;
 /// The S bit in the third octet of a label (RFC 3032 §2.1).
 const MPLS_BOTTOM: u8 = 0x01;
@@ -32,9 +34,13 @@ pub(super) const fn is_vlan(ethertype: u16) -> bool {
 }
 
 #[inline(always)]
-pub(super) fn ethernet<B: Bytes + ?Sized>(frame: &B, scope: Scope) -> Option<Step> {
+pub(super) fn ethernet<B: Bytes + ?Sized>(
+    frame: &B,
+    scope: Scope,
+    found: &mut Found,
+) -> Option<Verdict> {
     let ethertype = frame.be16(ETHERTYPE_OFFSET)?;
-    tagged(frame, ethertype, ETHERNET_LEN, true, scope)
+    tagged(frame, ethertype, ETHERNET_LEN, true, scope, found)
 }
 
 /// `hardware`: the frame begins with two hardware addresses.
@@ -45,7 +51,8 @@ pub(super) fn tagged<B: Bytes + ?Sized>(
     mut offset: usize,
     hardware: bool,
     scope: Scope,
-) -> Option<Step> {
+    found: &mut Found,
+) -> Option<Verdict> {
     let mut vlan = [0; VLAN_TAGS_MAX];
     for id in &mut vlan {
         if !is_vlan(ethertype) {
@@ -59,21 +66,26 @@ pub(super) fn tagged<B: Bytes + ?Sized>(
     let end = match ethertype {
         ethertype::LLC_JUMBO => frame.length(),
         length @ ..=LENGTH_MAX => offset + usize::from(length),
-        _ => return above(frame, ethertype, offset, vlan, scope),
+        _ => return above(frame, ethertype, offset, vlan, scope, found),
     };
     if frame.octets(offset)? != LLC_ISO {
-        return Some(Step::Done(Walk::Other));
+        return Some(Verdict::Other);
     }
-    iso(frame, offset + LLC_ISO.len(), end, vlan, hardware).map(Step::Done)
+    iso(frame, offset + LLC_ISO.len(), end, vlan, hardware, found)
 }
 
 /// The packet within a tunnel.
 #[inline(always)]
-pub(super) fn inner<B: Bytes + ?Sized>(frame: &B, inner: &Inner, scope: Scope) -> Option<Step> {
+pub(super) fn inner<B: Bytes + ?Sized>(
+    frame: &B,
+    inner: &Inner,
+    scope: Scope,
+    found: &mut Found,
+) -> Option<Verdict> {
     if matches!(inner.ethertype, ethertype::ISO | ethertype::ISO_SAP) {
-        return iso(frame, inner.offset, inner.end, inner.vlan, false).map(Step::Done);
+        return iso(frame, inner.offset, inner.end, inner.vlan, false, found);
     }
-    above(frame, inner.ethertype, inner.offset, inner.vlan, scope)
+    above(frame, inner.ethertype, inner.offset, inner.vlan, scope, found)
 }
 
 /// What is neither a tag nor a length.
@@ -84,27 +96,29 @@ fn above<B: Bytes + ?Sized>(
     mut offset: usize,
     vlan: [u16; VLAN_TAGS_MAX],
     scope: Scope,
-) -> Option<Step> {
+    found: &mut Found,
+) -> Option<Verdict> {
     if matches!(ethertype, ethertype::MPLS | ethertype::MPLS_UPSTREAM) {
-        offset = labelled(frame, offset)?;
+        offset = frame.forget(labelled(frame, offset)?);
         // Nothing in the labels says what they carry: an Ethernet frame or a control word
         // (RFC 4385) begins with another nibble than IP (RFC 4928).
-        ethertype = by_nibble(frame.u8(offset)?).unwrap_or_default();
+        let [first, ..]: [u8; 4] = frame.octets(offset)?;
+        ethertype = by_nibble(first);
     }
     match ethertype {
-        ethertype::IPV4 => network::ipv4(frame, offset, vlan, scope),
-        ethertype::IPV6 => network::ipv6(frame, offset, vlan, scope),
-        _ => Some(Step::Done(Walk::Other)),
+        ethertype::IPV4 => network::ipv4(frame, offset, vlan, scope, found),
+        ethertype::IPV6 => network::ipv6(frame, offset, vlan, scope, found),
+        _ => Some(Verdict::Other),
     }
 }
 
-/// The EtherType of an IP packet by its first octet.
+/// The EtherType of an IP packet by its first octet; 0 when it is none.
 #[inline(always)]
-pub(super) const fn by_nibble(first: u8) -> Option<u16> {
+pub(super) const fn by_nibble(first: u8) -> u16 {
     match first >> 4 {
-        4 => Some(ethertype::IPV4),
-        6 => Some(ethertype::IPV6),
-        _ => None,
+        4 => ethertype::IPV4,
+        6 => ethertype::IPV6,
+        _ => 0,
     }
 }
 
@@ -131,11 +145,13 @@ pub(super) fn iso<B: Bytes + ?Sized>(
     end: usize,
     vlan: [u16; VLAN_TAGS_MAX],
     hardware: bool,
-) -> Option<Walk> {
-    if frame.u8(offset)? != ISIS {
-        return Some(Walk::Other);
+    found: &mut Found,
+) -> Option<Verdict> {
+    let [first, ..]: [u8; PDU_LEN_MIN] = frame.octets(offset)?;
+    if first != ISIS {
+        return Some(Verdict::Other);
     }
-    let mut packet = ControlPacket {
+    found.packet = ControlPacket {
         kind: Kind::Isis,
         ip_version: 0,
         tcp_flags: 0,
@@ -150,9 +166,9 @@ pub(super) fn iso<B: Bytes + ?Sized>(
     };
     if hardware {
         let [a, b, c, d, e, f]: [u8; HARDWARE_ADDRESS_LEN] = frame.octets(0)?;
-        packet.dst = [a, b, c, d, e, f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        found.packet.dst = [a, b, c, d, e, f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let [a, b, c, d, e, f]: [u8; HARDWARE_ADDRESS_LEN] = frame.octets(HARDWARE_ADDRESS_LEN)?;
-        packet.src = [a, b, c, d, e, f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        found.packet.src = [a, b, c, d, e, f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     }
-    Some(Walk::Control(packet))
+    Some(Verdict::Control)
 }

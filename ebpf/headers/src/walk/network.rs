@@ -2,7 +2,7 @@
 //! in IP.
 
 use super::transport::control;
-use super::{Inner, Kind, Scope, Step, VLAN_TAGS_MAX, Walk, ethertype, transport, v4_mapped};
+use super::{Found, Inner, Kind, Scope, VLAN_TAGS_MAX, Verdict, ethertype, transport, v4_mapped};
 use crate::Bytes;
 
 /// IPv6 extension headers that the walk steps over.
@@ -68,14 +68,15 @@ pub(super) fn ipv4<B: Bytes + ?Sized>(
     start: usize,
     vlan: [u16; VLAN_TAGS_MAX],
     scope: Scope,
-) -> Option<Step> {
+    found: &mut Found,
+) -> Option<Verdict> {
     let header: [u8; IPV4_LEN_MIN] = frame.octets(start)?;
     let mut protocol = header[9];
     if !is_followed(protocol) && protocol != AUTHENTICATION {
-        return Some(Step::Done(Walk::Other));
+        return Some(Verdict::Other);
     }
     if u16::from_be_bytes([header[6], header[7]]) & IPV4_FRAGMENT_MASK != 0 {
-        return Some(Step::Done(Walk::Fragment));
+        return Some(Verdict::Fragment);
     }
     let header_len = usize::from(header[0] & 0x0f) * 4;
     if header_len < IPV4_LEN_MIN {
@@ -84,7 +85,7 @@ pub(super) fn ipv4<B: Bytes + ?Sized>(
     let mut offset = start + header_len;
     if protocol == AUTHENTICATION {
         let [following, units, _, _] = frame.octets(offset)?;
-        offset += authentication_len(units);
+        offset = frame.forget(offset + authentication_len(units));
         protocol = following;
     }
     let end = match usize::from(u16::from_be_bytes([header[2], header[3]])) {
@@ -92,7 +93,7 @@ pub(super) fn ipv4<B: Bytes + ?Sized>(
         0 => frame.length(),
         total => start + total,
     };
-    upper(frame, protocol, offset, &Network { version: 4, start, end, vlan }, scope)
+    upper(frame, protocol, offset, &Network { version: 4, start, end, vlan }, scope, found)
 }
 
 #[inline(always)]
@@ -101,7 +102,8 @@ pub(super) fn ipv6<B: Bytes + ?Sized>(
     start: usize,
     vlan: [u16; VLAN_TAGS_MAX],
     scope: Scope,
-) -> Option<Step> {
+    found: &mut Found,
+) -> Option<Verdict> {
     let header: [u8; IPV6_LEN] = frame.octets(start)?;
     let mut next = header[6];
     let mut offset = start + IPV6_LEN;
@@ -114,13 +116,14 @@ pub(super) fn ipv6<B: Bytes + ?Sized>(
         let [following, units, high, low] = frame.octets(offset)?;
         if next == FRAGMENT && u16::from_be_bytes([high, low]) & IPV6_FRAGMENT_MASK != 0 {
             let hides = is_followed(following) || is_extension(following);
-            return Some(Step::Done(if hides { Walk::Fragment } else { Walk::Other }));
+            return Some(if hides { Verdict::Fragment } else { Verdict::Other });
         }
-        offset += match next {
+        let len = match next {
             FRAGMENT => 8,
             AUTHENTICATION => authentication_len(units),
             _ => (usize::from(units) + 1) * 8,
         };
+        offset = frame.forget(offset + len);
         next = following;
     }
     let end = match usize::from(u16::from_be_bytes([header[4], header[5]])) {
@@ -128,7 +131,7 @@ pub(super) fn ipv6<B: Bytes + ?Sized>(
         0 => frame.length(),
         payload => start + IPV6_LEN + payload,
     };
-    upper(frame, next, offset, &Network { version: 6, start, end, vlan }, scope)
+    upper(frame, next, offset, &Network { version: 6, start, end, vlan }, scope, found)
 }
 
 /// Length of an Authentication Header (RFC 4302 §2.2), bytes.
@@ -145,25 +148,27 @@ fn upper<B: Bytes + ?Sized>(
     offset: usize,
     network: &Network,
     scope: Scope,
-) -> Option<Step> {
+    found: &mut Found,
+) -> Option<Verdict> {
     let ethertype = match protocol {
         TCP | UDP => {
             let kind = transport::kind(frame, offset, protocol, scope)?;
-            let Some(kind) = kind else { return Some(Step::Done(Walk::Other)) };
-            return control(frame, kind, offset, network).map(Step::Done);
+            let Some(kind) = kind else { return Some(Verdict::Other) };
+            return control(frame, kind, offset, network, found);
         }
-        OSPF => return control(frame, Kind::Ospf, offset, network).map(Step::Done),
-        GRE => return gre(frame, offset, network),
+        OSPF => return control(frame, Kind::Ospf, offset, network, found),
+        GRE => return gre(frame, offset, network, found),
         IPV4_WITHIN => ethertype::IPV4,
         IPV6_WITHIN => ethertype::IPV6,
-        _ => return Some(Step::Done(Walk::Other)),
+        _ => return Some(Verdict::Other),
     };
-    Some(tunnel(ethertype, offset, network))
+    found.inner = within(ethertype, offset, network);
+    Some(Verdict::Tunnel)
 }
 
 #[inline(always)]
-const fn tunnel(ethertype: u16, offset: usize, network: &Network) -> Step {
-    Step::Tunnel(Inner { ethertype, offset, end: network.end, vlan: network.vlan })
+const fn within(ethertype: u16, offset: usize, network: &Network) -> Inner {
+    Inner { ethertype, offset, end: network.end, vlan: network.vlan }
 }
 
 /// GRE version 0 without source routing.
@@ -173,7 +178,12 @@ const fn tunnel(ethertype: u16, offset: usize, network: &Network) -> Step {
 /// ```
 /// RFC 2784 §2, RFC 2890 §2.
 #[inline(always)]
-fn gre<B: Bytes + ?Sized>(frame: &B, offset: usize, network: &Network) -> Option<Step> {
+fn gre<B: Bytes + ?Sized>(
+    frame: &B,
+    offset: usize,
+    network: &Network,
+    found: &mut Found,
+) -> Option<Verdict> {
     const CHECKSUM: u16 = 0x8000;
     const ROUTING_PRESENT: u16 = 0x4000;
     const KEY: u16 = 0x2000;
@@ -182,7 +192,7 @@ fn gre<B: Bytes + ?Sized>(frame: &B, offset: usize, network: &Network) -> Option
     let [a, b, c, d] = frame.octets(offset)?;
     let (flags, protocol) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     if flags & (ROUTING_PRESENT | VERSION) != 0 {
-        return Some(Step::Done(Walk::Other));
+        return Some(Verdict::Other);
     }
     let mut start = offset + 4;
     for field in [CHECKSUM, KEY, SEQUENCE] {
@@ -190,5 +200,6 @@ fn gre<B: Bytes + ?Sized>(frame: &B, offset: usize, network: &Network) -> Option
             start += 4;
         }
     }
-    Some(tunnel(protocol, start, network))
+    found.inner = within(protocol, start, network);
+    Some(Verdict::Tunnel)
 }

@@ -1,7 +1,7 @@
 //! Owns ports, and what TCP and UDP say of a control-plane packet.
 
 use super::network::{Network, UDP};
-use super::{ControlPacket, Kind, Scope, Walk, port};
+use super::{ControlPacket, Found, Kind, Scope, Verdict, port};
 use crate::Bytes;
 
 pub(super) const TCP_LEN_MIN: usize = 20;
@@ -54,9 +54,11 @@ pub(super) fn control<B: Bytes + ?Sized>(
     kind: Kind,
     offset: usize,
     network: &Network,
-) -> Option<Walk> {
+    found: &mut Found,
+) -> Option<Verdict> {
     let (src, dst) = network.addresses(frame)?;
-    let mut packet = ControlPacket {
+    let packet = &mut found.packet;
+    *packet = ControlPacket {
         kind,
         ip_version: network.version,
         tcp_flags: 0,
@@ -94,5 +96,5 @@ pub(super) fn control<B: Bytes + ?Sized>(
         Kind::Ospf | Kind::Isis => {}
     }
     packet.payload_len = end.checked_sub(packet.payload_offset)?;
-    Some(Walk::Control(packet))
+    Some(Verdict::Control)
 }
