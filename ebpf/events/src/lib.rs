@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 use core::mem::{offset_of, size_of};
 
 /// Version of everything in this crate; raise it with every change of a layout or a meaning.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 /// Section of the BPF object that holds [`ABI_VERSION`], as four bytes in the target's byte order.
 pub const ABI_SECTION: &str = ".rodata.abi";
 
@@ -56,6 +56,14 @@ pub mod kind {
     pub const BGP: u8 = 1;
     /// BFD control packet.
     pub const BFD: u8 = 2;
+    /// OSPF packet.
+    pub const OSPF: u8 = 3;
+    /// IS-IS PDU.
+    pub const ISIS: u8 = 4;
+    /// TCP segment of an LDP session.
+    pub const LDP: u8 = 5;
+    /// LDP hello.
+    pub const LDP_HELLO: u8 = 6;
 }
 
 /// Values of [`RecordHeader::direction`].
@@ -215,7 +223,8 @@ pub struct RecordHeader {
     pub flow: FlowKey,
     /// Interface index.
     pub ifindex: u32,
-    /// Sequence number of the first payload byte of this record (of the SYN when SYN is set); 0 for BFD.
+    /// Sequence number of the first payload byte of this record (of the SYN when SYN is set); 0
+    /// without TCP.
     pub seq: u32,
     /// Payload length on the wire in bytes that this record stands for.
     pub wire_len: u32,
@@ -230,7 +239,7 @@ pub struct RecordHeader {
     pub kind: u8,
     /// See [`direction`].
     pub direction: u8,
-    /// 4 or 6.
+    /// 4 or 6; 0 for IS-IS, whose hardware addresses stand in the first six octets of `flow`'s.
     pub ip_version: u8,
     /// RFC 9293 §3.1; of a packet in several records, SYN stands in the first, FIN and RST in the last.
     pub tcp_flags: u8,

@@ -16,8 +16,8 @@ use edgelore_events::{
     RECORD_HEADER_LEN, RecordHeader, counter, flag, kind,
 };
 use edgelore_headers::{
-    BFD_CONTROL_LEN, Bytes, ControlPacket, KEEPALIVE_LEN, Kind, Walk, bfd_delta, bgp_delta,
-    is_lone_keepalive, port, tcp_flags,
+    BFD_CONTROL_LEN, Bytes, ControlPacket, KEEPALIVE_LEN, Kind, Scope, Verdict, bfd_delta,
+    bgp_delta, is_lone_keepalive, is_other, port, tcp_flags,
 };
 
 /// Segments that begin or end a connection are always sent.
@@ -49,6 +49,45 @@ pub(crate) trait Frame: Bytes + EbpfContext {
     unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool;
 }
 
+/// Gives back what it takes. The verifier knows nothing of what a global function returns.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edgelore_forget(number: u64) -> u64 {
+    black_box(number)
+}
+
+/// A number of which the verifier knows no more than that it is one: it then follows what comes
+/// after once, not once for each way in which the number came about.
+#[inline(always)]
+pub(crate) fn forget(number: usize) -> usize {
+    edgelore_forget(number as u64) as usize
+}
+
+/// The two steps of the walk over one way of reading a packet, as global functions: the verifier
+/// follows each once, whatever led to it. They take and leave what they find in scratch memory, and
+/// return a `Verdict`.
+macro_rules! steps {
+    ($frame:ty, $slot:expr, $context:ty, $of:expr, $step:ident, $inner:ident) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $step(ctx: *mut $context) -> i32 {
+            let of: fn(*mut $context) -> $frame = $of;
+            let Some(scratch) = $crate::maps::scratch($slot) else { return Verdict::Other as i32 };
+            step_ethernet(&of(ctx), Scope::Gateway, &mut scratch.found) as i32
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $inner(ctx: *mut $context) -> i32 {
+            let of: fn(*mut $context) -> $frame = $of;
+            let Some(scratch) = $crate::maps::scratch($slot) else { return Verdict::Other as i32 };
+            let inner = scratch.found.inner;
+            step_inner(&of(ctx), &inner, Scope::Gateway, &mut scratch.found) as i32
+        }
+    };
+}
+pub(crate) use steps;
+
 /// `N` bytes at `offset` of the packet memory between `start` and `end`, as a hook's context
 /// states them.
 #[inline(always)]
@@ -64,41 +103,71 @@ pub(crate) fn octets<const N: usize>(start: usize, end: usize, offset: usize) ->
     Some(unsafe { (at as *const [u8; N]).read_unaligned() })
 }
 
-/// Counts what was walked and sends it on when it is control plane.
+/// Counts the packet when it is plainly none of ours; false when that takes the whole walk to say.
 #[inline(always)]
-pub(crate) fn observe<F: Frame>(frame: &F, walk: Walk) {
-    match walk {
-        Walk::Other => count(F::DIRECTION, counter::OTHER),
-        Walk::Fragment => count(F::DIRECTION, counter::FRAGMENT),
-        Walk::Truncated => count(F::DIRECTION, counter::TRUNCATED),
-        Walk::Control(packet) => {
-            count(F::DIRECTION, counter::CONTROL);
-            control(frame, &packet);
-        }
+pub(crate) fn first_look<F: Frame>(frame: &F) -> bool {
+    let other = is_other(frame, Scope::Gateway);
+    if other {
+        count(F::DIRECTION, counter::OTHER);
     }
+    other
 }
 
+/// Counts what was walked. True when it is control plane that has to be looked into.
 #[inline(always)]
-fn control<F: Frame>(frame: &F, packet: &ControlPacket) {
+pub(crate) fn observe<F: Frame>(verdict: i32) -> bool {
+    const FRAGMENT: i32 = Verdict::Fragment as i32;
+    const TRUNCATED: i32 = Verdict::Truncated as i32;
+    const CONTROL: i32 = Verdict::Control as i32;
+    let which = match verdict {
+        CONTROL => counter::CONTROL,
+        FRAGMENT => counter::FRAGMENT,
+        TRUNCATED => counter::TRUNCATED,
+        _ => counter::OTHER,
+    };
+    count(F::DIRECTION, which);
+    verdict == CONTROL
+}
+
+/// The headers alone say that nothing changes.
+#[inline(always)]
+fn is_empty<F: Frame>(packet: &ControlPacket) -> bool {
     let session = packet.tcp_flags & SESSION_FLAGS != 0;
-    if matches!(packet.kind, Kind::Bgp) && packet.payload_len == 0 && !session {
-        return count(F::DIRECTION, counter::PURE_ACK);
+    if is_stream(packet.kind) && packet.payload_len == 0 && !session {
+        count(F::DIRECTION, counter::PURE_ACK);
+        return true;
     }
     if packet.dst_port == port::BFD_ECHO && matches!(packet.kind, Kind::Bfd) {
-        return count(F::DIRECTION, counter::BFD_ECHO);
+        count(F::DIRECTION, counter::BFD_ECHO);
+        return true;
     }
+    false
+}
+
+const fn is_stream(kind: Kind) -> bool {
+    matches!(kind, Kind::Bgp | Kind::Ldp | Kind::Bmp)
+}
+
+/// Withholds or sends the control packet that the walk left in scratch memory.
+#[inline(always)]
+pub(crate) fn control<F: Frame>(frame: &F) {
     let Some(scratch) = scratch(F::SLOT) else { return };
+    let packet = &scratch.found.packet;
+    if is_empty::<F>(packet) {
+        return;
+    }
     describe(frame, packet, &mut scratch.header);
     scratch.packet.payload_offset = packet.payload_offset as u32;
     scratch.packet.payload_len = packet.payload_len as u32;
     scratch.packet.seq = packet.seq;
     scratch.packet.tcp_flags = u32::from(packet.tcp_flags);
     (scratch.packet.emitted, scratch.packet.lost, scratch.packet.cut) = (0, 0, 0);
-    let scratch = black_box(scratch);
-    if scratch.header.kind == kind::BGP {
-        bgp(frame, scratch);
-    } else {
-        bfd(frame, scratch);
+    match scratch.header.kind {
+        kind::BGP => bgp(frame, scratch),
+        kind::BFD => bfd(frame, scratch),
+        _ => {
+            emit(frame, scratch);
+        }
     }
 }
 
@@ -119,6 +188,12 @@ fn describe<F: Frame>(frame: &F, packet: &ControlPacket, header: &mut RecordHead
     header.kind = match packet.kind {
         Kind::Bgp => kind::BGP,
         Kind::Bfd => kind::BFD,
+        Kind::Ospf => kind::OSPF,
+        Kind::Isis => kind::ISIS,
+        Kind::Ldp => kind::LDP,
+        Kind::LdpHello => kind::LDP_HELLO,
+        // Outside of this scope: the walk never says so.
+        Kind::Bmp => 0,
     };
     header.direction = F::DIRECTION;
     header.ip_version = packet.ip_version;

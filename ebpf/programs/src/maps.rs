@@ -7,6 +7,7 @@ use edgelore_events::{
     BFD_SESSIONS_MAX, BfdDelta, BfdKey, CHUNK_LEN, FLOWS_MAX, FlowKey, FlowState,
     RING_BYTES_DEFAULT, RecordHeader, counter,
 };
+use edgelore_headers::Found;
 
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES_DEFAULT, 0);
@@ -28,6 +29,9 @@ pub(crate) struct Scratch {
     pub(crate) header: RecordHeader,
     pub(crate) payload: [u8; CHUNK_LEN],
     pub(crate) packet: Packet,
+    /// What the walk found. It lies here so that the verifier forgets by which of many combinations
+    /// of headers it came about.
+    pub(crate) found: Found,
 }
 
 /// What later steps need of the walk's result. It is handed on through memory: the verifier then
