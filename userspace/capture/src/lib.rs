@@ -3,6 +3,7 @@
 //! Each source turns what it sees into [`edgelore_model::Signal`]s and counts what it loses. No
 //! source decodes a protocol, decides anything or knows the pipeline.
 
+pub mod bmp;
 mod clock;
 pub mod file;
 pub mod netlink;

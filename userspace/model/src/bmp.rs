@@ -31,7 +31,10 @@ pub struct PeerStatistics {
     pub router: IpAddr,
     /// Its peer.
     pub peer: IpAddr,
-    /// Statistics by type, 32- and 64-bit ones alike, in wire order.
+    /// The routing instance of the router that the peer belongs to; 0 for the default one.
+    pub instance: u64,
+    /// Statistics by type, 32- and 64-bit ones alike, in wire order; of those that are counted
+    /// per address family, one entry for each.
     pub values: Vec<(u16, u64)>,
 }
 

@@ -16,8 +16,11 @@ pub enum LdpChange {
         hold_time_s: u16,
         /// A targeted hello.
         targeted: bool,
+        /// Where its sessions end; `None` stands for `speaker` (RFC 5036 §3.5.2).
+        transport_address: Option<IpAddr>,
     },
-    /// Both ends initialised the session.
+    /// Both ends initialised the session. (Operational proper needs the KeepAlives, which the
+    /// kernel withholds live where they stand alone.)
     SessionUp {
         /// The session.
         session: SessionKey,
@@ -52,7 +55,8 @@ pub enum LdpChange {
         mapped: Vec<Prefix>,
         /// Prefixes whose label was withdrawn.
         withdrawn: Vec<Prefix>,
-        /// A wildcard FEC was withdrawn: every label of this speaker.
+        /// A wildcard FEC was withdrawn: every label of this speaker, or every one for the
+        /// prefixes of an address family (RFC 5918).
         withdrawn_all: bool,
     },
 }

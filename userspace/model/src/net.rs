@@ -162,13 +162,36 @@ pub enum Direction {
 pub struct SessionKey {
     low: IpAddr,
     high: IpAddr,
+    /// Tells apart the routing instances of one router whose peers have equal addresses; 0 in
+    /// the default instance, and left out of the written form then.
+    #[serde(default, skip_serializing_if = "is_default_instance")]
+    instance: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+const fn is_default_instance(instance: &u64) -> bool {
+    *instance == 0
 }
 
 impl SessionKey {
     /// The session between two addresses, in whichever order.
     #[must_use]
     pub fn between(a: IpAddr, b: IpAddr) -> Self {
-        if a <= b { Self { low: a, high: b } } else { Self { low: b, high: a } }
+        Self::within(a, b, 0)
+    }
+
+    /// The session between two addresses in the routing instance that `instance` names, such as
+    /// BMP's peer distinguisher (RFC 7854 §4.2).
+    #[must_use]
+    pub fn within(a: IpAddr, b: IpAddr, instance: u64) -> Self {
+        let (low, high) = if a <= b { (a, b) } else { (b, a) };
+        Self { low, high, instance }
+    }
+
+    /// The routing instance; 0 for the default one.
+    #[must_use]
+    pub const fn instance(self) -> u64 {
+        self.instance
     }
 
     /// Both addresses, the smaller first.
@@ -190,7 +213,8 @@ impl SessionKey {
 
 impl fmt::Display for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}–{}", self.low, self.high)
+        write!(f, "{}–{}", self.low, self.high)?;
+        if self.instance == 0 { Ok(()) } else { write!(f, " in {:016x}", self.instance) }
     }
 }
 
@@ -217,5 +241,14 @@ mod tests {
         let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         assert_eq!(SessionKey::between(a, b), SessionKey::between(b, a));
         assert_eq!(SessionKey::between(a, b).other(a), Some(b));
+    }
+
+    #[test]
+    fn instances_keep_sessions_apart() {
+        let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let (default, other) = (SessionKey::between(a, b), SessionKey::within(b, a, 7));
+        assert_ne!(default, other);
+        assert_eq!(default, SessionKey::within(b, a, 0));
+        assert_eq!(other.to_string(), "192.0.2.1–192.0.2.2 in 0000000000000007");
     }
 }

@@ -79,6 +79,8 @@ counts! {
         termination,
         /// Type 6.
         route_mirroring,
+        /// Prefixes withdrawn from a table that had announced none: not believed.
+        unfounded_withdrawals,
     }
 }
 

@@ -14,7 +14,7 @@
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use edgelore_model::{Batch, Observation, Signal, SignalKind, Summary, Timestamp};
-use edgelore_pipeline::decode::{DecodeConfig, Decoder, Overflow, shard_of};
+use edgelore_pipeline::decode::{DecodeConfig, Decoder, shard_of};
 use edgelore_pipeline::detect::{DetectConfig, Detector, Finding};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -193,7 +193,8 @@ pub(crate) fn relocate(signal: &Signal, from: &Batch, to: &mut Batch) -> Signal 
     let mut signal = signal.clone();
     let payload = match &mut signal.kind {
         SignalKind::Segment(segment) => &mut segment.payload,
-        SignalKind::Bfd(datagram) => &mut datagram.payload,
+        SignalKind::Bfd(datagram) | SignalKind::LdpHello(datagram) => &mut datagram.payload,
+        SignalKind::Bmp(message) => &mut message.payload,
         SignalKind::Message(message) => &mut message.payload,
         _ => return signal,
     };
@@ -202,8 +203,7 @@ pub(crate) fn relocate(signal: &Signal, from: &Batch, to: &mut Batch) -> Signal 
 }
 
 fn publish(figures: &Figures, worker: usize, decoder: &Decoder) {
-    let Overflow { connections, sessions, bfd_speakers, shed } = decoder.overflow();
-    *figures.of(worker) = (*decoder.summary(), connections + sessions + bfd_speakers + shed);
+    *figures.of(worker) = (*decoder.summary(), decoder.overflow().total());
 }
 
 fn work(

@@ -1,14 +1,19 @@
-//! One TCP connection: two directions put back in order, and the talk that they carry.
+//! One TCP connection: two directions put back in order, and the talk that they carry, be it
+//! BGP, LDP or BMP.
 //!
 //! **Invariant:** a new SYN, once the connection has spoken or ended, begins a new conversation;
 //! nothing of the old one is used to read the new one.
 
 use super::bgp;
+use super::bmp::routers::Origin;
+use super::ldp::talk::LdpTalk;
 use super::session::ConnectionId;
 use super::talk::{Scene, Source, Speaker, Talk};
 use super::tcp::{Deliver, Event, HalfStream, Limits, Part};
-use edgelore_model::{DownCause, Observation, Segment, SessionKey, Timestamp, tcp_flags};
-use std::net::{IpAddr, SocketAddr};
+use edgelore_model::{
+    DownCause, Observation, Segment, SessionKey, StreamProtocol, Timestamp, tcp_flags,
+};
+use std::net::SocketAddr;
 
 /// A wire length past this, in bytes, is no segment's.
 const WIRE_LEN_MAX: u32 = 1 << 20;
@@ -35,21 +40,51 @@ impl FourTuple {
         SessionKey::between(self.low.ip(), self.high.ip())
     }
 
-    fn address(&self, side: usize) -> IpAddr {
-        if side == 0 { self.low.ip() } else { self.high.ip() }
+    fn end(&self, side: usize) -> SocketAddr {
+        if side == 0 { self.low } else { self.high }
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Connection {
     key: FourTuple,
+    /// The BGP talk; for the other protocols the life of the connection alone.
     talk: Talk,
+    carries: Carries,
     halves: [HalfStream; 2],
 }
 
+/// What a connection carries, with what is remembered of it.
+#[derive(Debug)]
+enum Carries {
+    Bgp,
+    Ldp(LdpTalk),
+    /// BMP, and the side of the monitored router once it has spoken.
+    Bmp(Option<usize>),
+}
+
+impl Carries {
+    fn new(protocol: StreamProtocol) -> Self {
+        match protocol {
+            StreamProtocol::Bgp => Self::Bgp,
+            StreamProtocol::Ldp => Self::Ldp(LdpTalk::default()),
+            StreamProtocol::Bmp => Self::Bmp(None),
+        }
+    }
+
+    const fn protocol(&self) -> StreamProtocol {
+        match self {
+            Self::Bgp => StreamProtocol::Bgp,
+            Self::Ldp(_) => StreamProtocol::Ldp,
+            Self::Bmp(_) => StreamProtocol::Bmp,
+        }
+    }
+}
+
 impl Connection {
-    pub(super) fn new(key: FourTuple, id: ConnectionId) -> Self {
-        Self { key, talk: Talk::new(id), halves: Default::default() }
+    pub(super) fn new(key: FourTuple, protocol: StreamProtocol, id: ConnectionId) -> Self {
+        let (talk, carries) = (Talk::new(id), Carries::new(protocol));
+        Self { key, talk, carries, halves: halves(protocol) }
     }
 
     pub(super) fn session(&self) -> SessionKey {
@@ -93,7 +128,7 @@ impl Connection {
         } else if reset {
             // The data of a RST is a text for people (RFC 9293 §3.5.3), not the stream's.
             self.flush(scene);
-            scene.ended(&mut self.talk, DownCause::Reset);
+            self.ended(DownCause::Reset, scene);
         } else {
             self.with(side, scene, |half, _, deliver| half.segment(limits, &part, deliver));
         }
@@ -126,11 +161,25 @@ impl Connection {
         let late_answer = flags & tcp_flags::ACK != 0 && !self.halves[side].started();
         if history && !late_answer {
             self.flush(scene);
-            scene.ended(&mut self.talk, DownCause::Replaced);
+            self.ended(DownCause::Replaced, scene);
             self.talk = Talk::new(next_id);
-            self.halves = Default::default();
+            let protocol = self.carries.protocol();
+            (self.carries, self.halves) = (Carries::new(protocol), halves(protocol));
         }
         self.talk.found_midway = false;
+    }
+
+    /// The monitored router's end, once it has spoken.
+    pub(super) fn monitored(&self) -> Option<SocketAddr> {
+        match self.carries {
+            Carries::Bmp(side) => side.map(|side| self.key.end(side)),
+            Carries::Bgp | Carries::Ldp(_) => None,
+        }
+    }
+
+    /// The connection ended.
+    fn ended<E: FnMut(usize, Observation)>(&mut self, cause: DownCause, scene: &mut Scene<'_, E>) {
+        self.carries.ended(&mut self.talk, &self.key, cause, scene);
     }
 
     /// Runs `work` on one direction and reads what comes out of it.
@@ -140,19 +189,78 @@ impl Connection {
         scene: &mut Scene<'_, E>,
         work: impl FnOnce(&mut HalfStream, Timestamp, &mut Deliver<'_>),
     ) {
-        let speaker = Speaker { address: self.key.address(side), side };
-        let talk = &mut self.talk;
+        let (key, talk, carries) = (self.key, &mut self.talk, &mut self.carries);
+        let speaker = Speaker { address: key.end(side).ip(), side };
         let now = scene.at;
         work(&mut self.halves[side], now, &mut |event| match event {
-            Event::Message(bytes) => match bgp::message(bytes) {
-                Ok(message) => scene.message(talk, speaker, Source::Wire, message),
-                Err(_) => scene.undecodable(),
-            },
+            Event::Message(bytes) => carries.message(talk, &key, speaker, bytes, scene),
             Event::Lost => scene.undecodable(),
-            Event::Gap => scene.gap(speaker),
-            Event::Fin => scene.ended(talk, DownCause::Closed),
+            Event::Gap => {
+                scene.gap(speaker);
+                if matches!(carries, Carries::Bmp(_)) {
+                    scene.routers.gap(Origin::Stream, speaker.address);
+                }
+            }
+            Event::Fin => carries.ended(talk, &key, DownCause::Closed, scene),
         });
     }
+}
+
+impl Carries {
+    /// Reads what `speaker` sent as a whole.
+    fn message<E: FnMut(usize, Observation)>(
+        &mut self,
+        talk: &mut Talk,
+        key: &FourTuple,
+        speaker: Speaker,
+        bytes: &[u8],
+        scene: &mut Scene<'_, E>,
+    ) {
+        match self {
+            Self::Bgp => {
+                return match bgp::message(bytes) {
+                    Ok(message) => scene.message(talk, speaker, Source::Wire, message),
+                    Err(_) => scene.undecodable(),
+                };
+            }
+            Self::Ldp(ldp) => {
+                ldp.found_midway = talk.found_midway;
+                scene.ldp_pdu(ldp, speaker, bytes);
+                talk.found_midway = ldp.found_midway;
+            }
+            Self::Bmp(router) => {
+                *router = Some(speaker.side);
+                scene.bmp_message(Origin::Stream, key.end(speaker.side), bytes);
+            }
+        }
+        talk.spoken = true;
+    }
+
+    fn ended<E: FnMut(usize, Observation)>(
+        &mut self,
+        talk: &mut Talk,
+        key: &FourTuple,
+        cause: DownCause,
+        scene: &mut Scene<'_, E>,
+    ) {
+        match self {
+            Self::Bgp => return scene.ended(talk, cause),
+            Self::Ldp(ldp) => {
+                ldp.found_midway = talk.found_midway;
+                scene.ldp_ended(ldp, cause);
+            }
+            Self::Bmp(router) => {
+                if let Some(side) = router.take() {
+                    scene.bmp_closed(Origin::Stream, key.end(side));
+                }
+            }
+        }
+        talk.ended = true;
+    }
+}
+
+fn halves(protocol: StreamProtocol) -> [HalfStream; 2] {
+    [HalfStream::new(protocol), HalfStream::new(protocol)]
 }
 
 fn part<'a, E>(segment: &Segment, payload: &'a [u8], scene: &Scene<'_, E>) -> Part<'a> {

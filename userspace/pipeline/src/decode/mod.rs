@@ -1,7 +1,10 @@
-//! Signals to observations: TCP streams put back in order, BGP and BFD decoded.
+//! Signals to observations: TCP streams put back in order, BGP, LDP, BMP and BFD decoded.
 //!
 //! ```text
-//! Segment ─► connection ─► tcp (order, holes) ─► framer ─► talk (bgp) ─► session ─► Observation
+//! Segment ─► connection ─► tcp (order, holes) ─► framer ─┬► talk (bgp) ─► session ─► Observation
+//!                                                        ├► ldp::talk ─► Observation
+//! Bmp, BmpRouter ────────────────────────────────────────┴► bmp::talk (bgp) ─► Observation
+//! LdpHello ─► ldp::hello ─► Observation
 //! Message ─────────────────────────────────────────────► talk (bgp) ─► session ─► Observation
 //! Bfd ──► bfd ─► Observation          Link, Fib, Counters, Lost, Tick ─► the same as Observation
 //! ```
@@ -14,18 +17,23 @@
 
 pub mod bfd;
 pub mod bgp;
+pub mod bmp;
 mod connection;
+pub mod ldp;
 mod session;
 mod table;
 mod talk;
 mod tcp;
 
 use bfd::{ControlPacket, Speakers};
+use bmp::routers::{Origin, Routers};
 use connection::{Connection, FourTuple};
 use edgelore_model::{
-    Batch, BfdChange, Datagram, LossReason, Observation, Observed, PeerState, Segment, SessionKey,
-    Signal, SignalKind, Span, Summary, Timestamp, WholeMessage,
+    Batch, BfdChange, BmpMessage, BmpRouter, Datagram, LossReason, Observation, Observed,
+    PeerState, Segment, SessionKey, Signal, SignalKind, Span, StreamProtocol, Summary, Timestamp,
+    WholeMessage,
 };
+use ldp::hello::Hellos;
 use session::{ConnectionId, Sessions};
 use std::net::IpAddr;
 use table::Table;
@@ -44,6 +52,12 @@ pub struct DecodeConfig {
     pub sessions_max: usize,
     /// BFD speakers whose last word is known at once.
     pub bfd_speakers_max: usize,
+    /// LDP speakers whose last hello is known at once.
+    pub ldp_speakers_max: usize,
+    /// Monitored routers known at once.
+    pub bmp_routers_max: usize,
+    /// Peers of one monitored router whose sessions are known at once.
+    pub bmp_peers_max: usize,
     /// Bytes behind a hole, per direction of a connection.
     pub pending_bytes_max: usize,
     /// Segments behind a hole, per direction of a connection.
@@ -61,6 +75,9 @@ impl Default for DecodeConfig {
             connections_max: 4096,
             sessions_max: 8192,
             bfd_speakers_max: 8192,
+            ldp_speakers_max: 4096,
+            bmp_routers_max: 1024,
+            bmp_peers_max: 2048,
             pending_bytes_max: 1 << 20,
             pending_segments_max: 1024,
             held_bytes_max: 64 << 20,
@@ -78,8 +95,31 @@ pub struct Overflow {
     pub sessions: u64,
     /// BFD speakers forgotten.
     pub bfd_speakers: u64,
+    /// LDP speakers forgotten.
+    pub ldp_speakers: u64,
+    /// Monitored routers forgotten.
+    pub bmp_routers: u64,
+    /// Peers of monitored routers forgotten.
+    pub bmp_peers: u64,
     /// Times that a connection's held bytes were dropped for want of memory.
     pub shed: u64,
+}
+
+impl Overflow {
+    /// All of it.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        let Self {
+            connections,
+            sessions,
+            bfd_speakers,
+            ldp_speakers,
+            bmp_routers,
+            bmp_peers,
+            shed,
+        } = *self;
+        connections + sessions + bfd_speakers + ldp_speakers + bmp_routers + bmp_peers + shed
+    }
 }
 
 /// Turns signals into observations.
@@ -93,6 +133,8 @@ pub struct Decoder {
     connections: Table<FourTuple, Connection>,
     recorded: Table<SessionKey, Talk>,
     speakers: Speakers,
+    hellos: Hellos,
+    routers: Routers,
     conversations: u64,
     /// Time and link of the last signal.
     last: (Timestamp, u32),
@@ -116,6 +158,8 @@ impl Decoder {
             connections: Table::new(config.connections_max),
             recorded: Table::new(config.sessions_max),
             speakers: Speakers::new(config.bfd_speakers_max),
+            hellos: Hellos::new(config.ldp_speakers_max),
+            routers: Routers::new(config.bmp_routers_max, config.bmp_peers_max),
             conversations: 0,
             last: (Timestamp::default(), 0),
         }
@@ -138,10 +182,14 @@ impl Decoder {
     /// What was given up so far because a bound was reached.
     #[must_use]
     pub const fn overflow(&self) -> Overflow {
+        let (bmp_routers, bmp_peers) = self.routers.evicted();
         Overflow {
             connections: self.connections.evicted(),
             sessions: self.sessions.evicted(),
             bfd_speakers: self.speakers.evicted(),
+            ldp_speakers: self.hellos.evicted(),
+            bmp_routers,
+            bmp_peers,
             shed: self.shed,
         }
     }
@@ -156,7 +204,8 @@ impl Decoder {
             let session = connection.session();
             let before = connection.held();
             let (summary, sessions) = (&mut self.summary, &mut self.sessions);
-            let mut scene = Scene { summary, sessions, emit, index: 0, at, link, session };
+            let routers = &mut self.routers;
+            let mut scene = Scene { summary, sessions, emit, index: 0, at, link, session, routers };
             connection.flush(&mut scene);
             self.held = self.held - before + connection.held();
         }
@@ -191,11 +240,14 @@ impl Decoder {
             SignalKind::Queue(sample) => Observed::Queue(sample.clone()),
             SignalKind::Neighbour(change) => Observed::Neighbour(*change),
             SignalKind::Kernel(event) => Observed::Kernel(event.clone()),
-            SignalKind::Ospf(_)
-            | SignalKind::Isis(_)
-            | SignalKind::LdpHello(_)
-            | SignalKind::Bmp(_)
-            | SignalKind::BmpRouter(_) => return,
+            SignalKind::LdpHello(hello) => {
+                return self.hello(batch.payload(hello.payload), index, signal, hello, emit);
+            }
+            SignalKind::Bmp(message) => {
+                return self.bmp(batch.payload(message.payload), index, signal, message, emit);
+            }
+            SignalKind::BmpRouter(router) => return self.router(index, signal, router, emit),
+            SignalKind::Ospf(_) | SignalKind::Isis(_) => return,
             &SignalKind::Lost { reason, count } => {
                 if reason == LossReason::Malformed {
                     self.summary.undecodable = self.summary.undecodable.saturating_add(count);
@@ -218,14 +270,15 @@ impl Decoder {
         let (key, side) = FourTuple::of(segment);
         let place = match self.connections.find(&key) {
             Some(place) => place,
-            None => self.follow(key),
+            None => self.follow(key, segment.protocol),
         };
         let next_id = ConnectionId(self.conversations + 1);
         let connection = self.connections.at(place);
         let (before, session) = (connection.held(), connection.session());
         let (at, link) = (signal.at, signal.link);
         let (summary, sessions) = (&mut self.summary, &mut self.sessions);
-        let mut scene = Scene { summary, sessions, emit, index, at, link, session };
+        let routers = &mut self.routers;
+        let mut scene = Scene { summary, sessions, emit, index, at, link, session, routers };
         connection.segment(&self.limits, side, segment, payload, next_id, &mut scene);
         if connection.id() == next_id {
             self.conversations += 1;
@@ -239,17 +292,84 @@ impl Decoder {
     }
 
     /// Begins to follow a connection, forgetting another if there are too many.
-    fn follow(&mut self, key: FourTuple) -> usize {
+    fn follow(&mut self, key: FourTuple, protocol: StreamProtocol) -> usize {
         self.summary.streams += 1;
         self.conversations += 1;
-        let connection = Connection::new(key, ConnectionId(self.conversations));
+        let connection = Connection::new(key, protocol, ConnectionId(self.conversations));
         let (place, gone) = self.connections.insert(key, connection);
         if let Some(gone) = gone {
             self.held -= gone.held();
             self.summary.gaps += gone.unfinished();
             self.sessions.forget(gone.session(), gone.id());
+            if let Some(router) = gone.monitored() {
+                // Nothing is known of it any more, not even that it went.
+                let _ = self.routers.closed(Origin::Stream, router);
+            }
         }
         place
+    }
+
+    /// The moment of a signal of no connection.
+    fn scene<'a, E>(
+        &'a mut self,
+        session: SessionKey,
+        index: usize,
+        signal: &Signal,
+        emit: &'a mut E,
+    ) -> Scene<'a, E> {
+        let (at, link) = (signal.at, signal.link);
+        let (summary, sessions) = (&mut self.summary, &mut self.sessions);
+        let routers = &mut self.routers;
+        Scene { summary, sessions, emit, index, at, link, session, routers }
+    }
+
+    fn hello<E: FnMut(usize, Observation)>(
+        &mut self,
+        payload: &[u8],
+        index: usize,
+        signal: &Signal,
+        datagram: &Datagram,
+        emit: &mut E,
+    ) {
+        let (at, link) = (signal.at, signal.link);
+        let read = self.hellos.read(payload, datagram, &mut self.summary.ldp, |change| {
+            emit(index, Observation { at, link, what: Observed::Ldp(change) });
+        });
+        if read.is_err() {
+            self.summary.undecodable += 1;
+        }
+    }
+
+    fn bmp<E: FnMut(usize, Observation)>(
+        &mut self,
+        payload: &[u8],
+        index: usize,
+        signal: &Signal,
+        message: &BmpMessage,
+        emit: &mut E,
+    ) {
+        let router = message.router;
+        let session = SessionKey::between(router.ip(), router.ip());
+        let mut scene = self.scene(session, index, signal, emit);
+        scene.bmp_message(Origin::Listener, router, payload);
+    }
+
+    fn router<E: FnMut(usize, Observation)>(
+        &mut self,
+        index: usize,
+        signal: &Signal,
+        change: &BmpRouter,
+        emit: &mut E,
+    ) {
+        let router = change.router;
+        let session = SessionKey::between(router.ip(), router.ip());
+        self.summary.streams += u64::from(change.connected);
+        let mut scene = self.scene(session, index, signal, emit);
+        if change.connected {
+            scene.bmp_opened(Origin::Listener, router);
+        } else {
+            scene.bmp_closed(Origin::Listener, router);
+        }
     }
 
     fn message<E: FnMut(usize, Observation)>(
@@ -266,7 +386,8 @@ impl Decoder {
         let talk = self.recorded.at(place);
         let (at, link) = (signal.at, signal.link);
         let (summary, sessions) = (&mut self.summary, &mut self.sessions);
-        let mut scene = Scene { summary, sessions, emit, index, at, link, session };
+        let routers = &mut self.routers;
+        let mut scene = Scene { summary, sessions, emit, index, at, link, session, routers };
         let source = Source::Record { as4: message.as4, add_path: message.add_path };
         match bgp::message(payload) {
             Ok(read) => {
@@ -287,7 +408,8 @@ impl Decoder {
         let (at, link, session) = (signal.at, signal.link, peer.session);
         self.record(session);
         let (summary, sessions) = (&mut self.summary, &mut self.sessions);
-        Scene { summary, sessions, emit, index, at, link, session }.recorded(peer);
+        let routers = &mut self.routers;
+        Scene { summary, sessions, emit, index, at, link, session, routers }.recorded(peer);
     }
 
     /// The place of a session that a collector records.
@@ -325,8 +447,16 @@ impl Decoder {
 #[must_use]
 pub fn shard_of(signal: &Signal, shards: usize) -> usize {
     let session = match &signal.kind {
+        // A router may report to several collectors; what it says is one stream of facts.
+        SignalKind::Segment(segment) if segment.protocol == StreamProtocol::Bmp => return 0,
         SignalKind::Segment(segment) => SessionKey::between(segment.src.ip(), segment.dst.ip()),
-        SignalKind::Bfd(datagram) => SessionKey::between(datagram.src, datagram.dst),
+        SignalKind::Bfd(datagram) | SignalKind::LdpHello(datagram) => {
+            SessionKey::between(datagram.src, datagram.dst)
+        }
+        SignalKind::Bmp(BmpMessage { router, .. })
+        | SignalKind::BmpRouter(BmpRouter { router, .. }) => {
+            SessionKey::between(router.ip(), router.ip())
+        }
         SignalKind::Message(message) => SessionKey::between(message.speaker, message.listener),
         SignalKind::Peer(peer) => peer.session,
         _ => return 0,

@@ -5,6 +5,7 @@
 
 use super::bgp::update::{Delta, Encoding, PathIdHint};
 use super::bgp::{AsWidth, Capabilities, Message, Negotiated, Notification, Open, message_type};
+use super::bmp::routers::Routers;
 use super::session::{ConnectionId, Sessions, Transition};
 use edgelore_model::{
     DownCause, Observation, Observed, OpenCapabilities, Rib, RouteDelta, SessionKey, Summary,
@@ -83,6 +84,7 @@ pub(super) struct Scene<'a, E> {
     pub(super) at: Timestamp,
     pub(super) link: u32,
     pub(super) session: SessionKey,
+    pub(super) routers: &'a mut Routers,
 }
 
 impl<E: FnMut(usize, Observation)> Scene<'_, E> {
@@ -166,7 +168,7 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
         }
         (talk.found_midway, talk.ended) = (false, false);
         let (session, hold_time_s) = (self.session, open.hold_time_s);
-        let capabilities = OpenCapabilities::default();
+        let capabilities = offered(&open);
         self.observe(Observed::Open {
             session,
             speaker: speaker.address,
@@ -221,5 +223,18 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
         self.ended(talk, DownCause::Notification);
         talk.opens = [None, None];
         talk.negotiated = None;
+    }
+}
+
+/// What an OPEN offers.
+pub(super) fn offered(open: &Open) -> OpenCapabilities {
+    let Capabilities { as4, extended_messages, families, add_path, .. } = &open.capabilities;
+    OpenCapabilities {
+        asn: open.my_as.into(),
+        four_octet_as: *as4,
+        families: families.len().max(1) as u8,
+        add_path: !add_path.is_empty(),
+        extended_messages: *extended_messages,
+        ..OpenCapabilities::default()
     }
 }

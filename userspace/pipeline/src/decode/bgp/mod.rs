@@ -21,6 +21,7 @@ pub mod update;
 pub use attributes::{AsPath, AsWidth, Attribute, Attributes, MpReach, MpUnreach, attribute_code};
 pub use error::{BgpError, Fault};
 pub use nlri::{NlriForm, PathIds, Prefixes, count_other};
+pub(super) use open::family_of;
 pub use open::{Capabilities, Negotiated, Open};
 
 /// Octets of marker, length and type (RFC 4271 §4.1).

@@ -166,7 +166,7 @@ impl Negotiated {
 
 /// The AFI of RFC 4760 for the families that carry unicast prefixes here.
 #[must_use]
-pub(super) const fn family_of(afi: u16) -> Option<AddressFamily> {
+pub(in crate::decode) const fn family_of(afi: u16) -> Option<AddressFamily> {
     match afi {
         1 => Some(AddressFamily::Ipv4),
         2 => Some(AddressFamily::Ipv6),

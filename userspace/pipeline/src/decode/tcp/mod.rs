@@ -4,7 +4,8 @@
 //! the capture, and streams that began before the capture did. A hole is waited for within
 //! bounds; then it is declared a gap, and the stream goes on at the next message.
 //!
-//! **Withheld keepalives.** Live, the kernel withholds segments that hold one KEEPALIVE alone and
+//! **Withheld keepalives.** Live, the kernel withholds segments that hold one keepalive alone (a
+//! BGP KEEPALIVE, or an LDP PDU with a KeepAlive message as its only one) and
 //! says with every later segment how many bytes that were so far. A hole at a message boundary
 //! that such bytes explain is no gap.
 //!
@@ -12,15 +13,14 @@
 //! within [`Limits`].
 
 mod framer;
+mod framing;
 
-use edgelore_model::{Span, Timestamp};
+use edgelore_model::{Span, StreamProtocol, Timestamp};
 use framer::{Framed, Framer};
 use std::collections::VecDeque;
 
-/// Octets of a KEEPALIVE (RFC 4271 §4.4).
-const KEEPALIVE_LEN: u32 = 19;
 /// A segment further back than this, in bytes, belongs to another connection: no receive window
-/// of a BGP speaker is as large.
+/// of a routing daemon is as large.
 const BEHIND_MAX: u32 = 1 << 26;
 
 /// What one direction may hold.
@@ -48,7 +48,7 @@ pub(super) struct Part<'a> {
 
 /// What comes out.
 pub(super) enum Event<'a> {
-    /// A whole message, marker included.
+    /// A whole message (LDP: a whole PDU), header included.
     Message(&'a [u8]),
     /// The stream is not at a message where it should be.
     Lost,
@@ -72,7 +72,7 @@ struct Pending {
 }
 
 /// One direction of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct HalfStream {
     /// Sequence number of the next byte; `None` before the first segment.
     next: Option<u32>,
@@ -90,6 +90,21 @@ pub(super) struct HalfStream {
 }
 
 impl HalfStream {
+    /// A direction of which nothing was seen.
+    pub(super) const fn new(protocol: StreamProtocol) -> Self {
+        Self {
+            next: None,
+            isn: None,
+            syn_data: false,
+            suppressed: 0,
+            framer: Framer::new(protocol),
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            fin: None,
+            hole_since: None,
+        }
+    }
+
     /// Bytes held.
     pub(super) fn held(&self) -> usize {
         self.pending_bytes + self.framer.held()
@@ -117,7 +132,7 @@ impl HalfStream {
             next: Some(first),
             isn: Some(part.seq),
             suppressed: part.suppressed,
-            ..Self::default()
+            ..Self::new(self.framer.protocol())
         };
         self.segment(limits, &Part { seq: first, ..*part }, deliver);
         self.syn_data = part.wire_len > 0;
@@ -167,7 +182,7 @@ impl HalfStream {
         if self.held() > 0 {
             deliver(Event::Gap);
         }
-        *self = Self { isn: self.isn, ..Self::default() };
+        *self = Self { isn: self.isn, ..Self::new(self.framer.protocol()) };
     }
 
     /// Where the stream stands, beginning it here if it has not begun.
@@ -236,11 +251,14 @@ impl HalfStream {
     /// Whether withheld keepalives explain the hole before `seq`.
     fn withheld(&self, seq: u32, suppressed: u32) -> bool {
         let Some(next) = self.next else { return false };
+        let Some(keepalive_len) = framing::keepalive_len(self.framer.protocol()) else {
+            return false;
+        };
         let hole = seq.wrapping_sub(next);
         let growth = suppressed.wrapping_sub(self.suppressed);
         // A count that went back means that the kernel forgot the connection: it explains nothing.
         self.framer.at_boundary()
-            && hole.is_multiple_of(KEEPALIVE_LEN)
+            && hole.is_multiple_of(keepalive_len)
             && growth <= u32::MAX / 2
             && hole <= growth
     }

@@ -29,7 +29,12 @@ struct Stream {
 
 impl Stream {
     fn midway() -> Self {
-        Self { half: HalfStream::default(), limits: LIMITS, out: Out::default(), clock: 0 }
+        Self {
+            half: HalfStream::new(StreamProtocol::Bgp),
+            limits: LIMITS,
+            out: Out::default(),
+            clock: 0,
+        }
     }
 
     /// A stream whose SYN has the sequence number before `first`.

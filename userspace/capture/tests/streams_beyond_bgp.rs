@@ -1,0 +1,124 @@
+//! LDP and BMP of whole captures against what tshark counted (with `EDGELORE_DATA`).
+
+#![expect(clippy::unwrap_used, reason = "the helpers here are test code")]
+
+mod streams;
+
+use edgelore_model::{Batch, Observation, Observed, Rib, Summary};
+use edgelore_pipeline::decode::{DecodeConfig, Decoder};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+fn data() -> Option<PathBuf> {
+    let data = std::env::var_os("EDGELORE_DATA").map(PathBuf::from);
+    if data.is_none() {
+        println!("SKIP: EDGELORE_DATA names no data folder");
+    }
+    data
+}
+
+fn decode(batch: &Batch) -> (Vec<Observation>, Summary) {
+    let mut decoder = Decoder::new(DecodeConfig::default());
+    let mut observations = Vec::new();
+    decoder.decode(batch, &mut |_, observation| observations.push(observation));
+    decoder.finish(&mut |_, observation| observations.push(observation));
+    (observations, *decoder.summary())
+}
+
+fn counts_of(truth: &str) -> Map<String, Value> {
+    let start = truth.find("counts=").map_or(truth.len(), |at| at + "counts=".len());
+    let mut values = serde_json::Deserializer::from_str(&truth[start..]).into_iter();
+    values.next().and_then(Result::ok).unwrap_or_default()
+}
+
+fn number(counts: &Map<String, Value>, group: &str, key: &str) -> u64 {
+    counts.get(group).and_then(|group| group.get(key)).and_then(Value::as_u64).unwrap_or(0)
+}
+
+fn rows(data: &Path, category: &str) -> Vec<(String, Map<String, Value>)> {
+    let manifest = std::fs::read_to_string(data.join("MANIFEST.tsv")).unwrap();
+    let rows = manifest.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>());
+    rows.filter(|columns| columns[0].starts_with(category) && columns[0].ends_with(".pcap"))
+        .map(|columns| (columns[0].to_owned(), counts_of(columns[5])))
+        .collect()
+}
+
+#[test]
+fn bmp_counts_of_the_data_folder() {
+    let Some(data) = data() else { return };
+    let (mut agree, mut wrong) = (0, Vec::new());
+    for (file, counts) in rows(&data, "bmp-pcap/") {
+        let (observations, summary) = decode(&streams::signals(&data.join(&file)));
+        let got = serde_json::to_value(summary.bmp).unwrap();
+        let expected = json!({
+            "initiation": number(&counts, "bmp.type", "Initiation"),
+            "peer_up": number(&counts, "bmp.type", "PeerUp"),
+            "peer_down": number(&counts, "bmp.type", "PeerDown"),
+            "route_monitoring": number(&counts, "bmp.type", "RouteMon"),
+            "statistics": number(&counts, "bmp.type", "Stats"),
+            "termination": number(&counts, "bmp.type", "Term"),
+            "route_mirroring": number(&counts, "bmp.type", "RouteMirroring"),
+            "unfounded_withdrawals": 0,
+        });
+        if got == expected {
+            agree += 1;
+        } else {
+            wrong.push(format!("{file}: {got} instead of {expected}"));
+        }
+        println!(
+            "{file}: {} observations, gaps {}, undecodable {}, {:?}",
+            observations.len(),
+            summary.gaps,
+            summary.undecodable,
+            summary.prefixes
+        );
+    }
+    assert!(agree > 0 && wrong.is_empty(), "{agree} agree\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn ldp_counts_of_the_data_folder() {
+    let Some(data) = data() else { return };
+    let mut agree = 0;
+    for (file, counts) in rows(&data, "mpls-vlan-pcap/") {
+        if !counts.contains_key("ldp") {
+            continue;
+        }
+        let (observations, summary) = decode(&streams::signals(&data.join(&file)));
+        let of = |key| number(&counts, "ldp", key);
+        let ldp = summary.ldp;
+        let got = [
+            (ldp.notification, "0x0001"),
+            (ldp.hello, "0x0100"),
+            (ldp.initialization, "0x0200"),
+            (ldp.keepalive, "0x0201"),
+            (ldp.address, "0x0300"),
+            (ldp.address_withdraw, "0x0301"),
+            (ldp.label_mapping, "0x0400"),
+            (ldp.label_request, "0x0401"),
+            (ldp.label_withdraw, "0x0402"),
+            (ldp.label_release, "0x0403"),
+        ];
+        for (count, kind) in got {
+            assert_eq!(count, of(kind), "{file}: {kind}");
+        }
+        assert_eq!((summary.gaps, summary.undecodable), (0, 0), "{file}");
+        println!("{file}: {} observations", observations.len());
+        agree += 1;
+    }
+    assert!(agree > 0);
+}
+
+/// The peers of a router go down in this capture; its tables carry routes of several kinds.
+#[test]
+fn peers_of_the_data_folder_go_down() {
+    let Some(data) = data() else { return };
+    let file = data.join("bmp-pcap/pmacct.205-BMP-6wind-FRR-peer_down_traffic-00.pcap");
+    let (observations, _) = decode(&streams::signals(&file));
+    let count = |matches: fn(&Observed) -> bool| {
+        observations.iter().filter(|observation| matches(&observation.what)).count()
+    };
+    assert_eq!(count(|what| matches!(what, Observed::SessionDown { .. })), 2);
+    assert_eq!(count(|what| matches!(what, Observed::Router(_))), 1);
+    assert!(count(|what| matches!(what, Observed::Routes(delta) if delta.rib != Rib::Wire)) > 0);
+}
