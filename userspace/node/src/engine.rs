@@ -193,7 +193,8 @@ pub(crate) fn relocate(signal: &Signal, from: &Batch, to: &mut Batch) -> Signal 
     let mut signal = signal.clone();
     let payload = match &mut signal.kind {
         SignalKind::Segment(segment) => &mut segment.payload,
-        SignalKind::Bfd(datagram) => &mut datagram.payload,
+        SignalKind::Bfd(datagram) | SignalKind::Ospf(datagram) => &mut datagram.payload,
+        SignalKind::Isis(frame) => &mut frame.payload,
         SignalKind::Message(message) => &mut message.payload,
         _ => return signal,
     };
@@ -202,8 +203,10 @@ pub(crate) fn relocate(signal: &Signal, from: &Batch, to: &mut Batch) -> Signal 
 }
 
 fn publish(figures: &Figures, worker: usize, decoder: &Decoder) {
-    let Overflow { connections, sessions, bfd_speakers, shed } = decoder.overflow();
-    *figures.of(worker) = (*decoder.summary(), connections + sessions + bfd_speakers + shed);
+    let Overflow { connections, sessions, bfd_speakers, hello_speakers, link_states, shed } =
+        decoder.overflow();
+    let overflows = connections + sessions + bfd_speakers + hello_speakers + link_states + shed;
+    *figures.of(worker) = (*decoder.summary(), overflows);
 }
 
 fn work(

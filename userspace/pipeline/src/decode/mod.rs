@@ -3,6 +3,7 @@
 //! ```text
 //! Segment ─► connection ─► tcp (order, holes) ─► framer ─► talk (bgp) ─► session ─► Observation
 //! Message ─────────────────────────────────────────────► talk (bgp) ─► session ─► Observation
+//! Ospf, Isis ─► igp ─► Observation
 //! Bfd ──► bfd ─► Observation          Link, Fib, Counters, Lost, Tick ─► the same as Observation
 //! ```
 //!
@@ -15,6 +16,7 @@
 pub mod bfd;
 pub mod bgp;
 mod connection;
+pub mod igp;
 mod session;
 mod table;
 mod talk;
@@ -26,6 +28,7 @@ use edgelore_model::{
     Batch, BfdChange, Datagram, LossReason, Observation, Observed, PeerState, Segment, SessionKey,
     Signal, SignalKind, Span, Summary, Timestamp, WholeMessage,
 };
+use igp::{Igp, Seen};
 use session::{ConnectionId, Sessions};
 use std::net::IpAddr;
 use table::Table;
@@ -44,6 +47,10 @@ pub struct DecodeConfig {
     pub sessions_max: usize,
     /// BFD speakers whose last word is known at once.
     pub bfd_speakers_max: usize,
+    /// OSPF and IS-IS speakers, per interface, whose last hello is known at once.
+    pub hello_speakers_max: usize,
+    /// Link-state advertisements known at once, of all areas together.
+    pub link_states_max: usize,
     /// Bytes behind a hole, per direction of a connection.
     pub pending_bytes_max: usize,
     /// Segments behind a hole, per direction of a connection.
@@ -61,6 +68,8 @@ impl Default for DecodeConfig {
             connections_max: 4096,
             sessions_max: 8192,
             bfd_speakers_max: 8192,
+            hello_speakers_max: 4096,
+            link_states_max: 65_536,
             pending_bytes_max: 1 << 20,
             pending_segments_max: 1024,
             held_bytes_max: 64 << 20,
@@ -78,6 +87,10 @@ pub struct Overflow {
     pub sessions: u64,
     /// BFD speakers forgotten.
     pub bfd_speakers: u64,
+    /// OSPF and IS-IS hello speakers forgotten, and neighbours in hellos beyond what is kept.
+    pub hello_speakers: u64,
+    /// Link-state advertisements forgotten.
+    pub link_states: u64,
     /// Times that a connection's held bytes were dropped for want of memory.
     pub shed: u64,
 }
@@ -93,6 +106,7 @@ pub struct Decoder {
     connections: Table<FourTuple, Connection>,
     recorded: Table<SessionKey, Talk>,
     speakers: Speakers,
+    igp: Igp,
     conversations: u64,
     /// Time and link of the last signal.
     last: (Timestamp, u32),
@@ -116,6 +130,7 @@ impl Decoder {
             connections: Table::new(config.connections_max),
             recorded: Table::new(config.sessions_max),
             speakers: Speakers::new(config.bfd_speakers_max),
+            igp: Igp::new(config.hello_speakers_max, config.link_states_max),
             conversations: 0,
             last: (Timestamp::default(), 0),
         }
@@ -142,6 +157,8 @@ impl Decoder {
             connections: self.connections.evicted(),
             sessions: self.sessions.evicted(),
             bfd_speakers: self.speakers.evicted(),
+            hello_speakers: self.igp.hello_overflow(),
+            link_states: self.igp.link_states_evicted(),
             shed: self.shed,
         }
     }
@@ -191,11 +208,18 @@ impl Decoder {
             SignalKind::Queue(sample) => Observed::Queue(sample.clone()),
             SignalKind::Neighbour(change) => Observed::Neighbour(*change),
             SignalKind::Kernel(event) => Observed::Kernel(event.clone()),
-            SignalKind::Ospf(_)
-            | SignalKind::Isis(_)
-            | SignalKind::LdpHello(_)
-            | SignalKind::Bmp(_)
-            | SignalKind::BmpRouter(_) => return,
+            SignalKind::Ospf(datagram) => {
+                let payload = batch.payload(datagram.payload);
+                let emit = &mut |what| emit(index, Observation { at, link, what });
+                let seen = Seen { at, link };
+                return self.igp.ospf(payload, datagram, seen, &mut self.summary, emit);
+            }
+            SignalKind::Isis(frame) => {
+                let payload = batch.payload(frame.payload);
+                let emit = &mut |what| emit(index, Observation { at, link, what });
+                return self.igp.isis(payload, frame, Seen { at, link }, &mut self.summary, emit);
+            }
+            SignalKind::LdpHello(_) | SignalKind::Bmp(_) | SignalKind::BmpRouter(_) => return,
             &SignalKind::Lost { reason, count } => {
                 if reason == LossReason::Malformed {
                     self.summary.undecodable = self.summary.undecodable.saturating_add(count);
