@@ -193,8 +193,11 @@ pub(crate) fn relocate(signal: &Signal, from: &Batch, to: &mut Batch) -> Signal 
     let mut signal = signal.clone();
     let payload = match &mut signal.kind {
         SignalKind::Segment(segment) => &mut segment.payload,
-        SignalKind::Bfd(datagram) | SignalKind::LdpHello(datagram) => &mut datagram.payload,
+        SignalKind::Bfd(datagram) | SignalKind::Ospf(datagram) | SignalKind::LdpHello(datagram) => {
+            &mut datagram.payload
+        }
         SignalKind::Bmp(message) => &mut message.payload,
+        SignalKind::Isis(frame) => &mut frame.payload,
         SignalKind::Message(message) => &mut message.payload,
         _ => return signal,
     };

@@ -11,6 +11,8 @@
 //!                                                          ▼
 //!                                                       packet ─► ≤ 512 signed bytes
 //!
+//! LinkStateChange of an Observation ─► topology ─► Topology
+//!
 //! packets found near a situation ─► synthesise ─► Advice
 //! ```
 //!
@@ -25,3 +27,4 @@ pub mod fingerprint;
 pub mod packet;
 pub mod resolve;
 pub mod synthesise;
+pub mod topology;

@@ -6,6 +6,7 @@
 //! Bmp, BmpRouter ────────────────────────────────────────┴► bmp::talk (bgp) ─► Observation
 //! LdpHello ─► ldp::hello ─► Observation
 //! Message ─────────────────────────────────────────────► talk (bgp) ─► session ─► Observation
+//! Ospf, Isis ─► igp ─► Observation
 //! Bfd ──► bfd ─► Observation          Link, Fib, Counters, Lost, Tick ─► the same as Observation
 //! ```
 //!
@@ -19,6 +20,7 @@ pub mod bfd;
 pub mod bgp;
 pub mod bmp;
 mod connection;
+pub mod igp;
 pub mod ldp;
 mod session;
 mod table;
@@ -33,6 +35,7 @@ use edgelore_model::{
     PeerState, Segment, SessionKey, Signal, SignalKind, Span, StreamProtocol, Summary, Timestamp,
     WholeMessage,
 };
+use igp::{Igp, Seen};
 use ldp::hello::Hellos;
 use session::{ConnectionId, Sessions};
 use std::net::IpAddr;
@@ -58,6 +61,10 @@ pub struct DecodeConfig {
     pub bmp_routers_max: usize,
     /// Peers of one monitored router whose sessions are known at once.
     pub bmp_peers_max: usize,
+    /// OSPF and IS-IS speakers, per interface, whose last hello is known at once.
+    pub hello_speakers_max: usize,
+    /// Link-state advertisements known at once, of all areas together.
+    pub link_states_max: usize,
     /// Bytes behind a hole, per direction of a connection.
     pub pending_bytes_max: usize,
     /// Segments behind a hole, per direction of a connection.
@@ -78,6 +85,8 @@ impl Default for DecodeConfig {
             ldp_speakers_max: 4096,
             bmp_routers_max: 1024,
             bmp_peers_max: 2048,
+            hello_speakers_max: 4096,
+            link_states_max: 65_536,
             pending_bytes_max: 1 << 20,
             pending_segments_max: 1024,
             held_bytes_max: 64 << 20,
@@ -101,6 +110,10 @@ pub struct Overflow {
     pub bmp_routers: u64,
     /// Peers of monitored routers forgotten.
     pub bmp_peers: u64,
+    /// OSPF and IS-IS hello speakers forgotten, and neighbours in hellos beyond what is kept.
+    pub hello_speakers: u64,
+    /// Link-state advertisements forgotten.
+    pub link_states: u64,
     /// Times that a connection's held bytes were dropped for want of memory.
     pub shed: u64,
 }
@@ -116,9 +129,12 @@ impl Overflow {
             ldp_speakers,
             bmp_routers,
             bmp_peers,
+            hello_speakers,
+            link_states,
             shed,
         } = *self;
-        connections + sessions + bfd_speakers + ldp_speakers + bmp_routers + bmp_peers + shed
+        let speakers = bfd_speakers + ldp_speakers + hello_speakers;
+        connections + sessions + speakers + bmp_routers + bmp_peers + link_states + shed
     }
 }
 
@@ -135,6 +151,7 @@ pub struct Decoder {
     speakers: Speakers,
     hellos: Hellos,
     routers: Routers,
+    igp: Igp,
     conversations: u64,
     /// Time and link of the last signal.
     last: (Timestamp, u32),
@@ -160,6 +177,7 @@ impl Decoder {
             speakers: Speakers::new(config.bfd_speakers_max),
             hellos: Hellos::new(config.ldp_speakers_max),
             routers: Routers::new(config.bmp_routers_max, config.bmp_peers_max),
+            igp: Igp::new(config.hello_speakers_max, config.link_states_max),
             conversations: 0,
             last: (Timestamp::default(), 0),
         }
@@ -190,6 +208,8 @@ impl Decoder {
             ldp_speakers: self.hellos.evicted(),
             bmp_routers,
             bmp_peers,
+            hello_speakers: self.igp.hello_overflow(),
+            link_states: self.igp.link_states_evicted(),
             shed: self.shed,
         }
     }
@@ -247,7 +267,17 @@ impl Decoder {
                 return self.bmp(batch.payload(message.payload), index, signal, message, emit);
             }
             SignalKind::BmpRouter(router) => return self.router(index, signal, router, emit),
-            SignalKind::Ospf(_) | SignalKind::Isis(_) => return,
+            SignalKind::Ospf(datagram) => {
+                let payload = batch.payload(datagram.payload);
+                let emit = &mut |what| emit(index, Observation { at, link, what });
+                let seen = Seen { at, link };
+                return self.igp.ospf(payload, datagram, seen, &mut self.summary, emit);
+            }
+            SignalKind::Isis(frame) => {
+                let payload = batch.payload(frame.payload);
+                let emit = &mut |what| emit(index, Observation { at, link, what });
+                return self.igp.isis(payload, frame, Seen { at, link }, &mut self.summary, emit);
+            }
             &SignalKind::Lost { reason, count } => {
                 if reason == LossReason::Malformed {
                     self.summary.undecodable = self.summary.undecodable.saturating_add(count);
