@@ -3,7 +3,7 @@
 //! Two routes lead to `core` for `bpfel-unknown-none`: Debian's `rustc-web`, which brings it built,
 //! and a rustup nightly with `rust-src`, which builds it.
 //!
-//! Invariant: `target/bpf/edgelore.bpf.o` is replaced whole or not at all.
+//! Invariant: each object in `target/bpf` is replaced whole or not at all.
 
 use crate::setup::linker;
 use crate::shell::{self, root};
@@ -85,17 +85,21 @@ impl Toolchain {
     }
 }
 
-/// Where the object goes; the capture crate embeds it from there.
+/// What the package's binaries are called as objects; the capture crate embeds them.
+const OBJECTS: [(&str, &str); 2] =
+    [("edgelore-programs", "edgelore.bpf.o"), ("edgelore-tracepoints", "tracepoints.bpf.o")];
+
+/// Where the packet path's object goes.
 pub(crate) fn object() -> PathBuf {
-    root().join("target/bpf/edgelore.bpf.o")
+    root().join("target/bpf").join(OBJECTS[0].1)
 }
 
-/// Builds the object.
+/// Builds the objects.
 pub(crate) fn build() -> Result<()> {
     let Some(toolchain) = Toolchain::installed() else {
         bail!("no toolchain for eBPF is installed: run `cargo xtask setup`");
     };
-    println!("eBPF object: built by {}", toolchain.describe());
+    println!("eBPF objects: built by {}", toolchain.describe());
     let directory = root().join("target/bpf");
     let mut command = toolchain.cargo();
     command
@@ -106,7 +110,9 @@ pub(crate) fn build() -> Result<()> {
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env("RUSTFLAGS", flags());
     shell::run(&mut command)?;
-    place(&directory.join(TARGET).join("release/edgelore-programs"))
+    OBJECTS.iter().try_for_each(|(binary, object)| {
+        place(&directory.join(TARGET).join("release").join(binary), &directory.join(object))
+    })
 }
 
 fn flags() -> OsString {
@@ -118,15 +124,14 @@ fn flags() -> OsString {
     flags
 }
 
-/// Moves the object to its place, unless an equal one is there: its time stamp decides whether
+/// Moves an object to its place, unless an equal one is there: its time stamp decides whether
 /// the binary that embeds it is built anew.
-fn place(built: &Path) -> Result<()> {
+fn place(built: &Path, object: &Path) -> Result<()> {
     let new = std::fs::read(built).with_context(|| format!("read {}", built.display()))?;
-    let object = object();
-    if std::fs::read(&object).is_ok_and(|old| old == new) {
+    if std::fs::read(object).is_ok_and(|old| old == new) {
         return Ok(());
     }
     let half = object.with_extension("o.tmp");
     std::fs::write(&half, new).with_context(|| format!("write {}", half.display()))?;
-    std::fs::rename(&half, &object).with_context(|| format!("write {}", object.display()))
+    std::fs::rename(&half, object).with_context(|| format!("write {}", object.display()))
 }

@@ -11,6 +11,8 @@
 //! and offsets are pinned by assertions at compile time.
 #![no_std]
 
+pub mod trace;
+
 use bytemuck::{Pod, Zeroable};
 use core::mem::{offset_of, size_of};
 
