@@ -129,14 +129,14 @@ impl Topology {
             if self.vantage != Vantage::Bridged {
                 let gateway = both(subnet_of(number), 254);
                 assign(&self.gateway, &port(number), gateway)?;
-                default_via(peer, gateway)?;
+                route_via(peer, gateway)?;
             }
         }
         let Some(hub) = &self.hub else { return Ok(()) };
         assign(hub, "gw0", both(HUB_SUBNET, 1))?;
         if self.vantage == Vantage::Routed {
             assign(&self.gateway, UPLINK, both(HUB_SUBNET, 254))?;
-            default_via(hub, both(HUB_SUBNET, 254))?;
+            route_via(hub, both(HUB_SUBNET, 254))?;
         }
         Ok(())
     }
@@ -167,7 +167,7 @@ fn subnet_of(peer: usize) -> u8 {
 fn both(subnet: u8, host: u8) -> [IpAddr; 2] {
     [
         Ipv4Addr::new(10, 90, subnet, host).into(),
-        Ipv6Addr::new(0x2001, 0xdb8, 90, subnet.into(), 0, 0, 0, host.into()).into(),
+        Ipv6Addr::new(0x2001, 0xdb8, 0x5a, subnet.into(), 0, 0, 0, host.into()).into(),
     ]
 }
 
@@ -177,6 +177,8 @@ fn assign(namespace: &NetNs, interface: &str, [ipv4, ipv6]: [IpAddr; 2]) -> Resu
     ))
 }
 
-fn default_via(namespace: &NetNs, [ipv4, ipv6]: [IpAddr; 2]) -> Result<()> {
-    namespace.ip(&format!("route add default via {ipv4}\n-6 route add default via {ipv6}"))
+/// The way to all other subnets. Not a default route: FRR does not look for neighbours behind one.
+fn route_via(namespace: &NetNs, [ipv4, ipv6]: [IpAddr; 2]) -> Result<()> {
+    namespace
+        .ip(&format!("route add 10.90.0.0/16 via {ipv4}\nroute add 2001:db8:5a::/48 via {ipv6}"))
 }

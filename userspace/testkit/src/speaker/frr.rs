@@ -20,15 +20,14 @@ pub struct FrrBgp {
     asn: u32,
 }
 
-/// BGP messages that a router has counted for one neighbour, sent and received together.
+/// BGP messages that a router has counted for one neighbour, sent and received together. (Its count
+/// of NOTIFICATIONs is left out: bgpd counts those that it receives twice.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Messages {
     /// OPENs.
     pub open: u64,
     /// UPDATEs.
     pub update: u64,
-    /// NOTIFICATIONs.
-    pub notification: u64,
 }
 
 impl FrrBgp {
@@ -73,11 +72,7 @@ impl FrrBgp {
                 .map(|(sent, received)| sent + received)
                 .with_context(|| format!("find {kind} in {stats}"))
         };
-        Ok(Messages {
-            open: both("opens")?,
-            update: both("updates")?,
-            notification: both("notifications")?,
-        })
+        Ok(Messages { open: both("opens")?, update: both("updates")? })
     }
 
     /// Everything it says of `neighbour`.
