@@ -65,15 +65,16 @@ impl Bird {
         ask(&mut birdc)
     }
 
-    /// Routes that the sessions have brought, both families.
+    /// Routes that its sessions have brought and that still hold.
     ///
     /// # Errors
     /// When `birdc` fails or answers something else.
     pub fn received(&self) -> Result<u64> {
-        let said = self.control("show route where source = RTS_BGP count")?;
-        let lines = said.lines().filter(|line| line.contains(" of ") && line.contains(" routes"));
-        let counts = lines.filter_map(|line| line.split(' ').next()?.parse::<u64>().ok());
-        counts.reduce(|sum, count| sum + count).with_context(|| format!("count routes: {said}"))
+        let said = self.control("show protocols all \"session*\"")?;
+        // A session that is down has no such line: it holds no routes.
+        let lines = said.lines().filter_map(|line| line.trim().strip_prefix("Routes:"));
+        let counts = lines.map(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        counts.sum::<Option<u64>>().with_context(|| format!("count routes: {said}"))
     }
 
     /// Takes every session down and up again.
@@ -82,15 +83,6 @@ impl Bird {
     /// When `birdc` fails.
     pub fn restart_sessions(&self) -> Result<()> {
         self.control("restart \"session*\"").map(drop)
-    }
-
-    /// All sessions are Established.
-    #[must_use]
-    pub fn established(&self) -> bool {
-        self.control("show protocols").is_ok_and(|said| {
-            let mut sessions = said.lines().filter(|line| line.starts_with("session")).peekable();
-            sessions.peek().is_some() && sessions.all(|line| line.contains("Established"))
-        })
     }
 
     /// Its process id.

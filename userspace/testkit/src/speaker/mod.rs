@@ -10,12 +10,14 @@
 
 mod bird;
 mod exabgp;
+mod feed;
 mod frr;
 mod gobgp;
 mod openbgpd;
 
 pub use bird::{Bird, TABLE_PREFIXES_MAX, table};
 pub use exabgp::ExaBgp;
+pub use feed::Feed;
 pub use frr::{FrrBgp, Messages};
 pub use gobgp::GoBgp;
 pub use openbgpd::OpenBgpd;
