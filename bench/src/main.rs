@@ -8,6 +8,7 @@
 //! not all read the same from them.
 #![forbid(unsafe_code)]
 
+mod attached;
 mod decode;
 mod frames;
 mod hash;
@@ -15,10 +16,12 @@ mod injector;
 mod inputs;
 mod machine;
 mod measure;
+mod memory;
 mod packet;
 mod pipeline;
 mod report;
 mod ring;
+mod saturation;
 mod store;
 mod xdp;
 
@@ -33,7 +36,7 @@ use std::process::ExitCode;
 /// A scenario: its name and what it measures.
 type Scenario = (&'static str, fn(Effort) -> Result<Vec<Section>>);
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 9] = [
     ("xdp", xdp::run),
     ("ring", ring::run),
     ("decode", decode::run),
@@ -41,6 +44,8 @@ const SCENARIOS: [Scenario; 7] = [
     ("pipeline", pipeline::run),
     ("packet", packet::run),
     ("store", store::run),
+    ("saturation", saturation::run),
+    ("memory", memory::run),
 ];
 
 /// Side-by-side measurements. Set EDGELORE_DATA to a folder of captures for the longer inputs.

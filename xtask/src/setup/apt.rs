@@ -13,8 +13,14 @@ const OS_RELEASE: &str = "/etc/os-release";
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// What starts with the machine.
 const WANTED: &str = "/etc/systemd/system/multi-user.target.wants";
-/// Packages that bring a service of the same name.
-const WITH_SERVICE: [&str; 1] = ["frr"];
+/// Packages that bring a service, and its name.
+const WITH_SERVICE: [(&str, &str); 5] = [
+    ("frr", "frr"),
+    ("bird2", "bird"),
+    ("gobgpd", "gobgpd"),
+    ("exabgp", "exabgp"),
+    ("openbgpd", "openbgpd"),
+];
 
 /// This machine runs Debian or something derived from it that has apt.
 pub(crate) fn is_debian() -> bool {
@@ -61,8 +67,8 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         apt().args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(packages),
     )
     .context("install packages: does this release of Debian have them?")?;
-    for package in WITH_SERVICE.iter().filter(|package| packages.contains(package)) {
-        disable(package)?;
+    for (_, service) in WITH_SERVICE.iter().filter(|(package, _)| packages.contains(package)) {
+        disable(service)?;
     }
     Ok(())
 }

@@ -1,0 +1,51 @@
+//! The program that does nothing, attached to interfaces: what any XDP program costs the traffic.
+//!
+//! **Invariant:** it is a program that this process loaded, and it is detached with its guard.
+
+use anyhow::{Context as _, Result};
+use aya::programs::{ProgramInfo, Xdp, XdpMode, loaded_programs};
+use aya_obj::programs::XdpAttachType;
+use edgelore_capture::ring::Program;
+use edgelore_testkit::NetNs;
+use std::collections::BTreeSet;
+
+/// The attached program.
+pub(crate) struct Empty(#[expect(dead_code, reason = "held so that it stays attached")] Xdp);
+
+impl Empty {
+    /// Attaches it, natively, to what comes in on `interfaces` of `namespace`.
+    pub(crate) fn attach(namespace: &NetNs, interfaces: &[String]) -> Result<Self> {
+        // The ring's object holds the program; once attached, the program does not need the ring.
+        let ring = crate::ring::open()?;
+        let info = own(Program::Empty.name())?;
+        drop(ring);
+        let (name, hook) = (Program::Empty.name().into(), XdpAttachType::Interface);
+        let mut program = Xdp::from_program_info(info, name, hook).context("open the program")?;
+        namespace.run(|| {
+            for interface in interfaces {
+                let attached = program.attach(interface, XdpMode::Driver);
+                attached.with_context(|| format!("attach the empty program to {interface}"))?;
+            }
+            Ok(())
+        })?;
+        Ok(Self(program))
+    }
+}
+
+/// The program of that name which this process has loaded.
+fn own(name: &str) -> Result<ProgramInfo> {
+    let ids = own_ids()?;
+    let mut programs = loaded_programs().filter_map(Result::ok);
+    let found = programs.find(|info| info.name_as_str() == Some(name) && ids.contains(&info.id()));
+    found.with_context(|| format!("find the program {name} among those of this process"))
+}
+
+/// The kernel's ids of the programs that this process holds open.
+fn own_ids() -> Result<BTreeSet<u32>> {
+    let entries = std::fs::read_dir("/proc/self/fdinfo").context("list the open files")?;
+    let texts = entries.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
+    let id = |text: String| {
+        text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+    };
+    Ok(texts.filter_map(id).collect())
+}

@@ -1,0 +1,225 @@
+//! A gateway that forwards as many small packets as it can while a full table passes through it:
+//! what watching costs the traffic, and whether a BGP message is lost over it.
+//!
+//! The traffic crosses two interfaces of the gateway in network namespaces. The contenders are
+//! programs attached to both: one that does nothing, and Edgelore's, as a node attaches them.
+//!
+//! **Invariant:** a table's pass counts only when the receiving BIRD has it whole; what the decoder
+//! must have seen is what that BIRD says, not what was meant to be sent.
+
+use crate::attached::Empty;
+use crate::measure::{Contender, Effort, Series, Work, interleave};
+use crate::report::{Section, grouped};
+use crate::ring::unavailable;
+use anyhow::{Result, ensure};
+use edgelore_capture::Clock;
+use edgelore_capture::ring::{Counters, Ring, RingConfig};
+use edgelore_model::{Batch, SignalKind, Summary};
+use edgelore_pipeline::decode::{DecodeConfig, Decoder};
+use edgelore_testkit::speaker::{Feed, Make, speakers_missing};
+use edgelore_testkit::{Storm, Topology, Vantage, pause, traffic, wait_for};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const TITLE: &str = "Saturation: a full table through a storm";
+/// Payload of the storm's datagrams: 64-byte frames.
+const STORM_PAYLOAD_LEN: usize = 22;
+/// How long packets are counted: about as long as a table takes to come anew.
+const WINDOW: Duration = Duration::from_secs(20);
+const WINDOW_QUICK: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
+    if let Some(why) = unavailable().or_else(bird_missing) {
+        return Ok(vec![Section::without_rows(TITLE, why)]);
+    }
+    let prefixes = effort.pick(900_000, 100_000);
+    let topology = Topology::build("sat", Vantage::Routed, 1)?;
+    let feed = Feed::start(&topology, prefixes)?;
+    let scene =
+        Scene { topology: &topology, feed: &feed, window: effort.pick(WINDOW, WINDOW_QUICK) };
+    let passes = RefCell::new(Vec::new());
+    let contenders = vec![
+        Contender::new("empty program", || scene.beside_nothing()),
+        Contender::new("Edgelore", || {
+            let (work, pass) = scene.beside_edgelore()?;
+            passes.borrow_mut().push(pass);
+            Ok(work)
+        }),
+    ];
+    let series = interleave(effort.pick(5, 2), contenders)?;
+    let section = throughput(&series, prefixes);
+    Ok(vec![section, losses(&passes.borrow(), prefixes)])
+}
+
+/// Why there can be no table here.
+pub(crate) fn bird_missing() -> Option<String> {
+    let bird = speakers_missing().iter().any(|path| path.ends_with("bird"));
+    bird.then(|| format!("Not measured: {:?} is not installed (`cargo xtask setup`).", Make::Bird))
+}
+
+struct Scene<'a> {
+    topology: &'a Topology,
+    feed: &'a Feed,
+    /// How long packets are counted.
+    window: Duration,
+}
+
+/// What the decoder made of one pass of the table.
+#[derive(Clone, Copy, Debug)]
+struct Pass {
+    summary: Summary,
+    counters: Counters,
+    lost: u64,
+}
+
+impl Scene<'_> {
+    fn beside_nothing(&self) -> Result<Work> {
+        let _attached = Empty::attach(self.topology.gateway(), &self.topology.interfaces())?;
+        self.storm()
+    }
+
+    fn beside_edgelore(&self) -> Result<(Work, Pass)> {
+        let listener = Listener::start(self.topology)?;
+        let before = listener.seen().summary.prefixes.ipv4_announced;
+        ensure!(before == 0, "{before} prefixes came before the table");
+        let work = self.storm()?;
+        Ok((work, listener.finish()?))
+    }
+
+    /// The table comes anew amid the storm; counts what gets through during the window.
+    fn storm(&self) -> Result<Work> {
+        let (from, to) = (&self.topology.peers()[0], self.topology.hub());
+        let storm = Storm::start(from, (to, self.topology.link(0).hub[0]), STORM_PAYLOAD_LEN)?;
+        self.feed.again()?;
+        let arrived = || traffic(to, "gw0").map(|counted| counted.rx_packets);
+        let (start, before) = (Instant::now(), arrived()?);
+        pause(self.window, "the storm")?;
+        let work = Work { units: arrived()? - before, elapsed: start.elapsed() };
+        self.feed.await_complete()?;
+        drop(storm);
+        Ok(work)
+    }
+}
+
+/// Reads and decodes on a thread of its own, as a node does.
+struct Listener {
+    seen: Arc<Mutex<Seen>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<Counters>>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    summary: Summary,
+    lost: u64,
+}
+
+impl Listener {
+    fn start(topology: &Topology) -> Result<Self> {
+        let config = RingConfig::watching(topology.interfaces());
+        let ring = topology.gateway().run(|| Ok(Ring::open(&config, Clock::new())?))?;
+        let (seen, stop) = (Arc::<Mutex<Seen>>::default(), Arc::<AtomicBool>::default());
+        let (theirs, until) = (Arc::clone(&seen), Arc::clone(&stop));
+        let thread = std::thread::Builder::new()
+            .name("listener".to_owned())
+            .spawn(move || listen(ring, &theirs, &until))?;
+        Ok(Self { seen, stop, thread: Some(thread) })
+    }
+
+    fn seen(&self) -> Seen {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Once nothing comes any more.
+    fn finish(mut self) -> Result<Pass> {
+        let mut last = self.seen().summary;
+        wait_for(PATIENCE, "the last record", || {
+            std::thread::sleep(2 * POLL);
+            let now = self.seen().summary;
+            std::mem::replace(&mut last, now) == now
+        })?;
+        self.stop.store(true, Ordering::Release);
+        let thread = self.thread.take().expect("it was started and not yet joined");
+        let counters = thread.join().expect("the listener does not panic")?;
+        let Seen { summary, lost } = self.seen();
+        Ok(Pass { summary, counters, lost })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn listen(mut ring: Ring, seen: &Mutex<Seen>, stop: &AtomicBool) -> Result<Counters> {
+    let mut decoder = Decoder::new(DecodeConfig::default());
+    let mut batch = Batch::default();
+    while !stop.load(Ordering::Acquire) {
+        batch.clear();
+        ring.poll(POLL, &mut batch)?;
+        decoder.decode(&batch, &mut |_, _| {});
+        let lost = batch.signals.iter().map(|signal| match signal.kind {
+            SignalKind::Lost { count, .. } => count,
+            _ => 0,
+        });
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.lost += lost.sum::<u64>();
+        seen.summary = *decoder.summary();
+    }
+    Ok(ring.counters()?)
+}
+
+fn throughput(series: &[Series], prefixes: u32) -> Section {
+    let columns = ["attached", "k packets/s", "min", "max", "ns a packet", "ratio"];
+    let mut section = Section::new(TITLE, &columns);
+    section.note(format!(
+        "64-byte UDP packets as fast as one thread sends them, forwarded between two veth \
+         interfaces, while {} prefixes arrive from BIRD through the same gateway. What arrived is \
+         counted. A node watches both directions of both interfaces, so that every packet is \
+         looked at twice; the empty program stands on ingress alone. Goal: a ratio of 0.97.",
+        grouped(prefixes.into())
+    ));
+    for one in series {
+        let thousand = |per_second: f64| format!("{:.0}", per_second / 1e3);
+        let (slow, fast) = one.per_second_range();
+        section.row([
+            one.name.clone(),
+            thousand(one.per_second()),
+            thousand(slow),
+            thousand(fast),
+            format!("{:.0}", one.ns()),
+            format!("{:.3}", one.speedup_over(&series[0])),
+        ]);
+    }
+    section
+}
+
+fn losses(passes: &[Pass], prefixes: u32) -> Section {
+    let columns =
+        ["pass", "prefixes at BIRD", "decoded", "UPDATEs", "gaps", "ring full", "cut", "lost"];
+    let mut section = Section::new("Saturation: what came of the table", &columns);
+    section.note("Each pass of the table through the storm; the last four must be 0.");
+    for (number, pass) in passes.iter().enumerate() {
+        let (ingress, egress) = (pass.counters.ingress, pass.counters.egress);
+        section.row([
+            format!("{}", number + 1),
+            grouped(prefixes.into()),
+            grouped(pass.summary.prefixes.ipv4_announced),
+            grouped(pass.summary.bgp.update),
+            grouped(pass.summary.gaps),
+            grouped(ingress.ring_full + egress.ring_full),
+            grouped(ingress.cut + egress.cut),
+            grouped(pass.lost),
+        ]);
+    }
+    section
+}

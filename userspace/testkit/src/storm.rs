@@ -1,0 +1,131 @@
+//! A storm of small UDP packets through the laboratory: traffic that is none of Edgelore's, as fast
+//! as one thread can send it.
+//!
+//! Invariant: the sending thread ends with its guard; the datagrams go to a socket of the storm's
+//! own, which nobody reads, so that no host answers them.
+
+use crate::NetNs;
+use anyhow::{Context, Result};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg};
+use std::io::IoSlice;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+/// Datagrams handed over by one system call.
+const BURST: usize = 64;
+
+/// Packets that an interface has counted since it exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Received.
+    pub rx_packets: u64,
+    /// Sent.
+    pub tx_packets: u64,
+}
+
+/// A running storm.
+#[derive(Debug)]
+pub struct Storm {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+    _sink: UdpSocket,
+}
+
+impl Storm {
+    /// Sends datagrams of `payload_len` bytes from one namespace to an address of another until
+    /// dropped. The gateways between them must forward.
+    ///
+    /// # Errors
+    /// When a socket cannot be opened, or the target is not reachable.
+    pub fn start(from: &NetNs, to: (&NetNs, IpAddr), payload_len: usize) -> Result<Self> {
+        let sink = to.0.run(|| UdpSocket::bind((to.1, 0)).context("open the storm's target"))?;
+        let target = sink.local_addr().context("find the storm's target")?;
+        let source = from.run(|| {
+            let any: IpAddr = if to.1.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+            let socket = UdpSocket::bind((any, 0)).context("open the storm's source")?;
+            // The first one finds the way; afterwards neighbours are known.
+            socket.send_to(&[0], target).context("send the storm's first datagram")?;
+            Ok(socket)
+        })?;
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (theirs, counter) = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = std::thread::Builder::new()
+            .name("storm".to_owned())
+            .spawn(move || blow(&source, target, &vec![0; payload_len], &theirs, &counter))
+            .context("start the storm")?;
+        Ok(Self { stop, sent, thread: Some(thread), _sink: sink })
+    }
+
+    /// Datagrams that its socket has taken so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn blow(
+    socket: &UdpSocket,
+    target: SocketAddr,
+    payload: &[u8],
+    stop: &AtomicBool,
+    sent: &AtomicU64,
+) {
+    let slices = [[IoSlice::new(payload)]; BURST];
+    let targets = [Some(SockaddrStorage::from(target)); BURST];
+    let mut headers = MultiHeaders::preallocate(BURST, None);
+    while !stop.load(Ordering::Relaxed) {
+        let flags = MsgFlags::empty();
+        let taken = sendmmsg(socket.as_raw_fd(), &mut headers, &slices, targets, [], flags)
+            .map_or(0, Iterator::count);
+        sent.fetch_add(taken as u64, Ordering::Relaxed);
+    }
+}
+
+/// What the interface has counted.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn traffic(namespace: &NetNs, interface: &str) -> Result<Traffic> {
+    // The files under /sys/class/net are those of the namespace that mounted it; this one follows
+    // the thread.
+    let table = namespace.run(|| {
+        std::fs::read_to_string("/proc/thread-self/net/dev").context("read the counters")
+    })?;
+    counted(&table, interface).with_context(|| format!("find the counters of {interface}"))
+}
+
+/// One line of `/proc/net/dev`: name, eight counters of reception, eight of sending.
+fn counted(table: &str, interface: &str) -> Option<Traffic> {
+    let names = |line: &&str| line.split(':').next().is_some_and(|name| name.trim() == interface);
+    let line = table.lines().find(names)?;
+    let numbers: Vec<u64> =
+        line.split_once(':')?.1.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    Some(Traffic { rx_packets: *numbers.get(1)?, tx_packets: *numbers.get(9)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_read_by_name() {
+        let table = "Inter-|   Receive  |  Transmit\n face |bytes packets\n    lo: 1 2 0 0 0 0 0 0 3 4 \
+                     0 0 0 0 0 0\n  peer1:10 20 0 0 0 0 0 0 30 40 0 0 0 0 0 0\n";
+        let expected = Traffic { rx_packets: 20, tx_packets: 40 };
+        assert_eq!(counted(table, "peer1"), Some(expected));
+        assert_eq!(counted(table, "peer"), None);
+    }
+}
