@@ -77,6 +77,15 @@ pub enum RingError {
         #[source]
         source: Box<aya::maps::MapError>,
     },
+    /// The ring's memory could not be mapped.
+    #[error("map the pages of eBPF map {map}")]
+    MapPages {
+        /// The map's name.
+        map: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// Waiting for records failed.
     #[error("wait for records")]
     Wait(#[source] io::Error),
