@@ -20,6 +20,7 @@ mod pipeline;
 mod report;
 mod ring;
 mod store;
+mod transport;
 mod xdp;
 
 use anyhow::{Context as _, Result};
@@ -33,8 +34,9 @@ use std::process::ExitCode;
 /// A scenario: its name and what it measures.
 type Scenario = (&'static str, fn(Effort) -> Result<Vec<Section>>);
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 8] = [
     ("xdp", xdp::run),
+    ("transport", transport::run),
     ("ring", ring::run),
     ("decode", decode::run),
     ("hash", hash::run),

@@ -37,6 +37,8 @@ pub mod names {
     pub const TCX_INGRESS: &str = "edgelore_tcx_ingress";
     /// XDP program that does nothing, the floor of benches.
     pub const EMPTY: &str = "edgelore_empty";
+    /// XDP program for cards: counts, and needs nothing that a card lacks.
+    pub const CLASSIFY: &str = "edgelore_classify";
     /// XDP program that fills the ring, the producer of benches; see [`crate::fill`].
     pub const FILL: &str = "edgelore_fill";
 }

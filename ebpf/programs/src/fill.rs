@@ -49,7 +49,8 @@ fn edgelore_fill(ctx: XdpContext) -> u32 {
         for (at, word) in record.iter_mut().enumerate() {
             *word = ((start + 16) as *const u64).add(at).read_unaligned();
         }
-        (words.read_unaligned(), words.add(1).read_unaligned(), words.add(2).read_unaligned())
+        let word = |at| words.add(at).read_unaligned();
+        (word(0), word(1), word(2))
     };
     let len = if long == 0 { FILL_SHORT_WORDS * 8 } else { FILL_LONG_WORDS * 8 } as u64;
     let mut written = 0;

@@ -57,6 +57,9 @@ pub enum RingError {
         /// The interface's name.
         interface: String,
     },
+    /// The interfaces could not be listed.
+    #[error("list the interfaces")]
+    Interfaces(#[source] io::Error),
     /// There is no such interface in this network namespace.
     #[error("find interface {0}")]
     NoInterface(String),

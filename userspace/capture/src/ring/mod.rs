@@ -18,15 +18,17 @@ mod attach;
 mod buffer;
 mod counters;
 mod error;
+mod interfaces;
 mod log;
 mod object;
 mod reader;
 mod record;
 mod selftest;
 
-pub use attach::{Attachment, Mode, Watch};
+pub use attach::{Attachment, Mode, Watch, XdpPolicy};
 pub use counters::{Counters, DirectionCounters};
 pub use error::RingError;
+pub use interfaces::interfaces;
 pub use object::{Program, object_embedded};
 pub use reader::{BATCH_BYTES_MAX, BATCH_SIGNALS_MAX, NAP, Ring, RingConfig};
 pub use record::{RecordError, parse, signal_of};

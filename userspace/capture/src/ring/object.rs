@@ -39,6 +39,8 @@ pub enum Program {
     Empty,
     /// Fills the ring with made-up records, for benches.
     Fill,
+    /// Counts on the card, where a card takes programs. Loaded only when it is asked for.
+    Classify,
 }
 
 impl Program {
@@ -51,9 +53,11 @@ impl Program {
             Self::TcxEgress => names::TCX_EGRESS,
             Self::Empty => names::EMPTY,
             Self::Fill => names::FILL,
+            Self::Classify => names::CLASSIFY,
         }
     }
 
+    /// Those that are loaded with the object.
     const ALL: [Self; 5] = [Self::Xdp, Self::TcxIngress, Self::TcxEgress, Self::Empty, Self::Fill];
 }
 
@@ -107,6 +111,16 @@ impl Object {
             Some(AyaProgram::Xdp(xdp)) => Ok(xdp),
             _ => Err(RingError::Missing(program.name())),
         }
+    }
+
+    /// The program for cards, loaded by now.
+    pub(super) fn classify(&mut self) -> Result<&mut Xdp, RingError> {
+        let program = Program::Classify;
+        let classify = self.xdp(program)?;
+        if classify.fd().is_err() {
+            classify.load().map_err(|source| failed("load", program, source))?;
+        }
+        Ok(classify)
     }
 
     /// A tcx program, to attach it.

@@ -130,6 +130,20 @@ impl Ring {
         self.attachments.detach(&mut self.object, interface)
     }
 
+    /// Stops watching the interface of this index, whatever its name; nothing happens when it was
+    /// not watched.
+    ///
+    /// # Errors
+    /// As [`Ring::detach`].
+    pub fn forget(&mut self, ifindex: u32) -> Result<(), RingError> {
+        self.attachments.forget(&mut self.object, ifindex)
+    }
+
+    /// Takes note that the interface of this index has another name; it stays watched.
+    pub fn rename(&mut self, ifindex: u32, name: &str) {
+        self.attachments.rename(ifindex, name);
+    }
+
     /// Waits at most `timeout` for records and appends them to `batch` as signals, at most
     /// [`BATCH_SIGNALS_MAX`] signals and [`BATCH_BYTES_MAX`] bytes. Returns how many signals were
     /// appended; losses since the last call are among them.
