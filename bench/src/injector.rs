@@ -1,10 +1,11 @@
-//! A second handle on the XDP program of an open ring, so that one thread can feed the ring while
+//! A second handle on an XDP program of an open ring, so that one thread can feed the ring while
 //! another reads it.
 //!
 //! **Invariant:** never touches a program that another process loaded: the program must use the
 //! very map that the ring reads.
 
 use anyhow::{Context as _, Result, bail};
+use aya::maps::{Map, MapData, RingBuf};
 use aya::programs::{ProgramInfo, TestRun as _, TestRunOptions, Xdp, loaded_programs};
 use aya_obj::programs::XdpAttachType;
 use edgelore_capture::ring::{Program, Ring};
@@ -13,20 +14,34 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 /// Runs the program on made-up frames.
 pub(crate) struct Injector(Xdp);
 
+/// A second handle on the ring buffer itself, for a reader that is not ours.
+///
+/// # Errors
+/// When the kernel does not give the map out.
+pub(crate) fn second_reader(ring: &Ring) -> Result<RingBuf<MapData>> {
+    let map = MapData::from_id(map_id(ring)?).context("open the ring by its id")?;
+    RingBuf::try_from(Map::RingBuf(map)).context("map the ring")
+}
+
 impl Injector {
-    /// The injector of `ring`.
+    /// The injector of `ring` through the program that watches ingress.
     pub(crate) fn of(ring: &Ring) -> Result<Self> {
+        Self::through(Program::Xdp, ring)
+    }
+
+    /// The injector of `ring` through one of its XDP programs.
+    pub(crate) fn through(program: Program, ring: &Ring) -> Result<Self> {
         let map = map_id(ring)?;
         for info in loaded_programs() {
             // A program of another process may vanish between being listed and being opened.
             let Ok(info) = info else { continue };
-            if is_ours(&info, map) {
-                let (name, hook) = (Program::Xdp.name().into(), XdpAttachType::Interface);
+            if is_ours(&info, program, map) {
+                let (name, hook) = (program.name().into(), XdpAttachType::Interface);
                 let program = Xdp::from_program_info(info, name, hook);
                 return Ok(Self(program.context("open the XDP program by its id")?));
             }
         }
-        bail!("the XDP program of the ring is not listed by the kernel");
+        bail!("program {} of the ring is not listed by the kernel", program.name());
     }
 
     /// Runs the program `repeat` times on `frame`.
@@ -37,8 +52,8 @@ impl Injector {
     }
 }
 
-fn is_ours(info: &ProgramInfo, map: u32) -> bool {
-    info.name_as_str() == Some(Program::Xdp.name())
+fn is_ours(info: &ProgramInfo, program: Program, map: u32) -> bool {
+    info.name_as_str() == Some(program.name())
         && matches!(info.map_ids(), Ok(Some(ids)) if ids.contains(&map))
 }
 

@@ -23,6 +23,7 @@ mod report;
 mod ring;
 mod saturation;
 mod store;
+mod transport;
 mod xdp;
 
 use anyhow::{Context as _, Result};
@@ -36,8 +37,9 @@ use std::process::ExitCode;
 /// A scenario: its name and what it measures.
 type Scenario = (&'static str, fn(Effort) -> Result<Vec<Section>>);
 
-const SCENARIOS: [Scenario; 9] = [
+const SCENARIOS: [Scenario; 10] = [
     ("xdp", xdp::run),
+    ("transport", transport::run),
     ("ring", ring::run),
     ("decode", decode::run),
     ("hash", hash::run),

@@ -39,6 +39,10 @@ pub mod names {
     pub const TCX_INGRESS: &str = "edgelore_tcx_ingress";
     /// XDP program that does nothing, the floor of benches.
     pub const EMPTY: &str = "edgelore_empty";
+    /// XDP program for cards: counts, and needs nothing that a card lacks.
+    pub const CLASSIFY: &str = "edgelore_classify";
+    /// XDP program that fills the ring, the producer of benches; see [`crate::fill`].
+    pub const FILL: &str = "edgelore_fill";
 }
 
 /// Payload bytes in one record at most; a power of two. A longer payload travels in several records.
@@ -51,6 +55,23 @@ pub const RING_BYTES_DEFAULT: u32 = 8 << 20;
 pub const FLOWS_MAX: u32 = 16_384;
 /// Directions of BFD sessions whose last packet is remembered.
 pub const BFD_SESSIONS_MAX: u32 = 16_384;
+
+/// Records that one run of [`names::FILL`] tries to write.
+pub const FILL_RECORDS: u32 = 64;
+/// A short record of [`names::FILL`], in words of 8 bytes.
+pub const FILL_SHORT_WORDS: usize = 8;
+/// A long one: a header and the payload of a small UPDATE.
+pub const FILL_LONG_WORDS: usize = 24;
+
+/// When [`names::FILL`] wakes the reader.
+pub mod fill {
+    /// When the reader had read everything before: what the other programs do.
+    pub const WAKE_WHEN_CAUGHT_UP: u32 = 0;
+    /// Never.
+    pub const WAKE_NEVER: u32 = 1;
+    /// When the bytes that wait reach a threshold.
+    pub const WAKE_AT_CROSSING: u32 = 2;
+}
 
 /// Values of [`RecordHeader::kind`].
 pub mod kind {

@@ -13,6 +13,7 @@
 #![no_main]
 
 mod control;
+mod fill;
 mod maps;
 mod tc;
 mod xdp;

@@ -126,7 +126,7 @@ fn compare(path: &Path, name: &str) {
     veth((&gateway, "gw0"), (&peer, "peer0")).unwrap();
     gateway.ip(&format!("link set gw0 mtu {MTU}")).unwrap();
     peer.ip(&format!("link set peer0 mtu {MTU}")).unwrap();
-    let watch = Watch { interface: "gw0".to_owned(), ingress: true, egress: false };
+    let watch = Watch { egress: false, ..Watch::both("gw0") };
     let config = RingConfig { watch: vec![watch], ring_bytes: 8 << 20 };
     let mut ring = gateway.run(|| Ok(Ring::open(&config, Clock::new())?)).unwrap();
     assert_eq!(ring.attachments()[0].mode, Mode::XdpNative);

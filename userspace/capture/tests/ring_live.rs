@@ -280,7 +280,7 @@ fn live_egress_sees_every_byte_of_uncut_segments() {
     let (gateway, peer) = pair("eg");
     gateway.ip("address add 192.0.2.1/24 dev gw0").unwrap();
     peer.ip("address add 192.0.2.2/24 dev peer0").unwrap();
-    let watch = Watch { interface: "gw0".to_owned(), ingress: false, egress: true };
+    let watch = Watch { ingress: false, ..Watch::both("gw0") };
     let mut ring = open_in(&gateway, &RingConfig { watch: vec![watch], ring_bytes: 8 << 20 });
     let target: SocketAddr = "192.0.2.2:179".parse().unwrap();
     let listener = peer.run(|| Ok(TcpListener::bind(target)?)).unwrap();

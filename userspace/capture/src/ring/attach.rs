@@ -17,13 +17,30 @@ pub struct Watch {
     pub ingress: bool,
     /// What the gateway sends; needed where the gateway itself speaks the protocols.
     pub egress: bool,
+    /// How XDP is attached for what comes in.
+    pub xdp: XdpPolicy,
+}
+
+/// How XDP is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum XdpPolicy {
+    /// In the driver, else in the stack, else tcx; each step down is told.
+    #[default]
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the stack or not at all.
+    Generic,
+    /// The classifier on the card, which counts there, and [`XdpPolicy::Auto`] on the host for all
+    /// else. A card that refuses is told, and leaves the host's part as it is.
+    Offload,
 }
 
 impl Watch {
     /// Both directions of an interface.
     #[must_use]
     pub fn both(interface: impl Into<String>) -> Self {
-        Self { interface: interface.into(), ingress: true, egress: true }
+        Self { interface: interface.into(), ingress: true, egress: true, xdp: XdpPolicy::Auto }
     }
 }
 
@@ -38,6 +55,8 @@ pub enum Mode {
     TcxIngress,
     /// tcx on egress.
     TcxEgress,
+    /// The classifier on the card: it only counts, beside a program on the host.
+    XdpOffload,
 }
 
 /// One attached program.
@@ -55,7 +74,7 @@ pub struct Attachment {
 
 /// How the kernel knows an attachment; dropping the program detaches it as well.
 enum Link {
-    Xdp(XdpLinkId),
+    Xdp(Program, XdpLinkId),
     Classifier(Program, SchedClassifierLinkId),
 }
 
@@ -71,20 +90,52 @@ impl Attachments {
         &self.known
     }
 
-    /// Attaches what `watch` asks for, in place of what was attached to an interface of that name.
+    /// Attaches what `watch` asks for, in place of what was attached to an interface of that name;
+    /// all of it or nothing.
     pub(super) fn attach(&mut self, object: &mut Object, watch: &Watch) -> Result<(), RingError> {
         let ifindex = if_nametoindex(watch.interface.as_str())
             .map_err(|_| RingError::NoInterface(watch.interface.clone()))?;
         self.detach(object, &watch.interface)?;
+        let attached = self.attach_all(object, watch, ifindex);
+        if attached.is_err() {
+            self.detach(object, &watch.interface)?;
+        }
+        attached
+    }
+
+    fn attach_all(
+        &mut self,
+        object: &mut Object,
+        watch: &Watch,
+        ifindex: u32,
+    ) -> Result<(), RingError> {
+        let mut refused = String::new();
+        if watch.ingress && watch.xdp == XdpPolicy::Offload {
+            match offload(object, ifindex)? {
+                Ok(link) => self.add(watch, ifindex, Mode::XdpOffload, String::new(), link),
+                Err(reason) => {
+                    let interface = watch.interface.as_str();
+                    tracing::warn!(interface, reason, "the card takes no program, using the host");
+                    refused = format!("{:?}: {reason}; ", Mode::XdpOffload);
+                }
+            }
+        }
         if watch.ingress {
-            let (mode, fallback, link) = ingress(object, &watch.interface)?;
-            self.add(watch, ifindex, mode, fallback, link);
+            let (mode, fallback, link) = ingress(object, &watch.interface, watch.xdp)?;
+            self.add(watch, ifindex, mode, refused + &fallback, link);
         }
         if watch.egress {
             let link = tcx(object, Program::TcxEgress, &watch.interface, TcAttachType::Egress)?;
             self.add(watch, ifindex, Mode::TcxEgress, String::new(), link);
         }
         Ok(())
+    }
+
+    /// The interface of this index has another name now; what is attached to it stays.
+    pub(super) fn rename(&mut self, ifindex: u32, name: &str) {
+        for known in self.known.iter_mut().filter(|known| known.ifindex == ifindex) {
+            name.clone_into(&mut known.interface);
+        }
     }
 
     fn add(&mut self, watch: &Watch, ifindex: u32, mode: Mode, fallback: String, link: Link) {
@@ -95,28 +146,57 @@ impl Attachments {
 
     /// Detaches from an interface; one that has vanished took its attachments along.
     pub(super) fn detach(&mut self, object: &mut Object, interface: &str) -> Result<(), RingError> {
-        while let Some(index) = self.known.iter().position(|known| known.interface == interface) {
-            self.known.remove(index);
+        self.detach_where(object, |known| known.interface == interface)
+    }
+
+    /// Detaches from the interface of this index, whatever its name.
+    pub(super) fn forget(&mut self, object: &mut Object, ifindex: u32) -> Result<(), RingError> {
+        self.detach_where(object, |known| known.ifindex == ifindex)
+    }
+
+    fn detach_where(
+        &mut self,
+        object: &mut Object,
+        which: impl Fn(&Attachment) -> bool,
+    ) -> Result<(), RingError> {
+        while let Some(index) = self.known.iter().position(&which) {
+            let known = self.known.remove(index);
             let detached = match self.links.remove(index) {
-                Link::Xdp(link) => object.xdp(Program::Xdp)?.detach(link),
+                Link::Xdp(program, link) => object.xdp(program)?.detach(link),
                 Link::Classifier(program, link) => object.classifier(program)?.detach(link),
             };
             if let Err(error) = detached {
-                tracing::debug!(interface, %error, "attachment was gone already");
+                tracing::debug!(interface = known.interface, %error, "attachment was gone already");
             }
         }
         Ok(())
     }
 }
 
-/// Native XDP, else generic XDP, else tcx; each step down is told with its reason.
-fn ingress(object: &mut Object, interface: &str) -> Result<(Mode, String, Link), RingError> {
+/// Native XDP, else generic XDP, else tcx, as far as `policy` allows; each step down is told with
+/// its reason.
+fn ingress(
+    object: &mut Object,
+    interface: &str,
+    policy: XdpPolicy,
+) -> Result<(Mode, String, Link), RingError> {
+    const NATIVE: (Mode, XdpMode, &str) = (Mode::XdpNative, XdpMode::Driver, "native XDP");
+    const GENERIC: (Mode, XdpMode, &str) = (Mode::XdpGeneric, XdpMode::Skb, "generic XDP");
+    let (modes, strict): (&[_], bool) = match policy {
+        XdpPolicy::Native => (&[NATIVE], true),
+        XdpPolicy::Generic => (&[GENERIC], true),
+        XdpPolicy::Auto | XdpPolicy::Offload => (&[NATIVE, GENERIC], false),
+    };
     let mut reasons = String::new();
-    for (mode, xdp_mode) in [(Mode::XdpNative, XdpMode::Driver), (Mode::XdpGeneric, XdpMode::Skb)] {
+    for &(mode, xdp_mode, hook) in modes {
         match object.xdp(Program::Xdp)?.attach(interface, xdp_mode) {
             Ok(link) => {
                 warn_of_fallback(interface, mode, &reasons);
-                return Ok((mode, reasons, Link::Xdp(link)));
+                return Ok((mode, reasons, Link::Xdp(Program::Xdp, link)));
+            }
+            Err(source) if strict => {
+                let (interface, source) = (interface.to_owned(), Box::new(source));
+                return Err(RingError::Attach { hook, interface, source });
             }
             Err(error) => reasons.push_str(&format!("{mode:?}: {}; ", chain(&error))),
         }
@@ -124,6 +204,13 @@ fn ingress(object: &mut Object, interface: &str) -> Result<(Mode, String, Link),
     let link = tcx(object, Program::TcxIngress, interface, TcAttachType::Ingress)?;
     warn_of_fallback(interface, Mode::TcxIngress, &reasons);
     Ok((Mode::TcxIngress, reasons, link))
+}
+
+/// Puts the classifier on the card; the inner error is the card's or the kernel's refusal.
+fn offload(object: &mut Object, ifindex: u32) -> Result<Result<Link, String>, RingError> {
+    let classifier = object.classify()?;
+    let attached = classifier.attach_to_if_index(ifindex, XdpMode::Hardware);
+    Ok(attached.map(|link| Link::Xdp(Program::Classify, link)).map_err(|error| chain(&error)))
 }
 
 fn warn_of_fallback(interface: &str, mode: Mode, reasons: &str) {

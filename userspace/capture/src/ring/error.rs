@@ -57,6 +57,9 @@ pub enum RingError {
         /// The interface's name.
         interface: String,
     },
+    /// The interfaces could not be listed.
+    #[error("list the interfaces")]
+    Interfaces(#[source] io::Error),
     /// There is no such interface in this network namespace.
     #[error("find interface {0}")]
     NoInterface(String),
@@ -76,6 +79,15 @@ pub enum RingError {
         /// What the kernel said.
         #[source]
         source: Box<aya::maps::MapError>,
+    },
+    /// The ring's memory could not be mapped.
+    #[error("map the pages of eBPF map {map}")]
+    MapPages {
+        /// The map's name.
+        map: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
     },
     /// Waiting for records failed.
     #[error("wait for records")]

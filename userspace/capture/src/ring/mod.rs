@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! open: load ─► compare ABI ─► self-test each program ─► attach ─► verify
-//! poll: wait ─► drain records into a Batch ─► turn grown loss counters into signals
+//! poll: nap or wait ─► drain records into a Batch ─► turn grown loss counters into signals
 //! ```
 //!
 //! **Invariant:** dropping a [`Ring`] detaches everything it attached; nothing is pinned. Whatever
@@ -15,17 +15,20 @@
 //! namespace of the thread that opens the ring.
 
 mod attach;
+mod buffer;
 mod counters;
 mod error;
+mod interfaces;
 mod log;
 mod object;
 mod reader;
 mod record;
 mod selftest;
 
-pub use attach::{Attachment, Mode, Watch};
+pub use attach::{Attachment, Mode, Watch, XdpPolicy};
 pub use counters::{Counters, DirectionCounters};
 pub use error::RingError;
+pub use interfaces::interfaces;
 pub use object::{Program, object_embedded};
-pub use reader::{BATCH_BYTES_MAX, BATCH_SIGNALS_MAX, Ring, RingConfig};
+pub use reader::{BATCH_BYTES_MAX, BATCH_SIGNALS_MAX, NAP, Ring, RingConfig};
 pub use record::{RecordError, parse, signal_of};

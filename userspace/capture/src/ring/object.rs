@@ -1,7 +1,8 @@
 //! Owns the embedded BPF object: finding, loading and checking it. Never attaches anything.
 
 use super::RingError;
-use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use super::buffer::RingBuffer;
+use aya::maps::{Array, Map, MapData, PerCpuArray};
 use aya::programs::{Program as AyaProgram, ProgramError, SchedClassifier, TestRun as _};
 use aya::programs::{TestRunOptions, TestRunResult, Xdp};
 use aya::{Ebpf, EbpfLoader};
@@ -36,6 +37,10 @@ pub enum Program {
     TcxEgress,
     /// Nothing: the floor that benches subtract.
     Empty,
+    /// Fills the ring with made-up records, for benches.
+    Fill,
+    /// Counts on the card, where a card takes programs. Loaded only when it is asked for.
+    Classify,
 }
 
 impl Program {
@@ -47,16 +52,19 @@ impl Program {
             Self::TcxIngress => names::TCX_INGRESS,
             Self::TcxEgress => names::TCX_EGRESS,
             Self::Empty => names::EMPTY,
+            Self::Fill => names::FILL,
+            Self::Classify => names::CLASSIFY,
         }
     }
 
-    const ALL: [Self; 4] = [Self::Xdp, Self::TcxIngress, Self::TcxEgress, Self::Empty];
+    /// Those that are loaded with the object.
+    const ALL: [Self; 5] = [Self::Xdp, Self::TcxIngress, Self::TcxEgress, Self::Empty, Self::Fill];
 }
 
 /// The loaded object: maps and programs in the kernel, nothing attached.
 pub(super) struct Object {
     pub(super) ebpf: Ebpf,
-    pub(super) events: RingBuf<MapData>,
+    pub(super) events: RingBuffer,
     pub(super) counters: PerCpuArray<MapData, u64>,
 }
 
@@ -76,7 +84,10 @@ impl Object {
         }
         let mut ebpf = loader.load(OBJECT).map_err(|error| RingError::Load(Box::new(error)))?;
         compare_abi(&ebpf)?;
-        let events = take(&mut ebpf, names::EVENTS)?;
+        let Some(Map::RingBuf(events)) = ebpf.take_map(names::EVENTS) else {
+            return Err(RingError::Missing(names::EVENTS));
+        };
+        let events = RingBuffer::open(events)?;
         let counters = take(&mut ebpf, names::COUNTERS)?;
         let mut object = Self { ebpf, events, counters };
         for program in Program::ALL {
@@ -100,6 +111,16 @@ impl Object {
             Some(AyaProgram::Xdp(xdp)) => Ok(xdp),
             _ => Err(RingError::Missing(program.name())),
         }
+    }
+
+    /// The program for cards, loaded by now.
+    pub(super) fn classify(&mut self) -> Result<&mut Xdp, RingError> {
+        let program = Program::Classify;
+        let classify = self.xdp(program)?;
+        if classify.fd().is_err() {
+            classify.load().map_err(|source| failed("load", program, source))?;
+        }
+        Ok(classify)
     }
 
     /// A tcx program, to attach it.

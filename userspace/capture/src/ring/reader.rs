@@ -1,24 +1,36 @@
 //! Owns an open ring: its configuration, its attachments and the way of records into batches.
 //!
-//! **Invariant:** a poll returns after at most its timeout plus one bounded drain; a batch never
-//! grows past [`BATCH_SIGNALS_MAX`] signals and [`BATCH_BYTES_MAX`] bytes by more than one record.
+//! The programs wake the reader only when it has read everything before (`flags` 0), so a burst
+//! costs one wake-up. While records come faster than one per [`NAP`] the reader does not even wait
+//! for that: it sleeps for a nap and reads what has gathered. So a lone record is read as soon as
+//! the reader can be woken, and no rate of records makes more than a few thousand readings a second.
+//!
+//! **Invariant:** a poll returns after at most its timeout plus one [`NAP`] and one bounded drain,
+//! and never spins; a batch never grows past [`BATCH_SIGNALS_MAX`] signals and
+//! [`BATCH_BYTES_MAX`] bytes by more than one record.
 
 use super::attach::{Attachment, Attachments, Watch};
 use super::log::KernelLog;
 use super::object::{Object, Program};
 use super::{Counters, RingError, counters, selftest, signal_of};
 use crate::Clock;
-use edgelore_events::RING_BYTES_DEFAULT;
+use edgelore_events::{RECORD_HEADER_LEN, RING_BYTES_DEFAULT};
 use edgelore_model::{Batch, LossReason, Signal, SignalKind};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Signals in a batch after which a drain stops.
 pub const BATCH_SIGNALS_MAX: usize = 4096;
 /// Payload bytes in a batch after which a drain stops.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// How long the reader of a busy ring sleeps, to let records gather.
+pub const NAP: Duration = Duration::from_micros(200);
+/// So many records at once mean that the ring is busy.
+const BURST_RECORDS: usize = 64;
 
 /// How to open a ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +60,27 @@ pub struct Ring {
     /// Ring-full losses that have been reported.
     lost: u64,
     malformed: u64,
+    pace: Pace,
+}
+
+/// Whether records come so fast that the reader had better let them gather.
+#[derive(Debug)]
+struct Pace {
+    busy: bool,
+    /// When records were last found.
+    found: Instant,
+}
+
+impl Pace {
+    /// Takes note of a drain that found `records` and left the ring `empty` or not.
+    fn note(&mut self, now: Instant, records: usize, empty: bool) {
+        let soon = now.saturating_duration_since(self.found) < 2 * NAP;
+        // Whoever left something behind goes on at once.
+        self.busy = empty && records > 0 && (soon || records >= BURST_RECORDS);
+        if records > 0 {
+            self.found = now;
+        }
+    }
 }
 
 impl Ring {
@@ -66,11 +99,12 @@ impl Ring {
         if let Some(log) = &mut log {
             log.flush();
         }
+        let pace = Pace { busy: false, found: Instant::now() };
         let mut attachments = Attachments::default();
         for watch in &config.watch {
             attachments.attach(&mut object, watch)?;
         }
-        Ok(Self { object, log, clock, attachments, baseline, lost, malformed: 0 })
+        Ok(Self { object, log, clock, attachments, baseline, lost, malformed: 0, pace })
     }
 
     /// What is attached where, and how.
@@ -96,6 +130,20 @@ impl Ring {
         self.attachments.detach(&mut self.object, interface)
     }
 
+    /// Stops watching the interface of this index, whatever its name; nothing happens when it was
+    /// not watched.
+    ///
+    /// # Errors
+    /// As [`Ring::detach`].
+    pub fn forget(&mut self, ifindex: u32) -> Result<(), RingError> {
+        self.attachments.forget(&mut self.object, ifindex)
+    }
+
+    /// Takes note that the interface of this index has another name; it stays watched.
+    pub fn rename(&mut self, ifindex: u32, name: &str) {
+        self.attachments.rename(ifindex, name);
+    }
+
     /// Waits at most `timeout` for records and appends them to `batch` as signals, at most
     /// [`BATCH_SIGNALS_MAX`] signals and [`BATCH_BYTES_MAX`] bytes. Returns how many signals were
     /// appended; losses since the last call are among them.
@@ -104,6 +152,9 @@ impl Ring {
     /// [`RingError::Wait`] or [`RingError::Map`]; the ring stays usable.
     pub fn poll(&mut self, timeout: Duration, batch: &mut Batch) -> Result<usize, RingError> {
         let before = batch.signals.len();
+        if self.pace.busy {
+            self.nap(timeout);
+        }
         self.drain(batch);
         if batch.signals.len() == before {
             self.wait(timeout)?;
@@ -138,17 +189,46 @@ impl Ring {
         self.object.time(program, frame, repeat)
     }
 
+    /// Hands out records as they lie in the ring until `take` breaks, and returns how many. Never
+    /// waits. For benches: these records make no signals.
+    pub fn drain_raw(&mut self, take: impl FnMut(&[u8]) -> ControlFlow<()>) -> usize {
+        self.object.events.drain(take).records
+    }
+
     fn drain(&mut self, batch: &mut Batch) {
-        while batch.signals.len() < BATCH_SIGNALS_MAX && batch.bytes.len() < BATCH_BYTES_MAX {
-            let Some(record) = self.object.events.next() else { return };
-            match signal_of(&record, &self.clock, batch) {
+        let Self { object, clock, malformed, .. } = self;
+        let waiting = object.events.waiting();
+        let signals_max = BATCH_SIGNALS_MAX.saturating_sub(batch.signals.len());
+        batch.signals.reserve(signals_max.min(waiting / RECORD_HEADER_LEN));
+        batch.bytes.reserve(waiting.min(BATCH_BYTES_MAX));
+        let mut cut = false;
+        let drained = object.events.drain(|record| {
+            match signal_of(record, clock, batch) {
                 Ok(signal) => batch.signals.push(signal),
                 Err(error) => {
-                    self.malformed += 1;
+                    *malformed += 1;
                     tracing::error!(%error, "a ring record is malformed");
-                    batch.signals.push(loss(self.clock, LossReason::Malformed, 1));
+                    batch.signals.push(loss(*clock, LossReason::Malformed, 1));
                 }
             }
+            cut = batch.signals.len() >= BATCH_SIGNALS_MAX || batch.bytes.len() >= BATCH_BYTES_MAX;
+            if cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if drained.corrupt {
+            *malformed += 1;
+            tracing::error!("the ring contradicts itself, what it held is passed over");
+            batch.signals.push(loss(*clock, LossReason::Malformed, 1));
+        }
+        self.pace.note(Instant::now(), drained.records, !cut);
+        // A producer at work would end the wait for records at once, again and again.
+        self.pace.busy |= drained.busy;
+    }
+
+    /// Lets records gather.
+    fn nap(&mut self, timeout: Duration) {
+        std::thread::sleep(NAP.min(timeout));
+        if let Some(log) = &mut self.log {
+            log.flush();
         }
     }
 
@@ -156,15 +236,15 @@ impl Ring {
     fn wait(&mut self, timeout: Duration) -> Result<(), RingError> {
         let millis = timeout.as_nanos().div_ceil(1_000_000);
         let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        let mut fds = vec![PollFd::new(self.object.events.as_fd(), PollFlags::POLLIN)];
-        if let Some(log) = &self.log {
-            fds.push(PollFd::new(log.as_fd(), PollFlags::POLLIN));
-        }
-        match poll(&mut fds, timeout) {
+        let events = PollFd::new(self.object.events.as_fd(), PollFlags::POLLIN);
+        let polled = match &self.log {
+            Some(log) => poll(&mut [events, PollFd::new(log.as_fd(), PollFlags::POLLIN)], timeout),
+            None => poll(&mut [events], timeout),
+        };
+        match polled {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(RingError::Wait(errno.into())),
         }
-        drop(fds);
         if let Some(log) = &mut self.log {
             log.flush();
         }
@@ -198,5 +278,29 @@ impl std::fmt::Debug for Ring {
         f.debug_struct("Ring")
             .field("attachments", &self.attachments.list())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_busy_ring_makes_its_reader_nap() {
+        let start = Instant::now();
+        let mut pace = Pace { busy: false, found: start };
+        let at = |micros| start + Duration::from_micros(micros);
+        for (micros, records, empty, busy, why) in [
+            (1_000, 1, true, false, "a lone record"),
+            (2_000, 1, true, false, "another, a millisecond later"),
+            (2_300, 1, true, true, "one that comes soon"),
+            (2_600, 0, true, false, "nothing came"),
+            (9_000, 64, true, true, "a burst"),
+            (9_100, 4096, false, false, "more is there already"),
+            (9_200, 1, true, true, "the end of it"),
+        ] {
+            pace.note(at(micros), records, empty);
+            assert_eq!(pace.busy, busy, "{why}");
+        }
     }
 }

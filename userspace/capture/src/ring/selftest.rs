@@ -7,6 +7,7 @@
 use super::object::{Object, Program};
 use super::{Counters, RingError, parse};
 use edgelore_events::{RecordHeader, direction, flag};
+use std::ops::ControlFlow;
 
 /// Documentation addresses (RFC 5737) and port 179 in a frame whose payload is an UPDATE that
 /// withdraws 198.51.100.0/24.
@@ -58,8 +59,13 @@ pub(super) fn run(object: &mut Object) -> Result<(), RingError> {
         if (seen.control, seen.records, unseen.control) != (1, 1, 0) {
             return Err(failed(format!("counted {seen:?} and {unseen:?}")));
         }
-        let record = object.events.next().ok_or_else(|| failed("no record came".to_owned()))?;
-        let (header, payload) = parse(&record).map_err(|error| failed(error.to_string()))?;
+        let mut records: Vec<Vec<u8>> = Vec::new();
+        object.events.drain(|record| {
+            records.push(record.to_vec());
+            ControlFlow::Continue(())
+        });
+        let record = records.first().ok_or_else(|| failed("no record came".to_owned()))?;
+        let (header, payload) = parse(record).map_err(|error| failed(error.to_string()))?;
         if payload != &FRAME[PAYLOAD_OFFSET..] || !header_matches(&header, direction) {
             return Err(failed(format!("record differs: {header:?}")));
         }
