@@ -87,13 +87,16 @@ fn cisco(frame: &[u8]) -> Walk {
     }
 }
 
-/// Frame Relay with an address of two octets (RFC 2427 §4): unnumbered information, perhaps an
-/// octet of padding, and the network layer protocol.
+/// Frame Relay with an address of two octets: unnumbered information, perhaps an octet of padding,
+/// and the network layer protocol (RFC 2427 §4); or Cisco's encapsulation, an EtherType at once.
 fn frame_relay(frame: &[u8]) -> Walk {
     let (protocol, at) = match *frame {
         [_, _, 0x03, 0x00, protocol, ..] => (protocol, 4),
         [_, _, 0x03, protocol, ..] => (protocol, 3),
-        [_, _, _, _, ..] => return Walk::Other,
+        [_, _, high, low, ..] => {
+            let named = u16::from_be_bytes([high, low]);
+            return edgelore_headers::walk_ethertype(frame, named, 4, SCOPE);
+        }
         _ => return Walk::Truncated,
     };
     match protocol {
@@ -154,7 +157,7 @@ mod tests {
 
     #[test]
     fn ip_is_found_behind_every_link_header() {
-        let cases: [(&str, u16, &[u8]); 12] = [
+        let cases: [(&str, u16, &[u8]); 14] = [
             ("null", 0, &[2, 0, 0, 0]),
             ("ethernet", 1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0]),
             ("ppp", 9, &[0xff, 3, 0, 0x21]),
@@ -162,6 +165,8 @@ mod tests {
             ("cisco hdlc as ppp", 50, &[0x0f, 0, 8, 0]),
             ("raw", 101, &[]),
             ("cisco hdlc", 104, &[0x0f, 0, 8, 0]),
+            ("frame relay", 107, &[0x18, 0x41, 3, 0xcc]),
+            ("frame relay as cisco has it", 107, &[0x18, 0x41, 8, 0]),
             ("loop", 108, &[0, 0, 0, 2]),
             ("linux", 113, &[0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0]),
             ("linux tagged", 113, &[0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0x81, 0, 0, 9, 8, 0]),
