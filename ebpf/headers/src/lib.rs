@@ -19,6 +19,9 @@
 
 mod bytes;
 mod delta;
+mod hello;
+mod igp;
+mod ldp;
 mod walk;
 
 pub use bytes::Bytes;
@@ -26,6 +29,12 @@ pub use delta::{
     BFD_CONTROL_LEN, BGP_HEADER_LEN, BfdDelta, BgpDelta, KEEPALIVE_LEN, bfd_delta, bgp_delta,
     bgp_type, is_lone_keepalive,
 };
+pub use hello::{HELLO_LEN_MAX, HELLO_LEN_MIN, Hello, hello, hello_hash};
+pub use igp::{
+    IsisDelta, OSPF_MAX_AGE_S, OspfDelta, is_isis_hello, isis_delta, isis_type, ospf_delta,
+    ospf_type,
+};
+pub use ldp::{LDP_KEEPALIVE_LEN, LdpDelta, is_lone_ldp_keepalive, ldp_delta, ldp_type};
 pub use walk::{
     ControlPacket, EXTENSION_HEADERS_MAX, Found, Inner, Kind, MPLS_LABELS_MAX, Scope,
     VLAN_TAGS_MAX, Verdict, Walk, ethertype, is_other, port, step_ethernet, step_inner, tcp_flags,

@@ -1,7 +1,7 @@
 //! The tcx programs. What the gateway itself sends comes past here before segmentation: frames up
 //! to 64 KiB of which only the headers are linear.
 
-use crate::control::{Frame, control, first_look, observe, steps};
+use crate::control::{Frame, control, emit, first_look, observe, steps};
 use crate::maps::slot;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::__sk_buff;
@@ -74,6 +74,16 @@ impl<const EGRESS: bool> Frame for SkbFrame<EGRESS> {
     }
 
     #[inline(always)]
+    fn send(&self) -> bool {
+        let sent = if EGRESS {
+            edgelore_egress_emit(self.skb())
+        } else {
+            edgelore_ingress_emit(self.skb())
+        };
+        sent != 0
+    }
+
+    #[inline(always)]
     unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool {
         // SAFETY: the caller vouches for `to` and `len`; the helper checks the packet's bounds.
         unsafe { bpf_skb_load_bytes(self.skb().cast(), offset, to.cast(), len) == 0 }
@@ -115,7 +125,7 @@ impl Bytes for Paged {
 macro_rules! direction {
     (
         $egress:literal, $step:ident, $inner:ident, $paged_step:ident, $paged_inner:ident,
-        $walk:ident, $control:ident
+        $walk:ident, $control:ident, $emit:ident
     ) => {
         steps! {
             SkbFrame<$egress>, SkbFrame::<$egress>::SLOT, __sk_buff,
@@ -152,16 +162,24 @@ macro_rules! direction {
             control(&SkbFrame::<$egress>(TcContext::new(skb)));
             0
         }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $emit(skb: *mut __sk_buff) -> i32 {
+            emit(&SkbFrame::<$egress>(TcContext::new(skb))).into()
+        }
     };
 }
 
 direction! {
     true, edgelore_egress_step, edgelore_egress_inner, edgelore_egress_paged_step,
-    edgelore_egress_paged_inner, edgelore_egress_walk, edgelore_egress_control
+    edgelore_egress_paged_inner, edgelore_egress_walk, edgelore_egress_control,
+    edgelore_egress_emit
 }
 direction! {
     false, edgelore_ingress_step, edgelore_ingress_inner, edgelore_ingress_paged_step,
-    edgelore_ingress_paged_inner, edgelore_ingress_walk, edgelore_ingress_control
+    edgelore_ingress_paged_inner, edgelore_ingress_walk, edgelore_ingress_control,
+    edgelore_ingress_emit
 }
 
 /// Watches what the gateway sends.

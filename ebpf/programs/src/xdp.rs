@@ -1,7 +1,7 @@
 //! The XDP programs. They see a frame before the stack does, also its part beyond the linear bytes
 //! (`xdp.frags`), and always pass it on.
 
-use crate::control::{Frame, control, first_look, observe, steps};
+use crate::control::{Frame, control, emit, first_look, observe, steps};
 use crate::maps::slot;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
@@ -50,6 +50,11 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn send(&self) -> bool {
+        edgelore_xdp_emit(self.0.ctx) != 0
+    }
+
+    #[inline(always)]
     unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool {
         // SAFETY: the caller vouches for `to` and `len`; the helper checks the packet's bounds.
         unsafe { bpf_xdp_load_bytes(self.0.ctx, offset, to.cast(), len) == 0 }
@@ -90,6 +95,12 @@ extern "C" fn edgelore_xdp_walk(ctx: *mut xdp_md) -> i32 {
 extern "C" fn edgelore_xdp_control(ctx: *mut xdp_md) -> i32 {
     control(&XdpFrame(XdpContext::new(ctx)));
     0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edgelore_xdp_emit(ctx: *mut xdp_md) -> i32 {
+    emit(&XdpFrame(XdpContext::new(ctx))).into()
 }
 
 /// Does nothing: the floor that benches subtract.

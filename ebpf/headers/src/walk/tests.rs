@@ -420,6 +420,14 @@ proptest! {
         walk_iso(&bytes[..], offset);
         crate::bgp_delta(&bytes[..], offset);
         crate::bfd_delta(&bytes[..], offset);
+        crate::ospf_delta(&bytes[..], offset);
+        crate::isis_delta(&bytes[..], offset);
+        crate::ldp_delta(&bytes[..], offset);
+        for kind in [Kind::Ospf, Kind::Isis, Kind::LdpHello] {
+            if let Some(hello) = crate::hello(&bytes[..], kind) {
+                prop_assert!(crate::hello_hash(&bytes[..], &hello).is_some());
+            }
+        }
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn ingress(
 
 /// Puts the classifier on the card; the inner error is the card's or the kernel's refusal.
 fn offload(object: &mut Object, ifindex: u32) -> Result<Result<Link, String>, RingError> {
-    let classifier = object.classify()?;
+    let classifier = object.xdp(Program::Classify)?;
     let attached = classifier.attach_to_if_index(ifindex, XdpMode::Hardware);
     Ok(attached.map(|link| Link::Xdp(Program::Classify, link)).map_err(|error| chain(&error)))
 }

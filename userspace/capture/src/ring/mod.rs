@@ -26,7 +26,7 @@ mod record;
 mod selftest;
 
 pub use attach::{Attachment, Mode, Watch, XdpPolicy};
-pub use counters::{Counters, DirectionCounters};
+pub use counters::{Classified, Counters, DirectionCounters};
 pub use error::RingError;
 pub use interfaces::interfaces;
 pub use object::{Program, object_embedded};

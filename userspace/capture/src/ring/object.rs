@@ -35,12 +35,12 @@ pub enum Program {
     TcxIngress,
     /// What the gateway sends.
     TcxEgress,
+    /// Counts by kind and nothing else, for cards that run it themselves.
+    Classify,
     /// Nothing: the floor that benches subtract.
     Empty,
     /// Fills the ring with made-up records, for benches.
     Fill,
-    /// Counts on the card, where a card takes programs. Loaded only when it is asked for.
-    Classify,
 }
 
 impl Program {
@@ -51,14 +51,15 @@ impl Program {
             Self::Xdp => names::XDP,
             Self::TcxIngress => names::TCX_INGRESS,
             Self::TcxEgress => names::TCX_EGRESS,
+            Self::Classify => names::CLASSIFY,
             Self::Empty => names::EMPTY,
             Self::Fill => names::FILL,
-            Self::Classify => names::CLASSIFY,
         }
     }
 
     /// Those that are loaded with the object.
-    const ALL: [Self; 5] = [Self::Xdp, Self::TcxIngress, Self::TcxEgress, Self::Empty, Self::Fill];
+    const ALL: [Self; 6] =
+        [Self::Xdp, Self::TcxIngress, Self::TcxEgress, Self::Classify, Self::Empty, Self::Fill];
 }
 
 /// The loaded object: maps and programs in the kernel, nothing attached.
@@ -111,16 +112,6 @@ impl Object {
             Some(AyaProgram::Xdp(xdp)) => Ok(xdp),
             _ => Err(RingError::Missing(program.name())),
         }
-    }
-
-    /// The program for cards, loaded by now.
-    pub(super) fn classify(&mut self) -> Result<&mut Xdp, RingError> {
-        let program = Program::Classify;
-        let classify = self.xdp(program)?;
-        if classify.fd().is_err() {
-            classify.load().map_err(|source| failed("load", program, source))?;
-        }
-        Ok(classify)
     }
 
     /// A tcx program, to attach it.

@@ -87,8 +87,9 @@ fn cisco(frame: &[u8]) -> Walk {
     }
 }
 
-/// Frame Relay with an address of two octets: unnumbered information, perhaps an octet of padding,
-/// and the network layer protocol (RFC 2427 §4); or Cisco's encapsulation, an EtherType at once.
+/// Frame Relay with an address of two octets. After it stands, by RFC 2427 §4, unnumbered
+/// information, perhaps an octet of padding, and the network layer protocol; by Cisco's way, an
+/// EtherType.
 fn frame_relay(frame: &[u8]) -> Walk {
     let (protocol, at) = match *frame {
         [_, _, 0x03, 0x00, protocol, ..] => (protocol, 4),
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn ip_is_found_behind_every_link_header() {
-        let cases: [(&str, u16, &[u8]); 14] = [
+        let cases: [(&str, u16, &[u8]); 17] = [
             ("null", 0, &[2, 0, 0, 0]),
             ("ethernet", 1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0]),
             ("ppp", 9, &[0xff, 3, 0, 0x21]),
@@ -165,8 +166,11 @@ mod tests {
             ("cisco hdlc as ppp", 50, &[0x0f, 0, 8, 0]),
             ("raw", 101, &[]),
             ("cisco hdlc", 104, &[0x0f, 0, 8, 0]),
+            ("cisco hdlc tagged", 104, &[0x0f, 0, 0x81, 0, 0, 9, 8, 0]),
             ("frame relay", 107, &[0x18, 0x41, 3, 0xcc]),
-            ("frame relay as cisco has it", 107, &[0x18, 0x41, 8, 0]),
+            ("frame relay padded", 107, &[0x18, 0x41, 3, 0, 0xcc]),
+            ("frame relay, cisco's", 107, &[0x18, 0x41, 8, 0]),
+            ("ppp with a label", 9, &[0xff, 3, 2, 0x81, 0, 1, 0x01, 64]),
             ("loop", 108, &[0, 0, 0, 2]),
             ("linux", 113, &[0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0]),
             ("linux tagged", 113, &[0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0x81, 0, 0, 9, 8, 0]),
@@ -189,5 +193,34 @@ mod tests {
             }
         }
         assert_eq!(walk(147, &ip()), None);
+    }
+
+    #[test]
+    fn is_is_is_found_where_there_is_no_ethernet() {
+        let pdu = [0x83, 27, 1, 0, 17, 1, 0, 0, 3];
+        let cases: [(&str, u16, &[u8]); 7] = [
+            ("ppp", 9, &[0xff, 3, 0, 0x23]),
+            ("cisco hdlc", 104, &[0x0f, 0, 0, 0xfe]),
+            ("cisco hdlc padded", 104, &[0x0f, 0, 0xfe, 0xfe, 3]),
+            ("frame relay", 107, &[0x18, 0x41, 3]),
+            ("linux", 113, &[0, 2, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0xfe, 0xfe, 3]),
+            (
+                "linux 2",
+                276,
+                &[0, 4, 0, 0, 0, 0, 0, 1, 0, 1, 2, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0xfe, 0xfe, 3],
+            ),
+            ("juniper", 178, b"MGC\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0c\xfe\xfe\x03"),
+        ];
+        for (name, kind, header) in cases {
+            let frame = [header, &pdu[..]].concat();
+            match walk(kind, &frame) {
+                Some(Walk::Control(control)) => {
+                    let found = &frame[control.payload_offset..][..control.payload_len];
+                    assert_eq!(found, pdu, "{name}");
+                    assert_eq!((control.src, control.ip_version), ([0; 16], 0), "{name}");
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        }
     }
 }
