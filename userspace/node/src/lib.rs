@@ -15,6 +15,7 @@ pub mod api;
 pub mod config;
 pub mod control;
 pub mod engine;
+pub mod interfaces;
 pub mod journal;
 pub mod keeper;
 pub mod keys;
@@ -26,6 +27,7 @@ pub mod serve;
 pub mod status;
 pub mod store;
 pub mod view;
+pub mod watcher;
 
 use config::Config;
 use crossbeam::channel::{Receiver, bounded};
