@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 use core::mem::{offset_of, size_of};
 
 /// Version of everything in this crate; raise it with every change of a layout or a meaning.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 /// Section of the BPF object that holds [`ABI_VERSION`], as four bytes in the target's byte order.
 pub const ABI_SECTION: &str = ".rodata.abi";
 
@@ -127,8 +127,11 @@ pub mod counter {
     pub const RING_FULL: u32 = 9;
     /// Control packets that are shorter or longer than could be read: part of the payload is missing.
     pub const CUT: u32 = 10;
+    /// Records of packets that repeat themselves (hellos), spared because more than three quarters
+    /// of the ring buffer waited to be read.
+    pub const SHED: u32 = 11;
     /// How many there are; the size of a direction's block.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 12;
     /// Entries of the map.
     pub const ENTRIES: u32 = COUNT * super::direction::COUNT;
 

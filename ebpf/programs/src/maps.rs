@@ -46,6 +46,8 @@ pub(crate) struct Packet {
     pub(crate) lost: u32,
     /// Records of it that lack a part of their payload.
     pub(crate) cut: u32,
+    /// Records of it that were spared because the ring was nearly full.
+    pub(crate) shed: u32,
 }
 
 /// Programs that put records together.
