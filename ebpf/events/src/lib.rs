@@ -149,8 +149,11 @@ pub mod counter {
     pub const LDP_HELLO_UNCHANGED: u32 = 13;
     /// Withheld: segments of one LDP KeepAlive.
     pub const LDP_KEEPALIVE: u32 = 14;
+    /// Records of packets that repeat themselves (hellos), spared because more than three quarters
+    /// of the ring buffer waited to be read.
+    pub const SHED: u32 = 15;
     /// How many there are; the size of a direction's block.
-    pub const COUNT: u32 = 15;
+    pub const COUNT: u32 = 16;
     /// Entries of the map.
     pub const ENTRIES: u32 = COUNT * super::direction::COUNT;
 

@@ -9,9 +9,10 @@ use crate::hello::hello;
 use crate::maps::{BFD_SESSIONS, EVENTS, FLOWS, Scratch, add, count, first_time, notice, scratch};
 use crate::outline::outline;
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::BPF_ANY;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
+use aya_ebpf::bindings::{BPF_ANY, BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query};
 use aya_log_ebpf::warn;
+use core::ffi::c_void;
 use core::hint::black_box;
 use edgelore_events::{
     BFD_POLL_FINAL, BfdDelta, BfdKey, CHUNK_LEN, CHUNKS_MAX, DELTA_LEN, FlowKey, FlowState,
@@ -167,6 +168,7 @@ pub(crate) fn control<F: Frame>(frame: &F) {
     scratch.packet.seq = packet.seq;
     scratch.packet.tcp_flags = u32::from(packet.tcp_flags);
     (scratch.packet.emitted, scratch.packet.lost, scratch.packet.cut) = (0, 0, 0);
+    (scratch.packet.shed, scratch.packet.repeats) = (0, 0);
     match scratch.header.kind {
         kind::BGP | kind::LDP => stream(frame, scratch),
         kind::BFD => bfd(frame, scratch),
@@ -280,6 +282,7 @@ fn bfd<F: Frame>(frame: &F, scratch: &mut Scratch) {
         required_min_echo_rx_us: delta.required_min_echo_rx_us,
     };
     scratch.header.set_delta(delta);
+    scratch.packet.repeats = 1;
     let key = BfdKey {
         src: scratch.header.flow.src,
         dst: scratch.header.flow.dst,
@@ -399,6 +402,20 @@ fn position(scratch: &mut Scratch, sent: u32, last: bool) {
     }
 }
 
+/// Whether the last quarter of the ring has been reached, which is kept for what never repeats.
+#[inline(always)]
+fn crowded() -> bool {
+    let ring: *mut c_void = core::ptr::from_ref(&EVENTS).cast_mut().cast();
+    // SAFETY: the map is a ring buffer, and the flags ask for figures only.
+    let (waiting, size) = unsafe {
+        (
+            bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)),
+            bpf_ringbuf_query(ring, u64::from(BPF_RB_RING_SIZE)),
+        )
+    };
+    waiting > size / 4 * 3
+}
+
 /// Puts the record into the ring. What went wrong is noted in scratch memory, not in registers:
 /// the verifier would follow every combination of outcomes of all records of a packet.
 #[inline(always)]
@@ -408,6 +425,10 @@ fn output(scratch: &mut Scratch) {
     }
     let payload_len = black_box(scratch.header.payload_len) as usize;
     if payload_len > CHUNK_LEN {
+        return;
+    }
+    if scratch.packet.repeats != 0 && crowded() {
+        scratch.packet.shed += 1;
         return;
     }
     // SAFETY: header and payload lie next to each other (`Scratch` is `repr(C)` and the header's
@@ -434,6 +455,10 @@ fn settle<F: Frame>(scratch: &mut Scratch) -> bool {
     add(F::DIRECTION, counter::EMITTED, u64::from(scratch.packet.emitted));
     if scratch.packet.cut > 0 {
         count(F::DIRECTION, counter::CUT);
+    }
+    if scratch.packet.shed > 0 {
+        add(F::DIRECTION, counter::SHED, u64::from(scratch.packet.shed));
+        return false;
     }
     if scratch.packet.lost == 0 {
         return true;

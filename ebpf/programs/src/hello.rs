@@ -42,6 +42,7 @@ pub(crate) fn hello<F: Frame>(frame: &F, scratch: &mut Scratch) {
             return count(F::DIRECTION, unchanged(scratch.found.packet.kind));
         }
     }
+    scratch.packet.repeats = 1;
     if frame.send() {
         // An LRU map makes room by itself; when it cannot, the next hello is sent as well.
         let _full = HELLOS.insert(&key, &state, u64::from(BPF_ANY));

@@ -54,6 +54,11 @@ pub(crate) struct Packet {
     pub(crate) lost: u32,
     /// Records of it that lack a part of their payload.
     pub(crate) cut: u32,
+    /// Records of it that were spared because the ring was nearly full.
+    pub(crate) shed: u32,
+    /// Not 0 when a later packet says the same again unasked, so that this one can be spared: what is
+    /// known of its session is remembered only once a record of it is in the ring.
+    pub(crate) repeats: u32,
 }
 
 /// Programs that put records together.

@@ -3,9 +3,10 @@
 
 mod packets;
 
+use aya::programs::{SchedClassifier, TcAttachType};
 use edgelore_capture::Clock;
-use edgelore_capture::ring::{Attachment, Mode, Program, Ring, RingConfig, Watch};
-use edgelore_model::{Batch, Direction, Segment, SignalKind, tcp_flags};
+use edgelore_capture::ring::{Attachment, Mode, Program, Ring, RingConfig, Watch, XdpPolicy};
+use edgelore_model::{Batch, Direction, LossReason, Segment, Signal, SignalKind, tcp_flags};
 use edgelore_testkit::{NetNs, live, veth};
 use packets::{BFD_DOWN, BFD_UP, KEEPALIVE, Tap, bfd_frame, tcp_frame, udp_frame, update};
 use std::io::{Read, Write};
@@ -170,6 +171,47 @@ fn live_a_full_ring_is_counted_and_reported() {
 }
 
 #[test]
+fn live_overload_spares_what_repeats_itself_first() {
+    if !live("live_overload_spares_what_repeats_itself_first") {
+        return;
+    }
+    let mut ring =
+        Ring::open(&RingConfig { watch: vec![], ring_bytes: 128 << 10 }, Clock::new()).unwrap();
+    let send = |frame: &[u8], times| assert!(ring.inject(Program::Xdp, frame, times).is_ok());
+    // About 152 bytes each: 700 fill three quarters of the ring, then a change of BFD is spared, then
+    // BGP goes on until nothing fits.
+    let (segment, bfd_down, bfd_up) =
+        (tcp_frame(1, ACK, &update(9)), bfd_frame(3784, &BFD_DOWN), bfd_frame(3784, &BFD_UP));
+    send(&bfd_down, 1);
+    send(&segment, 700);
+    send(&bfd_up, 3);
+    send(&segment, 500);
+    const OFFERED: u64 = 1 + 700 + 3 + 500;
+    let counters = ring.counters().unwrap().ingress;
+    assert_eq!(counters.shed_hello, 3, "{counters:?}");
+    assert!(counters.ring_full > 0 && counters.records > 701, "{counters:?}");
+    assert_eq!(counters.records + counters.ring_full + counters.shed_hello, OFFERED);
+    let (mut delivered, mut full, mut shed) = (0, 0, 0);
+    while delivered < counters.records || full < counters.ring_full || shed < counters.shed_hello {
+        let mut batch = Batch::default();
+        assert!(ring.poll(PATIENCE, &mut batch).unwrap() > 0, "{delivered} {full} {shed}");
+        for signal in &batch.signals {
+            match signal.kind {
+                SignalKind::Lost { reason: LossReason::RingFull, count } => full += count,
+                SignalKind::Lost { reason: LossReason::Shed, count } => shed += count,
+                SignalKind::Lost { .. } => panic!("{signal:?}"),
+                _ => delivered += 1,
+            }
+        }
+    }
+    assert_eq!(delivered + full + shed, OFFERED);
+    // With room again, the next packet of the session says what was spared.
+    assert!(ring.inject(Program::Xdp, &bfd_up, 2).is_ok());
+    let batch = collect(&mut ring, |batch, _| !batch.signals.is_empty());
+    assert!(matches!(batch.signals[..], [Signal { kind: SignalKind::Bfd(_), .. }]));
+}
+
+#[test]
 fn live_attachments_leave_nothing_behind() {
     if !live("live_attachments_leave_nothing_behind") {
         return;
@@ -187,9 +229,12 @@ fn live_attachments_leave_nothing_behind() {
     });
     assert_eq!(batch.signals[0].link, ring.attachments()[0].ifindex);
     assert!(attached(&gateway).contains("xdp"));
+    // The kernel keeps 15 characters of a name.
+    let expected = [vec![], vec![Program::TcxEgress.name()[..15].to_owned()]];
+    assert_eq!(tcx_programs(&gateway), expected);
     drop(ring);
     edgelore_testkit::wait_for(PATIENCE, "programs detached", || {
-        !attached(&gateway).contains("xdp")
+        !attached(&gateway).contains("xdp") && tcx_programs(&gateway).concat().is_empty()
     })
     .unwrap();
     let config = RingConfig { watch: vec![Watch::both("gw0")], ring_bytes: 1 << 20 };
@@ -237,6 +282,38 @@ fn live_native_xdp_falls_back_visibly() {
     let ingress = &ring.attachments()[0];
     assert_eq!(ingress.mode, Mode::XdpGeneric, "loopback has no native XDP");
     assert!(ingress.fallback.contains("XdpNative"), "{}", ingress.fallback);
+}
+
+#[test]
+fn live_the_xdp_policy_is_kept_or_refused() {
+    if !live("live_the_xdp_policy_is_kept_or_refused") {
+        return;
+    }
+    let (gateway, _peer) = pair("xp");
+    let with = |interface: &str, xdp| {
+        let watch = vec![Watch { xdp, ..Watch::both(interface) }];
+        let config = RingConfig { watch, ring_bytes: 1 << 20 };
+        gateway.run(|| Ok(Ring::open(&config, Clock::new()))).unwrap()
+    };
+    for (xdp, mode) in
+        [(XdpPolicy::Native, Mode::XdpNative), (XdpPolicy::Generic, Mode::XdpGeneric)]
+    {
+        let ring = with("gw0", xdp).unwrap();
+        assert_eq!((ring.attachments()[0].mode, ring.attachments().len()), (mode, 2));
+        assert!(ring.attachments()[0].fallback.is_empty());
+    }
+    let error = with("lo", XdpPolicy::Native).unwrap_err();
+    assert_eq!(error.to_string(), "attach to native XDP of interface lo");
+    assert!(tcx_programs(&gateway).concat().is_empty(), "all of it or nothing");
+    // A veth is no card: the host's program is there all the same, and says why it is alone.
+    match with("gw0", XdpPolicy::Offload) {
+        Ok(ring) => {
+            let ingress = &ring.attachments()[0];
+            assert_eq!(ingress.mode, Mode::XdpNative);
+            assert!(ingress.fallback.starts_with("XdpOffload: "), "{}", ingress.fallback);
+        }
+        Err(error) => assert_eq!(error.to_string(), "find edgelore_classify in the eBPF object"),
+    }
 }
 
 #[test]
@@ -317,6 +394,14 @@ fn live_egress_sees_every_byte_of_uncut_segments() {
     assert!(longest > 1460, "segments were seen before they were cut: longest record {longest}");
     let counters = ring.counters().unwrap().egress;
     assert_eq!((counters.cut, counters.ring_full), (0, 0));
+}
+
+/// Names of the tcx programs on the gateway's interface: ingress, egress.
+fn tcx_programs(ns: &NetNs) -> [Vec<String>; 2] {
+    [TcAttachType::Ingress, TcAttachType::Egress].map(|side| {
+        let listed = ns.run(|| Ok(SchedClassifier::query_tcx("gw0", side)?)).unwrap().1;
+        listed.iter().map(|info| info.name_as_str().unwrap().to_owned()).collect()
+    })
 }
 
 /// What the kernel says of the gateway's interface.

@@ -287,6 +287,8 @@ pub struct CounterSample {
 pub enum LossReason {
     /// The kernel's ring buffer was full.
     RingFull,
+    /// The kernel's ring buffer was nearly full, and the packet repeats itself.
+    Shed,
     /// A queue between threads was full.
     QueueFull,
     /// The kernel dropped netlink messages (ENOBUFS); the source resynchronised.

@@ -1,5 +1,7 @@
 //! Configuration: one TOML file, every key with a unit in its name and a default that works.
 
+use crate::interfaces::Selection;
+use edgelore_capture::ring::XdpPolicy;
 use edgelore_pipeline::detect::DetectConfig;
 use edgelore_pipeline::distil::Site;
 use edgelore_pipeline::fingerprint::RADIUS_DEFAULT;
@@ -84,8 +86,11 @@ impl Default for NodeConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CaptureConfig {
-    /// Interfaces by name.
+    /// Interfaces by name or glob (`eth*`), or `all` for every one but `lo`. They may come, go and
+    /// be renamed while the node runs.
     pub interfaces: Vec<String>,
+    /// How XDP is attached.
+    pub xdp: XdpMode,
     /// Size of the ring between kernel and userspace in bytes, a power of two.
     pub ring_bytes: u32,
     /// Kernel routing tables whose changes count.
@@ -96,10 +101,47 @@ pub struct CaptureConfig {
     pub reorder_ms: u32,
 }
 
+/// How XDP is attached to an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver, else in the stack, else tcx in its place.
+    #[default]
+    Auto,
+    /// In the driver; an interface that cannot is not watched.
+    Native,
+    /// In the stack; an interface that cannot is not watched.
+    Generic,
+    /// The classifier on the card where the card takes it, beside `auto` on the host.
+    Offload,
+}
+
+impl From<XdpMode> for XdpPolicy {
+    fn from(mode: XdpMode) -> Self {
+        match mode {
+            XdpMode::Auto => Self::Auto,
+            XdpMode::Native => Self::Native,
+            XdpMode::Generic => Self::Generic,
+            XdpMode::Offload => Self::Offload,
+        }
+    }
+}
+
+impl CaptureConfig {
+    /// The interfaces as they are matched.
+    ///
+    /// # Errors
+    /// When a glob is malformed.
+    pub fn selection(&self) -> Result<Selection, glob::PatternError> {
+        Selection::new(&self.interfaces)
+    }
+}
+
 impl Default for CaptureConfig {
     fn default() -> Self {
         Self {
             interfaces: Vec::new(),
+            xdp: XdpMode::Auto,
             ring_bytes: 8 << 20,
             fib_tables: vec![254],
             counter_interval_ms: 10,
@@ -161,7 +203,13 @@ impl Config {
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let capture = &self.capture;
-        let checks: [(&'static str, bool, String, &'static str); 5] = [
+        let checks: [(&'static str, bool, String, &'static str); 6] = [
+            (
+                "capture.interfaces",
+                capture.selection().is_ok(),
+                format!("{:?}", capture.interfaces),
+                "names, well-formed globs and all",
+            ),
             (
                 "node.workers",
                 (1..=64).contains(&self.node.workers),
@@ -222,6 +270,8 @@ mod tests {
         for (text, named) in [
             ("[capture]\ninterface = ['eth0']", "interface"),
             ("[capture]\nring_bytes = 1000", "capture.ring_bytes"),
+            ("[capture]\ninterfaces = ['eth[']", "capture.interfaces"),
+            ("[capture]\nxdp = 'fast'", "xdp"),
             ("[node]\nworkers = 0", "node.workers"),
             ("[detect]\nquiet_ms = 'long'", "quiet_ms"),
         ] {

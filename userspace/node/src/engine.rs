@@ -94,6 +94,22 @@ impl Figures {
     }
 }
 
+/// Changes the detector's settings while the engine runs; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Tuning(Arc<Mutex<Option<DetectConfig>>>);
+
+impl Tuning {
+    /// The detector goes on with these thresholds and times from the next round of batches on; the
+    /// bounds on its memory stay.
+    pub fn set(&self, config: DetectConfig) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(config);
+    }
+
+    fn take(&self) -> Option<DetectConfig> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// The decoding workers and the detecting thread.
 #[derive(Debug)]
 pub struct Engine {
@@ -101,6 +117,7 @@ pub struct Engine {
     workers: Vec<JoinHandle<()>>,
     detector: JoinHandle<()>,
     figures: Figures,
+    tuning: Tuning,
     next_number: u64,
     last: Arc<AtomicI64>,
 }
@@ -131,17 +148,25 @@ impl Engine {
             decoded.push(decoded_out);
         }
         let last = Arc::new(AtomicI64::new(0));
+        let tuning = Tuning::default();
         let detector = {
-            let (last, figures) = (Arc::clone(&last), figures.clone());
-            spawn(move || detect_all(Detector::new(detect), &decoded, &last, &figures, output))
+            let (last, figures, tuning) = (Arc::clone(&last), figures.clone(), tuning.clone());
+            let detector = Detector::new(detect);
+            spawn(move || detect_all(detector, &decoded, &last, &figures, &tuning, output))
         };
-        Self { parts, workers: handles, detector, figures, next_number: 0, last }
+        Self { parts, workers: handles, detector, figures, tuning, next_number: 0, last }
     }
 
     /// Live figures, which outlive the engine.
     #[must_use]
     pub fn figures(&self) -> Figures {
         self.figures.clone()
+    }
+
+    /// Changes the detector's settings.
+    #[must_use]
+    pub fn tuning(&self) -> Tuning {
+        self.tuning.clone()
     }
 
     /// Hands a batch over; blocks while the queues are full. False when a stage has ended, which
@@ -237,6 +262,7 @@ fn detect_all(
     workers: &[Receiver<Decoded>],
     last: &AtomicI64,
     figures: &Figures,
+    tuning: &Tuning,
     mut output: impl FnMut(Output<'_>),
 ) {
     let mut closed = Vec::new();
@@ -244,6 +270,9 @@ fn detect_all(
         let round: Vec<Decoded> = workers.iter().filter_map(|queue| queue.recv().ok()).collect();
         if round.is_empty() {
             break;
+        }
+        if let Some(config) = tuning.take() {
+            detector.retune(&config);
         }
         for (_, observation) in merge(round, last) {
             output(Output::Observation(&observation));

@@ -65,6 +65,20 @@ impl Keeper {
         Ok(Self { distiller, journal, key, space, privacy, packets })
     }
 
+    /// Outcomes from now on are of another method.
+    pub const fn set_method(&mut self, method: [u8; 8]) {
+        self.distiller.set_method(method);
+    }
+
+    /// These words leave in no outcome from now on either.
+    pub fn hide(&mut self, names: impl IntoIterator<Item = String>) {
+        for name in names {
+            if !self.privacy.names.contains(&name) {
+                self.privacy.names.push(name);
+            }
+        }
+    }
+
     /// Takes a finding; gives the outcomes that it completed, journaled and sealed.
     ///
     /// # Errors

@@ -15,17 +15,20 @@ pub mod api;
 pub mod config;
 pub mod control;
 pub mod engine;
+pub mod interfaces;
 pub mod journal;
 pub mod keeper;
 pub mod keys;
 pub mod live;
 pub mod order;
 mod publisher;
+pub mod reload;
 pub mod replay;
 pub mod serve;
 pub mod status;
 pub mod store;
 pub mod view;
+pub mod watcher;
 
 use config::Config;
 use crossbeam::channel::{Receiver, bounded};
@@ -44,6 +47,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 /// Findings that wait for the keeper.
@@ -83,11 +87,12 @@ pub enum NodeError {
 }
 
 /// Runs the node until SIGTERM or SIGINT; what is open then is measured to its end as far as it
-/// was seen, journaled, and the programs are detached.
+/// was seen, journaled, and the programs are detached. At SIGHUP `file` is read anew: see
+/// [`reload`].
 ///
 /// # Errors
 /// When anything that the node needs cannot be opened; nothing stays attached then.
-pub fn run(config: &Config) -> Result<(), NodeError> {
+pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
     let clock = Clock::new();
     let data_dir = &config.node.data_dir;
     make_private(data_dir)?;
@@ -119,6 +124,14 @@ pub fn run(config: &Config) -> Result<(), NodeError> {
         },
     );
     let figures = engine.figures();
+    let reloader = reload::Reloader::new(
+        file.to_owned(),
+        config.clone(),
+        sources.changes(),
+        engine.tuning(),
+        Arc::clone(&context.keeper),
+    );
+    runtime.spawn(reload_when_asked(reloader));
     let stop = Arc::new(AtomicBool::new(false));
     runtime.spawn(stop_when_asked(Arc::clone(&stop)));
     runtime.spawn(refresh(figures, status.clone()));
@@ -153,7 +166,7 @@ fn open(
         Arc::clone(&journal),
         key,
         space,
-        privacy(&config.capture.interfaces),
+        privacy(&config.capture),
     )?;
     Ok(control::Context {
         journal,
@@ -167,11 +180,15 @@ fn open(
 }
 
 /// The words that would give this gateway away: its name and its interfaces'.
-fn privacy(interfaces: &[String]) -> Privacy {
+fn privacy(capture: &config::CaptureConfig) -> Privacy {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
     let first_label = host.split('.').next().unwrap_or_default();
-    let mut names = interfaces.to_vec();
+    let selection = capture.selection().unwrap_or_default();
+    let mut names: Vec<String> = selection.names().map(str::to_owned).collect();
+    // What a glob matches is not in the configuration.
+    let present = edgelore_capture::ring::interfaces().unwrap_or_default();
+    names.extend(present.into_iter().map(|(_, name)| name).filter(|name| name != "lo"));
     names.extend([host, first_label].into_iter().filter(|n| !n.is_empty()).map(str::to_owned));
     Privacy { names, ..Privacy::default() }
 }
@@ -216,7 +233,13 @@ fn keep_all(
     pending: &Notify,
 ) {
     for finding in findings {
-        let kept = keeper.lock().unwrap_or_else(PoisonError::into_inner).keep(&finding);
+        // Interfaces come and are renamed: whatever was ever watched by a name hides it.
+        let watched: Vec<String> = status.update().interfaces.keys().cloned().collect();
+        let kept = {
+            let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
+            keeper.hide(watched);
+            keeper.keep(&finding)
+        };
         let incident = view::IncidentView::from(&finding.incident);
         tracing::info!(
             id = incident.id,
@@ -240,6 +263,17 @@ fn keep_all(
 async fn stop_when_asked(stop: Arc<AtomicBool>) {
     serve::asked_to_stop().await;
     stop.store(true, Ordering::Relaxed);
+}
+
+/// Reloads at every SIGHUP.
+async fn reload_when_asked(mut reloader: reload::Reloader) {
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else {
+        tracing::warn!("SIGHUP cannot be caught, the configuration is read at the start only");
+        return;
+    };
+    while hangups.recv().await.is_some() {
+        reloader.reload_and_tell();
+    }
 }
 
 async fn refresh(figures: engine::Figures, status: StatusSource) {

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! ring (XDP, tcx) ──┐
+//!   ▲ links come and go
 //! rtnetlink FIB   ──┼─bounded─► reorder ─► engine
+//!   links ▼ watched │
 //! counters 10 ms  ──┘
 //! ```
 //!
@@ -14,14 +16,12 @@ use crate::config::CaptureConfig;
 use crate::engine::Engine;
 use crate::order::Reorder;
 use crate::status::StatusSource;
+use crate::watcher::{Change, Ends, Watcher};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use edgelore_capture::Clock;
 use edgelore_capture::netlink::{CounterConfig, CounterSource, FibConfig, FibSource, NetlinkError};
-use edgelore_capture::ring::{
-    Attachment, Counters, DirectionCounters, Ring, RingConfig, RingError, Watch,
-};
+use edgelore_capture::ring::RingError;
 use edgelore_model::{Batch, LossReason, Signal, SignalKind, Span};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -34,9 +34,6 @@ pub const BATCHES_QUEUED_MAX: usize = 64;
 /// How often time passes in a quiet network.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How often the kernel's counters are read for the operator.
-const COUNTERS_EVERY: Span = Span::from_millis(200);
-
 /// Why capture could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
@@ -46,6 +43,9 @@ pub enum LiveError {
     /// The rtnetlink side.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// A glob among the interfaces is malformed.
+    #[error("capture.interfaces: {0}")]
+    Pattern(#[from] glob::PatternError),
     /// Nothing to watch.
     #[error("no interfaces to watch: set capture.interfaces")]
     NoInterfaces,
@@ -54,7 +54,8 @@ pub enum LiveError {
 /// The sources, opened and attached but not yet read.
 #[derive(Debug)]
 pub struct Sources {
-    ring: Ring,
+    watcher: Watcher,
+    ends: Ends,
     fib: FibSource,
     counters: CounterSource,
     clock: Clock,
@@ -74,42 +75,41 @@ impl Sources {
         if config.interfaces.is_empty() {
             return Err(LiveError::NoInterfaces);
         }
-        let watch = config.interfaces.iter().map(Watch::both).collect();
-        let ring = Ring::open(&RingConfig { watch, ring_bytes: config.ring_bytes }, clock)?;
-        status.update().interfaces = describe(ring.attachments());
-        let mut links: Vec<u32> = ring.attachments().iter().map(|a| a.ifindex).collect();
-        links.sort_unstable();
-        links.dedup();
+        let (watcher, ends) = Watcher::open(config, clock, status)?;
         let tables = config.fib_tables.clone();
         let fib = FibSource::open(FibConfig { clock, tables, ..FibConfig::default() })?;
         let interval = Duration::from_millis(config.counter_interval_ms.into());
+        let links = watcher.links();
         let counters =
             CounterSource::open(CounterConfig { interval, ..CounterConfig::new(clock, links) })?;
         let reorder = Span::from_millis(config.reorder_ms.into());
-        Ok(Self { ring, fib, counters, clock, reorder })
+        Ok(Self { watcher, ends, fib, counters, clock, reorder })
+    }
+
+    /// Where the operator's changes go while the sources run.
+    #[must_use]
+    pub fn changes(&self) -> Sender<Change> {
+        self.ends.changes.clone()
     }
 
     /// Reads all sources into the engine until `stop` is set; gives the engine back.
     pub fn run(self, mut engine: Engine, stop: &Arc<AtomicBool>, status: &StatusSource) -> Engine {
         let (batches, queue) = bounded(BATCHES_QUEUED_MAX);
-        let Self { mut ring, mut fib, mut counters, clock, reorder } = self;
-        let ring_status = status.clone();
-        let mut counted = None;
+        let Self { mut watcher, ends, mut fib, mut counters, clock, reorder } = self;
+        let Ends { changes, links } = ends;
         let threads = [
             spawn("ring", batches.clone(), stop, Full::Wait, status, move |batch| {
-                let polled = ring.poll(POLL, batch);
-                let now = clock.now();
-                if counted.is_none_or(|last| now - last >= COUNTERS_EVERY) {
-                    counted = Some(now);
-                    let counters = ring.counters().map_err(|error| error.to_string())?;
-                    ring_status.update().kernel = named(&counters);
-                }
-                polled.map(drop).map_err(|error| error.to_string())
+                watcher.read(batch)
             }),
             spawn("fib", batches.clone(), stop, Full::Wait, status, move |batch| {
-                fib.read(POLL, batch).map(drop).map_err(|error| error.to_string())
+                let read = fib.read(POLL, batch);
+                pass_on(batch, &changes);
+                read.map(drop).map_err(|error| error.to_string())
             }),
             spawn("counters", batches, stop, Full::Drop, status, move |batch| {
+                if let Some(links) = links.try_iter().last() {
+                    counters.watch(&links).map_err(|error| error.to_string())?;
+                }
                 counters.read(POLL, batch).map(drop).map_err(|error| error.to_string())
             }),
         ];
@@ -121,28 +121,15 @@ impl Sources {
     }
 }
 
-/// How the programs are attached, per interface, for the operator.
-fn describe(attachments: &[Attachment]) -> BTreeMap<String, Vec<String>> {
-    let mut interfaces: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for attachment in attachments {
-        let mut text = format!("{:?}", attachment.mode);
-        if !attachment.fallback.is_empty() {
-            text += &format!(" ({})", attachment.fallback);
+/// Tells the ring's thread what the kernel said of its links.
+fn pass_on(batch: &Batch, changes: &Sender<Change>) {
+    for signal in &batch.signals {
+        if let SignalKind::Link(link) = &signal.kind {
+            let (ifindex, name, present) = (signal.link, link.name.clone(), link.present);
+            // The ring's thread is gone only when the node stops.
+            let _ = changes.send(Change::Link { ifindex, name, present });
         }
-        interfaces.entry(attachment.interface.clone()).or_default().push(text);
     }
-    interfaces
-}
-
-/// The kernel side's counters by direction and name.
-fn named(counters: &Counters) -> BTreeMap<String, u64> {
-    let direction = |name: &'static str, counters: &DirectionCounters| {
-        counters.named().into_iter().map(move |(key, value)| (format!("{name}.{key}"), value))
-    };
-    direction("ingress", &counters.ingress)
-        .chain(direction("egress", &counters.egress))
-        .chain([("malformed".to_owned(), counters.malformed)])
-        .collect()
 }
 
 /// What a source does when the queue is full.

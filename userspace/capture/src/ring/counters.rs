@@ -63,6 +63,8 @@ direction_counters! {
     ring_full = RING_FULL,
     /// Control packets with part of the payload missing.
     cut = CUT,
+    /// Records of packets that repeat themselves, spared because the ring was nearly full.
+    shed_hello = SHED,
 }
 
 /// What all programs have counted since the ring was opened; the self-test is not in it.
@@ -145,10 +147,23 @@ classes! {
     ldp_hello = LDP_HELLO,
 }
 
-/// Records lost because the ring was full, both directions.
-pub(super) fn ring_full(map: &PerCpuArray<MapData, u64>) -> Result<u64, RingError> {
-    let ingress = sum(map, direction::INGRESS, counter::RING_FULL)?;
-    Ok(ingress.wrapping_add(sum(map, direction::EGRESS, counter::RING_FULL)?))
+/// Records that did not get into the ring, both directions, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Losses {
+    /// The ring was full.
+    pub(super) ring_full: u64,
+    /// The ring was nearly full and the packet will repeat itself.
+    pub(super) shed: u64,
+}
+
+impl Losses {
+    pub(super) fn read(map: &PerCpuArray<MapData, u64>) -> Result<Self, RingError> {
+        let both = |which| -> Result<u64, RingError> {
+            let ingress = sum(map, direction::INGRESS, which)?;
+            Ok(ingress.wrapping_add(sum(map, direction::EGRESS, which)?))
+        };
+        Ok(Self { ring_full: both(counter::RING_FULL)?, shed: both(counter::SHED)? })
+    }
 }
 
 /// One counter over all CPUs.

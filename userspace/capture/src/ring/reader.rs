@@ -10,9 +10,10 @@
 //! [`BATCH_BYTES_MAX`] bytes by more than one record.
 
 use super::attach::{Attachment, Attachments, Watch};
+use super::counters::Losses;
 use super::log::KernelLog;
 use super::object::{Object, Program};
-use super::{Classified, Counters, RingError, counters, selftest, signal_of};
+use super::{Classified, Counters, RingError, selftest, signal_of};
 use crate::Clock;
 use edgelore_events::{RECORD_HEADER_LEN, RING_BYTES_DEFAULT};
 use edgelore_model::{Batch, LossReason, Signal, SignalKind};
@@ -57,8 +58,8 @@ pub struct Ring {
     attachments: Attachments,
     /// Counters after the self-test.
     baseline: Counters,
-    /// Ring-full losses that have been reported.
-    lost: u64,
+    /// Losses that have been reported.
+    lost: Losses,
     malformed: u64,
     pace: Pace,
 }
@@ -95,7 +96,7 @@ impl Ring {
         let mut log = KernelLog::open(&mut object.ebpf);
         selftest::run(&mut object)?;
         let baseline = Counters::read(&object.counters)?;
-        let lost = counters::ring_full(&object.counters)?;
+        let lost = Losses::read(&object.counters)?;
         if let Some(log) = &mut log {
             log.flush();
         }
@@ -260,11 +261,15 @@ impl Ring {
     }
 
     fn report_losses(&mut self, batch: &mut Batch) -> Result<(), RingError> {
-        let lost = counters::ring_full(&self.object.counters)?;
-        let count = lost.wrapping_sub(self.lost);
-        if count > 0 {
-            self.lost = lost;
-            batch.signals.push(loss(self.clock, LossReason::RingFull, count));
+        let lost = Losses::read(&self.object.counters)?;
+        let before = std::mem::replace(&mut self.lost, lost);
+        for (reason, count) in [
+            (LossReason::RingFull, lost.ring_full.wrapping_sub(before.ring_full)),
+            (LossReason::Shed, lost.shed.wrapping_sub(before.shed)),
+        ] {
+            if count > 0 {
+                batch.signals.push(loss(self.clock, reason, count));
+            }
         }
         Ok(())
     }

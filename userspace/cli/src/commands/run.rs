@@ -20,5 +20,5 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.check {
         return crate::output::line("the configuration is valid");
     }
-    Ok(edgelore_node::run(&config)?)
+    Ok(edgelore_node::run(&config, &arguments.config)?)
 }

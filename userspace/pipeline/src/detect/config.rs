@@ -61,6 +61,21 @@ impl Default for DetectConfig {
 }
 
 impl DetectConfig {
+    /// These settings with the bounds on memory (`*_max`) of `bounds`, whose tables stand already.
+    #[must_use]
+    pub const fn with_bounds_of(&self, bounds: &Self) -> Self {
+        Self {
+            quiet_ms: self.quiet_ms,
+            convergence_max_ms: self.convergence_max_ms,
+            lookback_ms: self.lookback_ms,
+            withdrawal_burst_prefixes: self.withdrawal_burst_prefixes,
+            withdrawal_window_ms: self.withdrawal_window_ms,
+            flap_transitions: self.flap_transitions,
+            flap_quiet_ms: self.flap_quiet_ms,
+            ..*bounds
+        }
+    }
+
     /// The method id that outcomes carry: the first eight bytes of SHA-256 over the detector's
     /// name, version and settings. Two outcomes with the same id were measured alike.
     #[must_use]

@@ -123,6 +123,11 @@ impl Moves {
 }
 
 impl Convergences {
+    /// Takes other thresholds and times from now on.
+    pub(super) fn retune(&mut self, config: &DetectConfig) {
+        self.config = config.with_bounds_of(&self.config);
+    }
+
     pub(super) fn new(config: DetectConfig) -> Self {
         Self {
             config,

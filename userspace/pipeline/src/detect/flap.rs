@@ -79,6 +79,11 @@ impl Transitions {
 }
 
 impl Flaps {
+    /// Takes other thresholds and times from now on.
+    pub(super) fn retune(&mut self, config: &DetectConfig) {
+        self.config = config.with_bounds_of(&self.config);
+    }
+
     pub(super) fn new(config: DetectConfig) -> Self {
         Self {
             config,

@@ -67,6 +67,13 @@ impl Detector {
         }
     }
 
+    /// Goes on with other thresholds and times; what is known and what is open stays, and so do the
+    /// bounds on memory.
+    pub fn retune(&mut self, config: &DetectConfig) {
+        self.convergences.retune(config);
+        self.flaps.retune(config);
+    }
+
     /// What did not fit into the bounded tables so far.
     #[must_use]
     pub const fn overflows(&self) -> u64 {

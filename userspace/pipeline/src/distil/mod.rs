@@ -98,6 +98,11 @@ impl Distiller {
         Self { site, method, classes: BTreeMap::new(), declared: VecDeque::new() }
     }
 
+    /// Outcomes from now on are of another method: the detector's settings have changed.
+    pub const fn set_method(&mut self, method: [u8; 8]) {
+        self.method = method;
+    }
+
     /// The operator declares what was changed at `at`. It begins a new era of every class at the
     /// class's next incident after `at`. The oldest declaration makes room past 64.
     pub fn declare(&mut self, at: Timestamp, resolution: Resolution) {

@@ -1,0 +1,181 @@
+//! The configuration read anew while the node runs.
+//!
+//! Owns the question which keys can change without a restart, and the handing on of those that
+//! can. Sessions, routes and open incidents are never touched.
+//!
+//! **Invariant:** a file that is not valid changes nothing; what a changed key needs a restart for
+//! is told, and stays as it was.
+
+use crate::config::{Config, ConfigError};
+use crate::engine::Tuning;
+use crate::keeper::Keeper;
+use crate::watcher::Change;
+use crossbeam::channel::{Sender, TrySendError};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Keys that can change while the node runs; every other needs a restart.
+pub const LIVE_KEYS: [&str; 9] = [
+    "capture.interfaces",
+    "capture.xdp",
+    "detect.quiet_ms",
+    "detect.convergence_max_ms",
+    "detect.lookback_ms",
+    "detect.withdrawal_burst_prefixes",
+    "detect.withdrawal_window_ms",
+    "detect.flap_transitions",
+    "detect.flap_quiet_ms",
+];
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The file is not a valid configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No interface would be watched any more.
+    #[error("no interfaces to watch: set capture.interfaces")]
+    NoInterfaces,
+    /// A glob among the interfaces is malformed.
+    #[error("capture.interfaces: {0}")]
+    Pattern(#[from] glob::PatternError),
+    /// The ring's thread does not take changes.
+    #[error("handing the configuration to the ring: its queue is full or it has ended")]
+    Ring,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Keys whose new value holds.
+    pub changed: Vec<String>,
+    /// Keys whose new value needs a restart.
+    pub restart: Vec<String>,
+}
+
+/// Everything that a reload reaches.
+#[derive(Debug)]
+pub struct Reloader {
+    file: PathBuf,
+    /// What holds, not what the file says.
+    current: Config,
+    changes: Sender<Change>,
+    tuning: Tuning,
+    keeper: Arc<Mutex<Keeper>>,
+}
+
+impl Reloader {
+    /// Reads `file` when asked to; `current` holds until then.
+    #[must_use]
+    pub const fn new(
+        file: PathBuf,
+        current: Config,
+        changes: Sender<Change>,
+        tuning: Tuning,
+        keeper: Arc<Mutex<Keeper>>,
+    ) -> Self {
+        Self { file, current, changes, tuning, keeper }
+    }
+
+    /// Reads the file and lets hold what can.
+    ///
+    /// # Errors
+    /// See [`ReloadError`]; everything stays as it was then.
+    pub fn reload(&mut self) -> Result<Reloaded, ReloadError> {
+        let new = Config::load(&self.file)?;
+        if new.capture.interfaces.is_empty() {
+            return Err(ReloadError::NoInterfaces);
+        }
+        let reloaded = compare(&self.current, &new);
+        let mut next = self.current.clone();
+        next.capture.interfaces = new.capture.interfaces;
+        next.capture.xdp = new.capture.xdp;
+        next.detect = new.detect.with_bounds_of(&self.current.detect);
+        let capture = (&next.capture.interfaces, next.capture.xdp);
+        if capture != (&self.current.capture.interfaces, self.current.capture.xdp) {
+            let select = Change::Select(next.capture.selection()?, next.capture.xdp.into());
+            self.changes.try_send(select).map_err(|refused| match refused {
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => ReloadError::Ring,
+            })?;
+        }
+        if next.detect != self.current.detect {
+            self.tuning.set(next.detect.clone());
+        }
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        keeper.set_method(next.detect.method());
+        drop(keeper);
+        self.current = next;
+        Ok(reloaded)
+    }
+
+    /// Reloads and tells the log how it went.
+    pub fn reload_and_tell(&mut self) {
+        match self.reload() {
+            Ok(Reloaded { changed, restart }) => {
+                tracing::info!(?changed, "configuration reloaded");
+                if !restart.is_empty() {
+                    tracing::warn!(?restart, "these changes need a restart");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new configuration is not used, the old one stays");
+            }
+        }
+    }
+}
+
+/// The keys that differ.
+fn compare(old: &Config, new: &Config) -> Reloaded {
+    let (old, new) = (keys(old), keys(new));
+    let all: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differ = all.into_iter().filter(|key| old.get(*key) != new.get(*key)).cloned();
+    let (changed, restart) = differ.partition(|key| LIVE_KEYS.contains(&key.as_str()));
+    Reloaded { changed, restart }
+}
+
+/// Every key of every section, as `section.key`.
+fn keys(config: &Config) -> BTreeMap<String, Value> {
+    let Ok(Value::Object(sections)) = serde_json::to_value(config) else { return BTreeMap::new() };
+    let mut all = BTreeMap::new();
+    for (section, value) in sections {
+        match value {
+            Value::Object(values) => {
+                all.extend(
+                    values.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)),
+                );
+            }
+            other => drop(all.insert(section, other)),
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_change_is_told_from_what_cannot() {
+        let old = Config::default();
+        let mut new = old.clone();
+        new.capture.interfaces = vec!["eth0".to_owned()];
+        new.detect.quiet_ms = 1;
+        new.detect.links_max = 1;
+        new.node.workers = 3;
+        new.publish.store = Some("embedded:x".to_owned());
+        let Reloaded { changed, restart } = compare(&old, &new);
+        assert_eq!(changed, ["capture.interfaces", "detect.quiet_ms"]);
+        assert_eq!(restart, ["detect.links_max", "node.workers", "publish.store"]);
+        assert_eq!(compare(&old, &old), Reloaded::default());
+    }
+
+    #[test]
+    fn every_live_key_is_a_key() {
+        let keys = keys(&Config::default());
+        for key in LIVE_KEYS {
+            assert!(keys.contains_key(key), "{key}");
+        }
+    }
+}

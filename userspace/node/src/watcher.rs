@@ -1,0 +1,249 @@
+//! The ring's thread: reads records, and follows the interfaces as they come, go and are renamed.
+//!
+//! Owns the open ring and what is attached where. Never decides which interfaces are wanted (that
+//! is [`crate::interfaces`]) and never learns of them by itself: the rtnetlink source's news reach
+//! it through a bounded queue.
+//!
+//! **Invariant:** news are acted upon at most one [`POLL`] after they came; an interface that cannot
+//! be watched is told to the operator and does not keep the others from being watched.
+
+use crate::config::CaptureConfig;
+use crate::interfaces::{Interfaces, Selection, Step};
+use crate::live::{LiveError, POLL};
+use crate::status::StatusSource;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use edgelore_capture::Clock;
+use edgelore_capture::ring::{
+    Attachment, Counters, DirectionCounters, Ring, RingConfig, Watch, XdpPolicy, interfaces,
+};
+use edgelore_model::{Batch, Span, Timestamp};
+use std::collections::BTreeMap;
+
+/// News that wait for the ring's thread.
+pub const CHANGES_QUEUED_MAX: usize = 1024;
+/// Lists of links that wait for the counters' thread.
+const LINKS_QUEUED_MAX: usize = 16;
+/// How often the kernel's counters are read for the operator.
+const COUNTERS_EVERY: Span = Span::from_millis(200);
+
+/// News for the ring's thread.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// The kernel has news of an interface.
+    Link {
+        /// Its index.
+        ifindex: u32,
+        /// Its name.
+        name: String,
+        /// It exists.
+        present: bool,
+    },
+    /// The operator wants other interfaces, or another XDP mode.
+    Select(Selection, XdpPolicy),
+}
+
+/// The ring with what it watches.
+#[derive(Debug)]
+pub struct Watcher {
+    ring: Ring,
+    interfaces: Interfaces,
+    xdp: XdpPolicy,
+    changes: Receiver<Change>,
+    links: Sender<Vec<u32>>,
+    /// Interfaces that cannot be watched, with the reason.
+    failures: BTreeMap<u32, (String, String)>,
+    status: StatusSource,
+    clock: Clock,
+    counted: Option<Timestamp>,
+}
+
+/// The other ends of a watcher's queues.
+#[derive(Debug)]
+pub struct Ends {
+    /// Takes news.
+    pub changes: Sender<Change>,
+    /// Gives the indexes of the watched interfaces whenever they change.
+    pub links: Receiver<Vec<u32>>,
+}
+
+impl Watcher {
+    /// Opens the ring in the network namespace of this thread and watches what is selected and
+    /// exists. An interface that is named but does not exist is waited for.
+    ///
+    /// # Errors
+    /// When the programs cannot be loaded, or an interface that is named in full exists and cannot
+    /// be watched.
+    pub fn open(
+        config: &CaptureConfig,
+        clock: Clock,
+        status: &StatusSource,
+    ) -> Result<(Self, Ends), LiveError> {
+        let ring_config = RingConfig { watch: Vec::new(), ring_bytes: config.ring_bytes };
+        let (changes_in, changes) = bounded(CHANGES_QUEUED_MAX);
+        let (links, links_out) = bounded(LINKS_QUEUED_MAX);
+        let mut watcher = Self {
+            ring: Ring::open(&ring_config, clock)?,
+            interfaces: Interfaces::new(config.selection()?),
+            xdp: config.xdp.into(),
+            changes,
+            links,
+            failures: BTreeMap::new(),
+            status: status.clone(),
+            clock,
+            counted: None,
+        };
+        for (ifindex, name) in interfaces()? {
+            if let Some(Step::Attach { ifindex, name }) =
+                watcher.interfaces.changed(ifindex, &name, true)
+            {
+                watcher.attach(ifindex, &name).or_else(|error| {
+                    let named = watcher.interfaces.selection().is_named(&name);
+                    if named { Err(error) } else { Ok(()) }
+                })?;
+            }
+        }
+        for interface in watcher.interfaces.missing() {
+            tracing::warn!(interface, "there is no such interface yet, it is waited for");
+        }
+        watcher.tell();
+        Ok((watcher, Ends { changes: changes_in, links: links_out }))
+    }
+
+    /// Indexes of the watched interfaces.
+    #[must_use]
+    pub fn links(&self) -> Vec<u32> {
+        self.interfaces.links()
+    }
+
+    /// Acts upon the news, then reads records for at most one [`POLL`].
+    ///
+    /// # Errors
+    /// When the ring cannot be read, in words.
+    pub fn read(&mut self, batch: &mut Batch) -> Result<(), String> {
+        self.follow();
+        let polled = self.ring.poll(POLL, batch);
+        let now = self.clock.now();
+        if self.counted.is_none_or(|last| now - last >= COUNTERS_EVERY) {
+            self.counted = Some(now);
+            let counters = self.ring.counters().map_err(|error| error.to_string())?;
+            self.status.update().kernel = named(&counters);
+        }
+        polled.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn follow(&mut self) {
+        let before = self.interfaces.links();
+        let mut acted = false;
+        // No more than the queue holds: who sends without pause does not keep records waiting.
+        for _ in 0..CHANGES_QUEUED_MAX {
+            let Ok(change) = self.changes.try_recv() else { break };
+            let steps = match change {
+                Change::Link { ifindex, name, present } => {
+                    if !present {
+                        self.failures.remove(&ifindex);
+                    }
+                    self.interfaces.changed(ifindex, &name, present).into_iter().collect()
+                }
+                Change::Select(selection, xdp) => self.select(selection, xdp),
+            };
+            acted = true;
+            steps.into_iter().for_each(|step| self.act(step));
+        }
+        if acted {
+            self.tell();
+        }
+        let links = self.interfaces.links();
+        if links != before {
+            // The counters' thread is gone only when the node stops.
+            let _ = self.links.send(links);
+        }
+    }
+
+    fn select(&mut self, selection: Selection, xdp: XdpPolicy) -> Vec<Step> {
+        let watched = self.interfaces.links();
+        let mut steps = self.interfaces.select(selection);
+        if xdp != self.xdp {
+            self.xdp = xdp;
+            let again = self.interfaces.again().into_iter();
+            let was_watched = |step: &Step| matches!(step, Step::Attach { ifindex, .. } if watched.contains(ifindex));
+            steps.extend(again.filter(was_watched));
+        }
+        steps
+    }
+
+    fn act(&mut self, step: Step) {
+        match step {
+            Step::Attach { ifindex, name } => {
+                if self.attach(ifindex, &name).is_ok() {
+                    tracing::info!(interface = name, "watching");
+                }
+            }
+            Step::Rename { ifindex, name } => {
+                self.ring.rename(ifindex, &name);
+                tracing::info!(interface = name, "a watched interface was renamed");
+            }
+            Step::Forget { ifindex } => {
+                if let Err(error) = self.ring.forget(ifindex) {
+                    tracing::error!(ifindex, %error, "an interface could not be let go");
+                }
+                tracing::info!(ifindex, "watching no longer");
+            }
+        }
+    }
+
+    /// On failure the interface is not watched, which is noted.
+    fn attach(&mut self, ifindex: u32, name: &str) -> Result<(), LiveError> {
+        let watch = Watch { xdp: self.xdp, ..Watch::both(name) };
+        self.failures.remove(&ifindex);
+        self.ring.attach(&watch).map_err(|error| {
+            let error = LiveError::from(error);
+            let reason = reason(&error);
+            tracing::warn!(interface = name, reason, "the interface cannot be watched");
+            self.failures.insert(ifindex, (name.to_owned(), reason));
+            self.interfaces.failed(ifindex);
+            error
+        })
+    }
+
+    /// Tells the operator what is attached where, and what is not.
+    fn tell(&self) {
+        let mut all = describe(self.ring.attachments());
+        for (name, reason) in self.failures.values() {
+            all.entry(name.clone()).or_default().push(format!("not watched: {reason}"));
+        }
+        for name in self.interfaces.missing() {
+            all.entry(name.to_owned()).or_default().push("not there".to_owned());
+        }
+        self.status.update().interfaces = all;
+    }
+}
+
+/// An error with its causes, on one line.
+fn reason(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// How the programs are attached, per interface, for the operator.
+fn describe(attachments: &[Attachment]) -> BTreeMap<String, Vec<String>> {
+    let mut interfaces: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for attachment in attachments {
+        let mut text = format!("{:?}", attachment.mode);
+        if !attachment.fallback.is_empty() {
+            text += &format!(" ({})", attachment.fallback);
+        }
+        interfaces.entry(attachment.interface.clone()).or_default().push(text);
+    }
+    interfaces
+}
+
+/// The kernel side's counters by direction and name.
+fn named(counters: &Counters) -> BTreeMap<String, u64> {
+    let direction = |name: &'static str, counters: &DirectionCounters| {
+        counters.named().into_iter().map(move |(key, value)| (format!("{name}.{key}"), value))
+    };
+    direction("ingress", &counters.ingress)
+        .chain(direction("egress", &counters.egress))
+        .chain([("malformed".to_owned(), counters.malformed)])
+        .collect()
+}
