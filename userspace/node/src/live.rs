@@ -3,7 +3,8 @@
 //! ```text
 //! ring (XDP, tcx) ──┐
 //! rtnetlink FIB   ──┼─bounded─► reorder ─► engine
-//! counters 10 ms  ──┘
+//! counters 10 ms  ──┤
+//! BMP listener    ──┘
 //! ```
 //!
 //! **Invariant:** a source never spins and never outlives its stop flag by more than
@@ -13,14 +14,15 @@
 use crate::config::CaptureConfig;
 use crate::engine::Engine;
 use crate::order::Reorder;
-use crate::status::StatusSource;
+use crate::status::{RouterStatus, StatusSource};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use edgelore_capture::Clock;
+use edgelore_capture::bmp::{self, BmpSource};
 use edgelore_capture::netlink::{CounterConfig, CounterSource, FibConfig, FibSource, NetlinkError};
 use edgelore_capture::ring::{
     Attachment, Counters, DirectionCounters, Ring, RingConfig, RingError, Watch,
 };
-use edgelore_model::{Batch, LossReason, Signal, SignalKind, Span};
+use edgelore_model::{Batch, LossReason, Signal, SignalKind, Span, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,34 +48,38 @@ pub enum LiveError {
     /// The rtnetlink side.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// The BMP listener.
+    #[error(transparent)]
+    Bmp(#[from] bmp::BmpError),
     /// Nothing to watch.
-    #[error("no interfaces to watch: set capture.interfaces")]
+    #[error("nothing to watch: set capture.interfaces or capture.bmp")]
     NoInterfaces,
 }
 
 /// The sources, opened and attached but not yet read.
 #[derive(Debug)]
 pub struct Sources {
-    ring: Ring,
-    fib: FibSource,
-    counters: CounterSource,
+    /// The gateway itself; `None` when it only listens to routers.
+    gateway: Option<Gateway>,
+    bmp: Option<BmpSource>,
     clock: Clock,
     reorder: Span,
 }
 
-impl Sources {
-    /// Opens every source in the network namespace of this thread.
-    ///
-    /// # Errors
-    /// When a program cannot be loaded or attached, or the kernel refuses rtnetlink.
-    pub fn open(
+/// The sources that watch the gateway's own interfaces and forwarding table.
+#[derive(Debug)]
+struct Gateway {
+    ring: Ring,
+    fib: FibSource,
+    counters: CounterSource,
+}
+
+impl Gateway {
+    fn open(
         config: &CaptureConfig,
         clock: Clock,
         status: &StatusSource,
     ) -> Result<Self, LiveError> {
-        if config.interfaces.is_empty() {
-            return Err(LiveError::NoInterfaces);
-        }
         let watch = config.interfaces.iter().map(Watch::both).collect();
         let ring = Ring::open(&RingConfig { watch, ring_bytes: config.ring_bytes }, clock)?;
         status.update().interfaces = describe(ring.attachments());
@@ -85,22 +91,71 @@ impl Sources {
         let interval = Duration::from_millis(config.counter_interval_ms.into());
         let counters =
             CounterSource::open(CounterConfig { interval, ..CounterConfig::new(clock, links) })?;
+        Ok(Self { ring, fib, counters })
+    }
+}
+
+impl Sources {
+    /// Opens every source in the network namespace of this thread.
+    ///
+    /// # Errors
+    /// When a program cannot be loaded or attached, the kernel refuses rtnetlink, or the BMP
+    /// listener's address cannot be had.
+    pub fn open(
+        config: &CaptureConfig,
+        clock: Clock,
+        status: &StatusSource,
+    ) -> Result<Self, LiveError> {
+        if config.interfaces.is_empty() && config.bmp.is_none() {
+            return Err(LiveError::NoInterfaces);
+        }
+        let gateway = if config.interfaces.is_empty() {
+            None
+        } else {
+            Some(Gateway::open(config, clock, status)?)
+        };
+        let bmp = config.bmp.as_ref().map(|bmp| {
+            let allow = bmp.allow.iter().map(|allowed| allowed.0).collect();
+            let (listen, routers_max) = (bmp.listen, bmp.routers_max);
+            BmpSource::open(bmp::BmpConfig { listen, routers_max, allow, clock })
+        });
         let reorder = Span::from_millis(config.reorder_ms.into());
-        Ok(Self { ring, fib, counters, clock, reorder })
+        Ok(Self { gateway, bmp: bmp.transpose()?, clock, reorder })
     }
 
     /// Reads all sources into the engine until `stop` is set; gives the engine back.
     pub fn run(self, mut engine: Engine, stop: &Arc<AtomicBool>, status: &StatusSource) -> Engine {
         let (batches, queue) = bounded(BATCHES_QUEUED_MAX);
-        let Self { mut ring, mut fib, mut counters, clock, reorder } = self;
+        let Self { gateway, bmp, clock, reorder } = self;
+        let mut threads = Vec::new();
+        if let Some(gateway) = gateway {
+            threads.extend(gateway.start(&batches, stop, status, clock));
+        }
+        threads.extend(bmp.map(|bmp| start_bmp(bmp, batches.clone(), stop, status, clock)));
+        drop(batches);
+        merge(&queue, &mut engine, Reorder::new(reorder), clock, status);
+        for thread in threads {
+            thread.join().expect("a source thread never panics");
+        }
+        engine
+    }
+}
+
+impl Gateway {
+    fn start(
+        self,
+        batches: &Sender<Batch>,
+        stop: &Arc<AtomicBool>,
+        status: &StatusSource,
+        clock: Clock,
+    ) -> [JoinHandle<()>; 3] {
+        let Self { mut ring, mut fib, mut counters } = self;
         let ring_status = status.clone();
-        let mut counted = None;
-        let threads = [
+        let mut due = Due::new(clock);
+        [
             spawn("ring", batches.clone(), stop, Full::Wait, status, move |batch| {
                 let polled = ring.poll(POLL, batch);
-                let now = clock.now();
-                if counted.is_none_or(|last| now - last >= COUNTERS_EVERY) {
-                    counted = Some(now);
+                if due.now() {
                     let counters = ring.counters().map_err(|error| error.to_string())?;
                     ring_status.update().kernel = named(&counters);
                 }
@@ -109,15 +164,56 @@ impl Sources {
             spawn("fib", batches.clone(), stop, Full::Wait, status, move |batch| {
                 fib.read(POLL, batch).map(drop).map_err(|error| error.to_string())
             }),
-            spawn("counters", batches, stop, Full::Drop, status, move |batch| {
+            spawn("counters", batches.clone(), stop, Full::Drop, status, move |batch| {
                 counters.read(POLL, batch).map(drop).map_err(|error| error.to_string())
             }),
-        ];
-        merge(&queue, &mut engine, Reorder::new(reorder), clock, status);
-        for thread in threads {
-            thread.join().expect("a source thread never panics");
+        ]
+    }
+}
+
+fn start_bmp(
+    mut bmp: BmpSource,
+    batches: Sender<Batch>,
+    stop: &Arc<AtomicBool>,
+    status: &StatusSource,
+    clock: Clock,
+) -> JoinHandle<()> {
+    let (bmp_status, mut due) = (status.clone(), Due::new(clock));
+    spawn("bmp", batches, stop, Full::Wait, status, move |batch| {
+        let read = bmp.read(POLL, batch);
+        if due.now() {
+            let counters = bmp.counters().named().map(|(name, value)| (name.to_owned(), value));
+            let routers = bmp.routers().map(|figures| {
+                let (messages, bytes) = (figures.messages, figures.bytes);
+                (figures.router, RouterStatus { messages, bytes })
+            });
+            let (counters, routers) = (counters.into(), routers.collect());
+            let mut status = bmp_status.update();
+            (status.bmp, status.bmp_routers) = (counters, routers);
         }
-        engine
+        read.map(drop).map_err(|error| error.to_string())
+    })
+}
+
+/// When counters are read for the operator.
+struct Due {
+    clock: Clock,
+    last: Option<Timestamp>,
+}
+
+impl Due {
+    const fn new(clock: Clock) -> Self {
+        Self { clock, last: None }
+    }
+
+    /// It is time, and the next time is [`COUNTERS_EVERY`] from now.
+    fn now(&mut self) -> bool {
+        let now = self.clock.now();
+        let due = self.last.is_none_or(|last| now - last >= COUNTERS_EVERY);
+        if due {
+            self.last = Some(now);
+        }
+        due
     }
 }
 

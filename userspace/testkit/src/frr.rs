@@ -43,18 +43,27 @@ impl Frr {
     /// # Errors
     /// When a daemon does not come up or refuses a line of the configuration.
     pub fn start(namespace: &NetNs, config: &str) -> Result<Self> {
+        Self::start_with(namespace, config, &[])
+    }
+
+    /// As [`Frr::start`], with a bgpd that loads these modules, such as `bmp`.
+    ///
+    /// # Errors
+    /// As [`Frr::start`].
+    pub fn start_with(namespace: &NetNs, config: &str, bgpd_modules: &[&str]) -> Result<Self> {
         let scratch = scratch("frr")?;
         let directory = scratch.path().join("run");
         give_to_frr(scratch.path(), &directory)?;
         let mut router = Self { daemons: Vec::new(), directory, _scratch: scratch };
         for daemon in DAEMONS {
-            router.start_daemon(namespace, daemon)?;
+            let modules = if daemon == "bgpd" { bgpd_modules } else { &[] };
+            router.start_daemon(namespace, daemon, modules)?;
         }
         router.configure(config)?;
         Ok(router)
     }
 
-    fn start_daemon(&mut self, namespace: &NetNs, daemon: &str) -> Result<()> {
+    fn start_daemon(&mut self, namespace: &NetNs, daemon: &str, modules: &[&str]) -> Result<()> {
         let directory = &self.directory;
         let file = |suffix: &str| directory.join(format!("{daemon}.{suffix}"));
         std::fs::write(file("conf"), "").context("write an empty configuration")?;
@@ -62,6 +71,7 @@ impl Frr {
         command.args(["-u", "frr", "-g", "frr", "-A", "127.0.0.1", "-P", "0", "--vty_socket"]);
         command.arg(directory).arg("-z").arg(directory.join("zserv.api"));
         command.arg("-i").arg(file("pid")).arg("-f").arg(file("conf"));
+        command.args(modules.iter().flat_map(|module| ["-M", module]));
         let mut process = Process::spawn(daemon, &mut command, &file("log"))?;
         let socket = file("vty");
         let mut ended = None;

@@ -14,7 +14,7 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// What starts with the machine.
 const WANTED: &str = "/etc/systemd/system/multi-user.target.wants";
 /// Packages that bring a service of the same name.
-const WITH_SERVICE: [&str; 1] = ["frr"];
+const WITH_SERVICE: [&str; 2] = ["frr", "gobgpd"];
 
 /// This machine runs Debian or something derived from it that has apt.
 pub(crate) fn is_debian() -> bool {

@@ -33,7 +33,7 @@ const TOOLCHAIN_PACKAGES: [&str; 5] =
 /// LLVM and its libraries alone, when another compiler is used.
 const LLVM_PACKAGES: [&str; 3] = ["llvm-22-dev", "zlib1g-dev", "libzstd-dev"];
 
-const DAEMON_PACKAGES: [&str; 3] = ["frr", "iproute2", "iputils-ping"];
+const DAEMON_PACKAGES: [&str; 4] = ["frr", "gobgpd", "iproute2", "iputils-ping"];
 
 /// Sees to it that the needs are met.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {

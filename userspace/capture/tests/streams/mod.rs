@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 /// Every segment and hello of LDP and BMP in a capture.
-pub fn signals(path: &Path) -> Batch {
+pub(crate) fn signals(path: &Path) -> Batch {
     let mut reader = create_reader(1 << 20, File::open(path).expect("open the capture"))
         .expect("read the capture's header");
     let (mut batch, mut link_type, mut at) = (Batch::default(), Linktype::ETHERNET, 0);
