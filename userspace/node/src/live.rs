@@ -24,6 +24,7 @@ use edgelore_capture::ring::{
 };
 use edgelore_model::{Batch, LossReason, Signal, SignalKind, Span, Timestamp};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -121,6 +122,12 @@ impl Sources {
         });
         let reorder = Span::from_millis(config.reorder_ms.into());
         Ok(Self { gateway, bmp: bmp.transpose()?, clock, reorder })
+    }
+
+    /// Where routers connect, if it listens to any; with the port that the system chose for port 0.
+    #[must_use]
+    pub fn bmp_address(&self) -> Option<SocketAddr> {
+        self.bmp.as_ref()?.local_address().ok()
     }
 
     /// Reads all sources into the engine until `stop` is set; gives the engine back.
