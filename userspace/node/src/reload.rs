@@ -35,9 +35,9 @@ pub enum ReloadError {
     /// The file is not a valid configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// No interface would be watched any more.
-    #[error("no interfaces to watch: set capture.interfaces")]
-    NoInterfaces,
+    /// Interfaces would be watched for the first time, or none any more.
+    #[error("beginning to watch interfaces, or ending it, needs a restart: capture.interfaces")]
+    Interfaces,
     /// A glob among the interfaces is malformed.
     #[error("capture.interfaces: {0}")]
     Pattern(#[from] glob::PatternError),
@@ -61,7 +61,8 @@ pub struct Reloader {
     file: PathBuf,
     /// What holds, not what the file says.
     current: Config,
-    changes: Sender<Change>,
+    /// `None` when no interface is watched.
+    changes: Option<Sender<Change>>,
     tuning: Tuning,
     keeper: Arc<Mutex<Keeper>>,
 }
@@ -72,7 +73,7 @@ impl Reloader {
     pub const fn new(
         file: PathBuf,
         current: Config,
-        changes: Sender<Change>,
+        changes: Option<Sender<Change>>,
         tuning: Tuning,
         keeper: Arc<Mutex<Keeper>>,
     ) -> Self {
@@ -85,8 +86,8 @@ impl Reloader {
     /// See [`ReloadError`]; everything stays as it was then.
     pub fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         let new = Config::load(&self.file)?;
-        if new.capture.interfaces.is_empty() {
-            return Err(ReloadError::NoInterfaces);
+        if new.capture.interfaces.is_empty() != self.changes.is_none() {
+            return Err(ReloadError::Interfaces);
         }
         let reloaded = compare(&self.current, &new);
         let mut next = self.current.clone();
@@ -94,9 +95,10 @@ impl Reloader {
         next.capture.xdp = new.capture.xdp;
         next.detect = new.detect.with_bounds_of(&self.current.detect);
         let capture = (&next.capture.interfaces, next.capture.xdp);
-        if capture != (&self.current.capture.interfaces, self.current.capture.xdp) {
+        let before = (&self.current.capture.interfaces, self.current.capture.xdp);
+        if let Some(changes) = self.changes.as_ref().filter(|_| capture != before) {
             let select = Change::Select(next.capture.selection()?, next.capture.xdp.into());
-            self.changes.try_send(select).map_err(|refused| match refused {
+            changes.try_send(select).map_err(|refused| match refused {
                 TrySendError::Full(_) | TrySendError::Disconnected(_) => ReloadError::Ring,
             })?;
         }

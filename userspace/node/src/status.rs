@@ -4,6 +4,7 @@ use edgelore_capture::Clock;
 use edgelore_model::{LossReason, Summary, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Everything an operator may ask of a running node.
@@ -19,6 +20,12 @@ pub struct Status {
     pub interfaces: BTreeMap<String, Vec<String>>,
     /// The kernel side's counters by name.
     pub kernel: BTreeMap<String, u64>,
+    /// The BMP listener's counters by name; empty without one.
+    #[serde(default)]
+    pub bmp: BTreeMap<String, u64>,
+    /// The routers connected to it, by their end of the connection.
+    #[serde(default)]
+    pub bmp_routers: BTreeMap<SocketAddr, RouterStatus>,
     /// What was decoded.
     pub decoded: Summary,
     /// What did not fit into the bounded tables of decoders and detector.
@@ -29,6 +36,15 @@ pub struct Status {
     pub incidents: u64,
     /// Outcomes distilled since the start.
     pub outcomes: u64,
+}
+
+/// What a monitored router has sent over its connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouterStatus {
+    /// Whole BMP messages.
+    pub messages: u64,
+    /// Octets of them.
+    pub bytes: u64,
 }
 
 /// Where the figures are gathered; cheap to clone.

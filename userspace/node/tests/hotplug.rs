@@ -31,7 +31,7 @@ impl Running {
         let status = StatusSource::new(clock);
         let opened = gateway.run(|| Ok(Sources::open(config, clock, &status))).unwrap();
         let sources = opened?;
-        let changes = sources.changes();
+        let changes = sources.changes().expect("interfaces are watched");
         let engine = Engine::start(1, &DecodeConfig::default(), DetectConfig::default(), |_| {});
         let stop = Arc::new(AtomicBool::new(false));
         // The threads of the sources inherit the namespace of the one that starts them.

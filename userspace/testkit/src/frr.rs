@@ -87,18 +87,42 @@ impl Frr {
     /// # Errors
     /// As [`Frr::start`].
     pub fn start_daemons(namespace: &NetNs, daemons: &[FrrDaemon], config: &str) -> Result<Self> {
+        Self::start_modules(namespace, daemons, config, &[])
+    }
+
+    /// Starts zebra and a bgpd that loads these modules, such as `bmp`, and loads `config`.
+    ///
+    /// # Errors
+    /// As [`Frr::start`].
+    pub fn start_with(namespace: &NetNs, config: &str, bgpd_modules: &[&str]) -> Result<Self> {
+        let daemons = [FrrDaemon::Zebra, FrrDaemon::Bfdd, FrrDaemon::Bgpd];
+        Self::start_modules(namespace, &daemons, config, bgpd_modules)
+    }
+
+    fn start_modules(
+        namespace: &NetNs,
+        daemons: &[FrrDaemon],
+        config: &str,
+        bgpd_modules: &[&str],
+    ) -> Result<Self> {
         let scratch = scratch("frr")?;
         let directory = scratch.path().join("run");
         give_to_frr(scratch.path(), &directory)?;
         let mut router = Self { daemons: Vec::new(), directory, _scratch: scratch };
-        for daemon in daemons {
-            router.start_daemon(namespace, *daemon)?;
+        for &daemon in daemons {
+            let modules = if daemon == FrrDaemon::Bgpd { bgpd_modules } else { &[] };
+            router.start_daemon(namespace, daemon, modules)?;
         }
         router.configure(config)?;
         Ok(router)
     }
 
-    fn start_daemon(&mut self, namespace: &NetNs, daemon: FrrDaemon) -> Result<()> {
+    fn start_daemon(
+        &mut self,
+        namespace: &NetNs,
+        daemon: FrrDaemon,
+        modules: &[&str],
+    ) -> Result<()> {
         let (directory, with_control) = (&self.directory, daemon == FrrDaemon::Ldpd);
         let daemon = daemon.name();
         let file = |suffix: &str| directory.join(format!("{daemon}.{suffix}"));
@@ -110,6 +134,7 @@ impl Frr {
         if with_control {
             command.arg("--ctl_socket").arg(directory);
         }
+        command.args(modules.iter().flat_map(|module| ["-M", module]));
         let mut process = Process::spawn(daemon, &mut command, &file("log"))?;
         let socket = file("vty");
         let mut ended = None;

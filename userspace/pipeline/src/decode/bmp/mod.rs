@@ -110,15 +110,38 @@ pub fn plausible_start(bytes: &[u8]) -> Option<bool> {
     let &[_, a, b, c, d, kind, ref body @ ..] = bytes else { return None };
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     let fits = match kind {
-        message_type::INITIATION | message_type::TERMINATION => body.len() < 2 || body[0] == 0,
+        message_type::INITIATION | message_type::TERMINATION => plausible_tlvs(length, body)?,
         message_type::ROUTE_MONITORING..=message_type::ROUTE_MIRRORING => {
-            let known = body.first().is_none_or(|&kind| kind <= PEER_TYPE_MAX);
-            known && length >= HEADER_LEN + PEER_HEADER_LEN
+            length >= HEADER_LEN + PEER_HEADER_LEN && plausible_peer(body)?
         }
         _ => false,
     };
     let follower = bytes.get(length..).unwrap_or_default();
     Some(fits && follower.iter().zip([VERSION, 0]).all(|(&is, should)| is == should))
+}
+
+/// The first information TLV fits a message of `length` octets, if there is one.
+fn plausible_tlvs(length: usize, body: &[u8]) -> Option<bool> {
+    match *body {
+        _ if length == HEADER_LEN => Some(true),
+        [0, _, high, low, ..] => {
+            Some(HEADER_LEN + 4 + usize::from(u16::from_be_bytes([high, low])) <= length)
+        }
+        [kind, ..] if kind != 0 => Some(false),
+        _ => None,
+    }
+}
+
+/// A per-peer header of a known type, without reserved flags, and with a time that is one.
+fn plausible_peer(body: &[u8]) -> Option<bool> {
+    const MICROSECONDS: u32 = 1_000_000;
+    match *body {
+        [kind, ..] if kind > PEER_TYPE_MAX => return Some(false),
+        [_, flags, ..] if flags & 0x0f != 0 => return Some(false),
+        _ => {}
+    }
+    let micros = body.get(PEER_HEADER_LEN - 4..)?.first_chunk()?;
+    Some(u32::from_be_bytes(*micros) < MICROSECONDS)
 }
 
 /// One message: its type and what follows the common header.

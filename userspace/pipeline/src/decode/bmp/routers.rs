@@ -155,15 +155,26 @@ pub(super) struct Peer {
     gaps: u64,
 }
 
+impl Peer {
+    /// Forgets the session.
+    pub(super) fn restart(&mut self) {
+        *self = Self { gaps: self.gaps, ..Self::default() };
+    }
+}
+
 /// What the tables of a peer have shown since its session came up, a bit for each table and
 /// address family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tables {
     announced: u16,
+    /// What is in the table is known: nothing, or what was announced.
     complete: u16,
 }
 
 impl Tables {
+    /// Those of a session that has just begun: all empty.
+    pub(super) const EMPTY: Self = Self { announced: 0, complete: u16::MAX };
+
     /// A route was announced.
     pub(super) fn announced(&mut self, rib: Rib, family: AddressFamily) {
         self.announced |= bit(rib, family);
@@ -174,8 +185,8 @@ impl Tables {
         self.complete |= bit(rib, family);
     }
 
-    /// The router said that it had sent this table as a whole, and there was no route in it, nor
-    /// any since: nothing can be withdrawn from it.
+    /// The session began before our eyes or the router said that it had sent this table as a
+    /// whole, and no route was announced: nothing can be withdrawn from it.
     pub(super) fn is_empty(self, rib: Rib, family: AddressFamily) -> bool {
         let bit = bit(rib, family);
         self.complete & bit != 0 && self.announced & bit == 0

@@ -5,17 +5,18 @@
 //! change. When the router's connection ends its peers are unknown, not down. The times in the
 //! per-peer headers are the routers' clocks' and are not used: everything happens when it arrives.
 //!
-//! **Withdrawals that cannot be.** FRR up to 10.6 reports every announcement of a peer as a
-//! withdrawal before policy unless it keeps the peer's routes (soft-reconfiguration inbound). Such
-//! a table was reported as empty before: its End-of-RIB came without a route. What is withdrawn
-//! from a table that the router itself declared empty, and that announced nothing since, is
-//! counted and not believed. A table whose End-of-RIB was not seen, or that announced anything, is
-//! always believed.
+//! **Withdrawals that cannot be.** FRR reports every announcement of a peer as a withdrawal before
+//! policy unless it keeps the peer's routes (soft-reconfiguration inbound; FRR issues 10240 and
+//! 18070). Such a table announces nothing, ever. So what is withdrawn from a table that is known
+//! to have begun empty, and that has announced nothing since, is counted and not believed. It is
+//! known to have begun empty when the session came up after a Peer Down on the same unbroken
+//! stream, or when its End-of-RIB came without a route before it. In every other case, and once
+//! a table announced anything, withdrawals are believed.
 //!
 //! **Invariant:** downs and ups of a peer alternate; a message that does not decode is counted and
 //! changes nothing else.
 
-use super::routers::{Origin, Peer, Router, Routers, State};
+use super::routers::{Origin, Peer, Router, Routers, State, Tables};
 use super::{Message, PeerDown, PeerHeader, PeerKey, PeerUp, message_type, statistics, tlv_text};
 use crate::decode::bgp::update::{Delta, Encoding, PathIdHint, Update};
 use crate::decode::bgp::{
@@ -176,8 +177,10 @@ impl<E: FnMut(usize, Observation)> Report<'_, E> {
         if same {
             return;
         }
-        if before != State::Presumed {
-            peer.tables = Default::default();
+        match before {
+            State::Down => peer.tables = Tables::EMPTY,
+            State::Unknown | State::Up => peer.tables = Tables::default(),
+            State::Presumed => {}
         }
         if key.is_loc_rib() {
             return;
@@ -197,7 +200,8 @@ impl<E: FnMut(usize, Observation)> Report<'_, E> {
     /// Peer Up was not up then, otherwise it is presumed to have been.
     fn peer_down(&mut self, key: PeerKey, peer: &mut Peer, whole: bool, bytes: &[u8]) {
         let Ok(reason) = PeerDown::parse(bytes) else { return self.undecodable() };
-        let before = std::mem::take(peer).state;
+        let before = peer.state;
+        peer.restart();
         if key.is_loc_rib() || reason == PeerDown::NotMonitored {
             return;
         }
@@ -273,7 +277,7 @@ impl<E: FnMut(usize, Observation)> Report<'_, E> {
         }));
     }
 
-    /// Takes out what is withdrawn from a table that the router declared empty.
+    /// Takes out what is withdrawn from a table that is known to be empty.
     fn believe(
         &mut self,
         rib: Rib,

@@ -1,27 +1,30 @@
 //! The live sources: a thread each, all into one queue, put in order by time.
 //!
 //! ```text
-//! ring (XDP, tcx) ──┐
-//!   ▲ links come and go
-//! rtnetlink FIB   ──┼─bounded─► reorder ─► engine
-//!   links ▼ watched │
-//! counters 10 ms  ──┘
+//! gateway: ring, FIB, counters ──┐
+//! routers: BMP listener        ──┴─bounded─► reorder ─► engine
 //! ```
 //!
 //! **Invariant:** a source never spins and never outlives its stop flag by more than
 //! [`POLL`]; when the queue is full, counters are dropped and counted first, and the others wait,
 //! so that the kernel's own buffers fill and their overflow is counted there.
 
+mod gateway;
+mod routers;
+
 use crate::config::CaptureConfig;
 use crate::engine::Engine;
 use crate::order::Reorder;
 use crate::status::StatusSource;
-use crate::watcher::{Change, Ends, Watcher};
+use crate::watcher::Change;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use edgelore_capture::Clock;
-use edgelore_capture::netlink::{CounterConfig, CounterSource, FibConfig, FibSource, NetlinkError};
+use edgelore_capture::bmp::{BmpError, BmpSource};
+use edgelore_capture::netlink::NetlinkError;
 use edgelore_capture::ring::RingError;
-use edgelore_model::{Batch, LossReason, Signal, SignalKind, Span};
+use edgelore_model::{Batch, LossReason, Signal, SignalKind, Span, Timestamp};
+use gateway::Gateway;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -33,6 +36,8 @@ pub const POLL: Duration = Duration::from_millis(100);
 pub const BATCHES_QUEUED_MAX: usize = 64;
 /// How often time passes in a quiet network.
 const TICK: Duration = Duration::from_millis(20);
+/// How often a source's counters are read for the operator.
+const COUNTERS_EVERY: Span = Span::from_millis(200);
 
 /// Why capture could not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,21 +48,23 @@ pub enum LiveError {
     /// The rtnetlink side.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// The BMP listener.
+    #[error(transparent)]
+    Bmp(#[from] BmpError),
     /// A glob among the interfaces is malformed.
     #[error("capture.interfaces: {0}")]
     Pattern(#[from] glob::PatternError),
     /// Nothing to watch.
-    #[error("no interfaces to watch: set capture.interfaces")]
+    #[error("nothing to watch: set capture.interfaces or capture.bmp")]
     NoInterfaces,
 }
 
 /// The sources, opened and attached but not yet read.
 #[derive(Debug)]
 pub struct Sources {
-    watcher: Watcher,
-    ends: Ends,
-    fib: FibSource,
-    counters: CounterSource,
+    /// The gateway itself; `None` when it only listens to routers.
+    gateway: Option<Gateway>,
+    bmp: Option<BmpSource>,
     clock: Clock,
     reorder: Span,
 }
@@ -66,53 +73,46 @@ impl Sources {
     /// Opens every source in the network namespace of this thread.
     ///
     /// # Errors
-    /// When a program cannot be loaded or attached, or the kernel refuses rtnetlink.
+    /// When a program cannot be loaded or attached, the kernel refuses rtnetlink, or the BMP
+    /// listener's address cannot be had.
     pub fn open(
         config: &CaptureConfig,
         clock: Clock,
         status: &StatusSource,
     ) -> Result<Self, LiveError> {
-        if config.interfaces.is_empty() {
+        if config.interfaces.is_empty() && config.bmp.is_none() {
             return Err(LiveError::NoInterfaces);
         }
-        let (watcher, ends) = Watcher::open(config, clock, status)?;
-        let tables = config.fib_tables.clone();
-        let fib = FibSource::open(FibConfig { clock, tables, ..FibConfig::default() })?;
-        let interval = Duration::from_millis(config.counter_interval_ms.into());
-        let links = watcher.links();
-        let counters =
-            CounterSource::open(CounterConfig { interval, ..CounterConfig::new(clock, links) })?;
+        let watching = !config.interfaces.is_empty();
+        let gateway = watching.then(|| Gateway::open(config, clock, status)).transpose()?;
+        let bmp = config.bmp.as_ref().map(|bmp| routers::open(bmp, clock)).transpose()?;
         let reorder = Span::from_millis(config.reorder_ms.into());
-        Ok(Self { watcher, ends, fib, counters, clock, reorder })
+        Ok(Self { gateway, bmp, clock, reorder })
     }
 
-    /// Where the operator's changes go while the sources run.
+    /// Where the operator's changes go while the sources run; `None` when no interface is watched.
     #[must_use]
-    pub fn changes(&self) -> Sender<Change> {
-        self.ends.changes.clone()
+    pub fn changes(&self) -> Option<Sender<Change>> {
+        self.gateway.as_ref().map(Gateway::changes)
+    }
+
+    /// Where routers connect, if it listens to any; with the port that the system chose for port 0.
+    #[must_use]
+    pub fn bmp_address(&self) -> Option<SocketAddr> {
+        self.bmp.as_ref()?.local_address().ok()
     }
 
     /// Reads all sources into the engine until `stop` is set; gives the engine back.
     pub fn run(self, mut engine: Engine, stop: &Arc<AtomicBool>, status: &StatusSource) -> Engine {
         let (batches, queue) = bounded(BATCHES_QUEUED_MAX);
-        let Self { mut watcher, ends, mut fib, mut counters, clock, reorder } = self;
-        let Ends { changes, links } = ends;
-        let threads = [
-            spawn("ring", batches.clone(), stop, Full::Wait, status, move |batch| {
-                watcher.read(batch)
-            }),
-            spawn("fib", batches.clone(), stop, Full::Wait, status, move |batch| {
-                let read = fib.read(POLL, batch);
-                pass_on(batch, &changes);
-                read.map(drop).map_err(|error| error.to_string())
-            }),
-            spawn("counters", batches, stop, Full::Drop, status, move |batch| {
-                if let Some(links) = links.try_iter().last() {
-                    counters.watch(&links).map_err(|error| error.to_string())?;
-                }
-                counters.read(POLL, batch).map(drop).map_err(|error| error.to_string())
-            }),
-        ];
+        let Self { gateway, bmp, clock, reorder } = self;
+        let start = Start { batches, stop, status, clock };
+        let mut threads = Vec::new();
+        if let Some(gateway) = gateway {
+            threads.extend(gateway.start(&start));
+        }
+        threads.extend(bmp.map(|bmp| routers::start(bmp, &start)));
+        drop(start);
         merge(&queue, &mut engine, Reorder::new(reorder), clock, status);
         for thread in threads {
             thread.join().expect("a source thread never panics");
@@ -121,14 +121,63 @@ impl Sources {
     }
 }
 
-/// Tells the ring's thread what the kernel said of its links.
-fn pass_on(batch: &Batch, changes: &Sender<Change>) {
-    for signal in &batch.signals {
-        if let SignalKind::Link(link) = &signal.kind {
-            let (ifindex, name, present) = (signal.link, link.name.clone(), link.present);
-            // The ring's thread is gone only when the node stops.
-            let _ = changes.send(Change::Link { ifindex, name, present });
+/// What every source's thread is given.
+struct Start<'a> {
+    batches: Sender<Batch>,
+    stop: &'a Arc<AtomicBool>,
+    status: &'a StatusSource,
+    clock: Clock,
+}
+
+impl Start<'_> {
+    /// Reads a source on a thread of its own until it is told to stop.
+    fn spawn(
+        &self,
+        name: &'static str,
+        full: Full,
+        mut read: impl FnMut(&mut Batch) -> Result<(), String> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let (batches, stop) = (self.batches.clone(), Arc::clone(self.stop));
+        let status = self.status.clone();
+        let body = move || {
+            while !stop.load(Ordering::Relaxed) {
+                let mut batch = Batch::default();
+                if let Err(error) = read(&mut batch) {
+                    tracing::error!(source = name, error, "source failed");
+                    // A source that fails at once every time must not spin.
+                    std::thread::sleep(POLL);
+                }
+                if !batch.signals.is_empty() && !hand_over(&batches, batch, full, &status) {
+                    break;
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body)
+            .expect("the system has threads left")
+    }
+}
+
+/// When a source's counters are read for the operator.
+struct Due {
+    clock: Clock,
+    last: Option<Timestamp>,
+}
+
+impl Due {
+    const fn new(clock: Clock) -> Self {
+        Self { clock, last: None }
+    }
+
+    /// It is time, and the next time is [`COUNTERS_EVERY`] from now.
+    fn now(&mut self) -> bool {
+        let now = self.clock.now();
+        let due = self.last.is_none_or(|last| now - last >= COUNTERS_EVERY);
+        if due {
+            self.last = Some(now);
         }
+        due
     }
 }
 
@@ -137,34 +186,6 @@ fn pass_on(batch: &Batch, changes: &Sender<Change>) {
 enum Full {
     Wait,
     Drop,
-}
-
-fn spawn(
-    name: &'static str,
-    batches: Sender<Batch>,
-    stop: &Arc<AtomicBool>,
-    full: Full,
-    status: &StatusSource,
-    mut read: impl FnMut(&mut Batch) -> Result<(), String> + Send + 'static,
-) -> JoinHandle<()> {
-    let (stop, status) = (Arc::clone(stop), status.clone());
-    let body = move || {
-        while !stop.load(Ordering::Relaxed) {
-            let mut batch = Batch::default();
-            if let Err(error) = read(&mut batch) {
-                tracing::error!(source = name, error, "source failed");
-                // A source that fails at once every time must not spin.
-                std::thread::sleep(POLL);
-            }
-            if !batch.signals.is_empty() && !hand_over(&batches, batch, full, &status) {
-                break;
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .expect("the system has threads left")
 }
 
 /// False when nobody takes batches any more.

@@ -1,0 +1,84 @@
+//! The sources that watch the gateway itself: its packets, its forwarding table, its links.
+//!
+//! ```text
+//! ring (XDP, tcx) ──┐
+//!   ▲ links come and go
+//! rtnetlink FIB   ──┼─► batches
+//!   links ▼ watched │
+//! counters 10 ms  ──┘
+//! ```
+
+use super::{Full, LiveError, POLL, Start};
+use crate::config::CaptureConfig;
+use crate::status::StatusSource;
+use crate::watcher::{Change, Ends, Watcher};
+use crossbeam::channel::Sender;
+use edgelore_capture::Clock;
+use edgelore_capture::netlink::{CounterConfig, CounterSource, FibConfig, FibSource};
+use edgelore_model::{Batch, SignalKind};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(super) struct Gateway {
+    watcher: Watcher,
+    ends: Ends,
+    fib: FibSource,
+    counters: CounterSource,
+}
+
+impl Gateway {
+    pub(super) fn open(
+        config: &CaptureConfig,
+        clock: Clock,
+        status: &StatusSource,
+    ) -> Result<Self, LiveError> {
+        let (watcher, ends) = Watcher::open(config, clock, status)?;
+        let tables = config.fib_tables.clone();
+        let fib = FibSource::open(FibConfig { clock, tables, ..FibConfig::default() })?;
+        let interval = Duration::from_millis(config.counter_interval_ms.into());
+        let links = watcher.links();
+        let counters =
+            CounterSource::open(CounterConfig { interval, ..CounterConfig::new(clock, links) })?;
+        Ok(Self { watcher, ends, fib, counters })
+    }
+
+    /// Where the operator's changes go.
+    pub(super) fn changes(&self) -> Sender<Change> {
+        self.ends.changes.clone()
+    }
+
+    pub(super) fn start(self, start: &Start<'_>) -> Vec<JoinHandle<()>> {
+        let Self { mut watcher, ends: Ends { changes, links }, mut fib, mut counters } = self;
+        vec![
+            start.spawn("ring", Full::Wait, move |batch| watcher.read(batch)),
+            start.spawn("fib", Full::Wait, move |batch| {
+                let read = fib.read(POLL, batch);
+                pass_on(batch, &changes);
+                told(read)
+            }),
+            start.spawn("counters", Full::Drop, move |batch| {
+                if let Some(links) = links.try_iter().last() {
+                    told(counters.watch(&links))?;
+                }
+                told(counters.read(POLL, batch))
+            }),
+        ]
+    }
+}
+
+/// What a source's thread tells of a read.
+fn told<T, E: ToString>(read: Result<T, E>) -> Result<(), String> {
+    read.map(drop).map_err(|error| error.to_string())
+}
+
+/// Tells the ring's thread what the kernel said of its links.
+fn pass_on(batch: &Batch, changes: &Sender<Change>) {
+    for signal in &batch.signals {
+        if let SignalKind::Link(link) = &signal.kind {
+            let (ifindex, name, present) = (signal.link, link.name.clone(), link.present);
+            // The ring's thread is gone only when the node stops.
+            let _ = changes.send(Change::Link { ifindex, name, present });
+        }
+    }
+}
