@@ -1,7 +1,6 @@
 //! A full table passes a gateway amid a storm of other packets, and not one prefix is missed.
 //!
 //! Nothing is timed here: what watching costs the traffic is the saturation scenario of the benches.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod watcher;
 
