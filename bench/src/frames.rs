@@ -97,20 +97,23 @@ fn length_of(length: usize) -> [u8; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edgelore_headers::{Kind, Walk, walk_ethernet};
+    use edgelore_headers::{Kind, Scope, Walk, walk_ethernet};
 
     #[test]
     fn small_frames_have_64_bytes_and_are_no_control_plane() {
         for frame in [udp(), vlan_udp(), ipv6_udp(), tcp_other()] {
             assert_eq!(frame.len(), 64);
-            assert!(matches!(walk_ethernet(frame.as_slice()), Walk::Other), "{frame:?}");
+            assert!(
+                matches!(walk_ethernet(frame.as_slice(), Scope::Gateway), Walk::Other),
+                "{frame:?}"
+            );
         }
     }
 
     #[test]
     fn bgp_frames_are_walked_to_their_payload() {
         for (frame, expected) in [(keepalive(), 19), (pure_ack(), 0), (bgp(&[1, 2, 3]), 3)] {
-            let Walk::Control(packet) = walk_ethernet(frame.as_slice()) else {
+            let Walk::Control(packet) = walk_ethernet(frame.as_slice(), Scope::Gateway) else {
                 panic!("{frame:?}")
             };
             assert!(matches!(packet.kind, Kind::Bgp));

@@ -18,6 +18,10 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// The instruction set: 32-bit jumps and ALU operations, in every kernel since 5.1.
 const CPU: &str = "v3";
 
+/// Loads of several octets at any address, as the processors of gateways and their verifiers allow:
+/// otherwise every field of a header is put together octet by octet.
+const FEATURES: &str = "+allows-misaligned-mem-access";
+
 /// A compiler that can build for the BPF target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Toolchain {
@@ -108,7 +112,9 @@ pub(crate) fn build() -> Result<()> {
 fn flags() -> OsString {
     let mut flags = OsString::from("-C linker=");
     flags.push(linker::path());
-    flags.push(format!(" -C debuginfo=2 -C link-arg=--btf -C target-cpu={CPU}"));
+    flags.push(format!(
+        " -C debuginfo=2 -C link-arg=--btf -C target-cpu={CPU} -C target-feature={FEATURES}"
+    ));
     flags
 }
 

@@ -4,7 +4,7 @@
 //! It never holds logic: both sides are built from it, so neither can disagree with the other.
 //!
 //! ```text
-//! ring buffer record:  RecordHeader (112 bytes) | payload (0..=CHUNK_LEN bytes)
+//! ring buffer record:  RecordHeader (104 bytes) | payload (0..=CHUNK_LEN bytes)
 //! ```
 //!
 //! **Invariant:** every type is `#[repr(C)]`, of integers only and without implicit padding; sizes
@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 use core::mem::{offset_of, size_of};
 
 /// Version of everything in this crate; raise it with every change of a layout or a meaning.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 /// Section of the BPF object that holds [`ABI_VERSION`], as four bytes in the target's byte order.
 pub const ABI_SECTION: &str = ".rodata.abi";
 
@@ -29,12 +29,18 @@ pub mod names {
     pub const FLOWS: &str = "FLOWS";
     /// LRU map of [`crate::BfdKey`] to [`crate::BfdDelta`].
     pub const BFD_SESSIONS: &str = "BFD_SESSIONS";
+    /// LRU map of [`crate::HelloKey`] to [`crate::HelloState`].
+    pub const HELLOS: &str = "HELLOS";
     /// XDP program for ingress.
     pub const XDP: &str = "edgelore_xdp";
     /// tcx program for egress.
     pub const TCX_EGRESS: &str = "edgelore_tcx_egress";
     /// tcx program for ingress, where XDP is not wanted.
     pub const TCX_INGRESS: &str = "edgelore_tcx_ingress";
+    /// XDP program that only counts, for cards that run it themselves.
+    pub const CLASSIFY: &str = "edgelore_classify";
+    /// Its array of counters, see [`crate::class`].
+    pub const CLASSES: &str = "CLASSES";
     /// XDP program that does nothing, the floor of benches.
     pub const EMPTY: &str = "edgelore_empty";
 }
@@ -50,12 +56,23 @@ pub const FLOWS_MAX: u32 = 16_384;
 /// Directions of BFD sessions whose last packet is remembered.
 pub const BFD_SESSIONS_MAX: u32 = 16_384;
 
+/// Hello senders whose last hello is remembered.
+pub const HELLOS_MAX: u32 = 16_384;
+
 /// Values of [`RecordHeader::kind`].
 pub mod kind {
     /// TCP segment of a BGP connection.
     pub const BGP: u8 = 1;
     /// BFD control packet.
     pub const BFD: u8 = 2;
+    /// OSPF packet.
+    pub const OSPF: u8 = 3;
+    /// IS-IS PDU.
+    pub const ISIS: u8 = 4;
+    /// TCP segment of an LDP session.
+    pub const LDP: u8 = 5;
+    /// LDP hello.
+    pub const LDP_HELLO: u8 = 6;
 }
 
 /// Values of [`RecordHeader::direction`].
@@ -74,12 +91,10 @@ pub mod flag {
     pub const CONTINUED: u16 = 1;
     /// More records of the same packet follow.
     pub const MORE: u16 = 2;
-    /// [`crate::RecordHeader::bgp`] is filled in: a message begins with the payload.
-    pub const BGP_DELTA: u16 = 4;
+    /// [`crate::RecordHeader::delta`] is filled in: of a stream, a message begins with the payload.
+    pub const DELTA: u16 = 4;
     /// [`crate::BgpDelta`]'s three lengths are all known.
     pub const BGP_LENGTHS: u16 = 8;
-    /// [`crate::RecordHeader::bfd`] is filled in.
-    pub const BFD_DELTA: u16 = 16;
 }
 
 /// Indices into the per-CPU counters; one block of [`counter::COUNT`] per direction.
@@ -88,7 +103,7 @@ pub mod counter {
     pub const OTHER: u32 = 0;
     /// Packets that are control plane, withheld ones included.
     pub const CONTROL: u32 = 1;
-    /// Withheld: segments of one KEEPALIVE.
+    /// Withheld: segments of one BGP KEEPALIVE.
     pub const KEEPALIVE: u32 = 2;
     /// Withheld: segments without payload, SYN, FIN or RST.
     pub const PURE_ACK: u32 = 3;
@@ -96,7 +111,7 @@ pub mod counter {
     pub const BFD_UNCHANGED: u32 = 4;
     /// Withheld: BFD echo packets, whose content is the sender's own affair.
     pub const BFD_ECHO: u32 = 5;
-    /// Fragments of TCP or UDP packets, not looked into.
+    /// Fragments of packets that may be control plane, not looked into.
     pub const FRAGMENT: u32 = 6;
     /// Packets whose headers cannot be walked to the end.
     pub const TRUNCATED: u32 = 7;
@@ -106,8 +121,16 @@ pub mod counter {
     pub const RING_FULL: u32 = 9;
     /// Control packets that are shorter or longer than could be read: part of the payload is missing.
     pub const CUT: u32 = 10;
+    /// Withheld: OSPF hellos equal to the last of their sender.
+    pub const OSPF_HELLO_UNCHANGED: u32 = 11;
+    /// Withheld: IS-IS hellos equal to the last of their sender.
+    pub const ISIS_HELLO_UNCHANGED: u32 = 12;
+    /// Withheld: LDP hellos equal to the last of their sender.
+    pub const LDP_HELLO_UNCHANGED: u32 = 13;
+    /// Withheld: segments of one LDP KeepAlive.
+    pub const LDP_KEEPALIVE: u32 = 14;
     /// How many there are; the size of a direction's block.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 15;
     /// Entries of the map.
     pub const ENTRIES: u32 = COUNT * super::direction::COUNT;
 
@@ -117,6 +140,32 @@ pub mod counter {
     pub const fn index(direction: u8, counter: u32) -> u32 {
         direction as u32 * COUNT + counter
     }
+}
+
+/// Indices into [`names::CLASSES`], in packets.
+pub mod class {
+    /// None of the others.
+    pub const OTHER: u32 = 0;
+    /// Fragments of packets that may be control plane.
+    pub const FRAGMENT: u32 = 1;
+    /// Headers that cannot be walked to the end.
+    pub const TRUNCATED: u32 = 2;
+    /// Tunnels, not looked into.
+    pub const TUNNEL: u32 = 3;
+    /// BGP.
+    pub const BGP: u32 = 4;
+    /// BFD, echo packets included.
+    pub const BFD: u32 = 5;
+    /// OSPF.
+    pub const OSPF: u32 = 6;
+    /// IS-IS.
+    pub const ISIS: u32 = 7;
+    /// LDP sessions.
+    pub const LDP: u32 = 8;
+    /// LDP hellos.
+    pub const LDP_HELLO: u32 = 9;
+    /// How many there are.
+    pub const COUNT: u32 = 10;
 }
 
 /// One direction of a connection: the key of [`names::FLOWS`].
@@ -155,6 +204,44 @@ pub struct BfdKey {
     pub my_discriminator: u32,
 }
 
+/// Who sends a hello where: the key of [`names::HELLOS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct HelloKey {
+    /// Sender, as in [`FlowKey`].
+    pub src: [u8; 16],
+    /// Receiver, as in [`FlowKey`].
+    pub dst: [u8; 16],
+    /// Interface index.
+    pub ifindex: u32,
+    /// VLAN ids.
+    pub vlan: [u16; 2],
+    /// See [`kind`].
+    pub kind: u8,
+    /// IS-IS PDU type; 0 for other protocols.
+    pub subtype: u8,
+    /// Zero.
+    pub reserved: u16,
+}
+
+/// What is known of a sender's hellos: the value of [`names::HELLOS`]. Concurrent updates may lose
+/// a count, never a change.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct HelloState {
+    /// Hash of everything in the last hello that counts.
+    pub hash: u64,
+    /// When the last one was seen: `CLOCK_MONOTONIC`, nanoseconds.
+    pub last_ns: u64,
+    /// The longest time between two of them, nanoseconds.
+    pub gap_max_ns: u64,
+    /// How many were seen.
+    pub count: u64,
+}
+
+/// Bytes of a delta header; shorter ones are followed by zeros.
+pub const DELTA_LEN: usize = 24;
+
 /// Delta header of a BGP message; fields as in `edgelore_headers::BgpDelta`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -174,7 +261,7 @@ pub struct BgpDelta {
     /// NOTIFICATION's error subcode.
     pub notification_subcode: u8,
     /// Zero.
-    pub reserved: u8,
+    pub reserved: [u8; 13],
 }
 
 /// Delta header of a BFD packet; fields as in `edgelore_headers::BfdDelta`. Also the value of
@@ -202,6 +289,74 @@ pub struct BfdDelta {
     pub required_min_echo_rx_us: u32,
 }
 
+/// Delta header of an OSPF packet; fields as in `edgelore_headers::OspfDelta`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct OspfDelta {
+    /// 2 or 3.
+    pub version: u8,
+    /// RFC 2328 §A.3.1.
+    pub packet_type: u8,
+    /// 1 when an update's first LSA is withdrawn.
+    pub max_age: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Who sent it.
+    pub router_id: u32,
+    /// Hello's, seconds.
+    pub dead_interval_s: u32,
+    /// LSAs in an update.
+    pub lsa_count: u32,
+    /// Hello's, seconds.
+    pub hello_interval_s: u16,
+    /// LS age of an update's first LSA, seconds.
+    pub lsa_age_s: u16,
+    /// LS type of an update's first LSA.
+    pub lsa_type: u16,
+    /// Zero.
+    pub reserved_end: u16,
+}
+
+/// Delta header of an IS-IS PDU; fields as in `edgelore_headers::IsisDelta`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct IsisDelta {
+    /// ISO 10589 §9.
+    pub pdu_type: u8,
+    /// 1 when an LSP's overload bit is set.
+    pub overload: u8,
+    /// Hello's, seconds.
+    pub holding_time_s: u16,
+    /// LSP's, seconds.
+    pub remaining_lifetime_s: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// LSP id, or a hello's system id and two zeros.
+    pub id: [u8; 8],
+    /// LSP's sequence number.
+    pub sequence: u32,
+    /// Zero.
+    pub reserved_end: u32,
+}
+
+/// Delta header of an LDP PDU; fields as in `edgelore_headers::LdpDelta`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct LdpDelta {
+    /// Bytes after the PDU length field.
+    pub pdu_len: u16,
+    /// RFC 5036 §3.5.
+    pub message_type: u16,
+    /// Bytes after the message length field.
+    pub message_len: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// The sender's router id.
+    pub lsr_id: u32,
+    /// Zero.
+    pub reserved_end: [u32; 3],
+}
+
 /// The P and F bits in [`BfdDelta::flags`]: they ask and answer, and change nothing by themselves.
 pub const BFD_POLL_FINAL: u8 = 0x30;
 
@@ -215,7 +370,8 @@ pub struct RecordHeader {
     pub flow: FlowKey,
     /// Interface index.
     pub ifindex: u32,
-    /// Sequence number of the first payload byte of this record (of the SYN when SYN is set); 0 for BFD.
+    /// Sequence number of the first payload byte of this record (of the SYN when SYN is set); 0
+    /// without TCP.
     pub seq: u32,
     /// Payload length on the wire in bytes that this record stands for.
     pub wire_len: u32,
@@ -230,26 +386,74 @@ pub struct RecordHeader {
     pub kind: u8,
     /// See [`direction`].
     pub direction: u8,
-    /// 4 or 6.
+    /// 4 or 6; 0 for IS-IS, whose hardware addresses stand in the first six octets of `flow`'s.
     pub ip_version: u8,
     /// RFC 9293 §3.1; of a packet in several records, SYN stands in the first, FIN and RST in the last.
     pub tcp_flags: u8,
     /// See [`flag`].
     pub flags: u16,
     /// Zero.
-    pub reserved: u16,
-    /// Valid with [`flag::BGP_DELTA`].
-    pub bgp: BgpDelta,
-    /// Valid with [`flag::BFD_DELTA`].
-    pub bfd: BfdDelta,
+    pub reserved: [u16; 3],
+    /// Valid with [`flag::DELTA`]: the delta header of `kind`, see [`RecordHeader::bgp`] and the like.
+    pub delta: [u8; DELTA_LEN],
+}
+
+impl RecordHeader {
+    /// The delta header of a BGP message that begins with the payload.
+    #[must_use]
+    pub fn bgp(&self) -> Option<BgpDelta> {
+        self.delta_of(&[kind::BGP])
+    }
+
+    /// The delta header of a BFD packet.
+    #[must_use]
+    pub fn bfd(&self) -> Option<BfdDelta> {
+        self.delta_of(&[kind::BFD])
+    }
+
+    /// The delta header of an OSPF packet.
+    #[must_use]
+    pub fn ospf(&self) -> Option<OspfDelta> {
+        self.delta_of(&[kind::OSPF])
+    }
+
+    /// The delta header of an IS-IS PDU.
+    #[must_use]
+    pub fn isis(&self) -> Option<IsisDelta> {
+        self.delta_of(&[kind::ISIS])
+    }
+
+    /// The delta header of an LDP PDU, in a session or in a hello.
+    #[must_use]
+    pub fn ldp(&self) -> Option<LdpDelta> {
+        self.delta_of(&[kind::LDP, kind::LDP_HELLO])
+    }
+
+    /// Sets the delta header, one of the types of this crate that have [`DELTA_LEN`] bytes.
+    #[inline(always)]
+    pub fn set_delta<T: Pod>(&mut self, delta: T) {
+        const { assert!(size_of::<T>() == DELTA_LEN) };
+        self.delta = bytemuck::cast(delta);
+        self.flags |= flag::DELTA;
+    }
+
+    fn delta_of<T: Pod>(&self, kinds: &[u8]) -> Option<T> {
+        let there = self.flags & flag::DELTA != 0 && kinds.contains(&self.kind);
+        there.then(|| bytemuck::pod_read_unaligned(&self.delta))
+    }
 }
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 36);
     assert!(size_of::<FlowState>() == 8);
     assert!(size_of::<BfdKey>() == 36);
-    assert!(size_of::<BgpDelta>() == 12);
-    assert!(size_of::<BfdDelta>() == 24);
+    assert!(size_of::<HelloKey>() == 44);
+    assert!(size_of::<HelloState>() == 32);
+    assert!(size_of::<BgpDelta>() == DELTA_LEN);
+    assert!(size_of::<BfdDelta>() == DELTA_LEN);
+    assert!(size_of::<OspfDelta>() == DELTA_LEN);
+    assert!(size_of::<IsisDelta>() == DELTA_LEN);
+    assert!(size_of::<LdpDelta>() == DELTA_LEN);
     assert!(offset_of!(RecordHeader, flow) == 8);
     assert!(offset_of!(RecordHeader, ifindex) == 44);
     assert!(offset_of!(RecordHeader, seq) == 48);
@@ -259,9 +463,8 @@ const _: () = {
     assert!(offset_of!(RecordHeader, vlan) == 64);
     assert!(offset_of!(RecordHeader, kind) == 68);
     assert!(offset_of!(RecordHeader, flags) == 72);
-    assert!(offset_of!(RecordHeader, bgp) == 76);
-    assert!(offset_of!(RecordHeader, bfd) == 88);
-    assert!(size_of::<RecordHeader>() == 112);
+    assert!(offset_of!(RecordHeader, delta) == 80);
+    assert!(size_of::<RecordHeader>() == 104);
     assert!(CHUNK_LEN.is_power_of_two());
 };
 

@@ -11,6 +11,13 @@ pub trait Bytes {
     /// `N` bytes at `offset`.
     fn octets<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
+    /// The same number. The kernel's verifier follows every way in which a number can come about,
+    /// and an implementation for the kernel makes it forget them; elsewhere there is nothing to do.
+    #[inline(always)]
+    fn forget(&self, number: usize) -> usize {
+        number
+    }
+
     /// One byte at `offset`.
     #[inline(always)]
     fn u8(&self, offset: usize) -> Option<u8> {

@@ -1,19 +1,34 @@
 //! Owns the walk through link, network and transport headers. Never looks into the payload.
 //!
-//! **Invariant:** a packet without control plane is recognised as such before its addresses are
-//! read: that is the path nearly every packet takes in the kernel.
+//! ```text
+//! walk.rs        what the walk takes and gives; its two steps
+//! walk/link.rs   Ethernet, VLAN tags, MPLS labels, LLC
+//! walk/network.rs   IPv4, IPv6, what they carry, one tunnel
+//! walk/transport.rs  ports, TCP and UDP
+//! walk/quick.rs  the short answer for the packets that nearly all packets are
+//! ```
+//!
+//! **Invariant:** [`quick::is_other`] says so only of packets of which the whole walk says the same.
+
+mod link;
+mod network;
+mod quick;
+mod transport;
 
 use crate::Bytes;
 
-/// VLAN tags that the walk steps over (802.1ad outer and 802.1Q inner).
-pub const VLAN_TAGS_MAX: usize = 2;
-/// IPv6 extension headers that the walk steps over.
-pub const EXTENSION_HEADERS_MAX: usize = 6;
+pub use link::{MPLS_LABELS_MAX, VLAN_TAGS_MAX};
+pub use network::EXTENSION_HEADERS_MAX;
+pub use quick::is_other;
 
 /// Well-known ports of the control plane.
 pub mod port {
     /// BGP over TCP (RFC 4271 §4.1).
     pub const BGP: u16 = 179;
+    /// LDP over TCP, its hellos over UDP (RFC 5036 §3.10).
+    pub const LDP: u16 = 646;
+    /// BMP over TCP: the registered port, which collectors listen on by default.
+    pub const BMP: u16 = 1790;
     /// BFD control, single hop, over UDP (RFC 5881 §4).
     pub const BFD_SINGLE_HOP: u16 = 3784;
     /// BFD echo over UDP (RFC 5881 §4); its payload is the sender's own affair.
@@ -36,32 +51,33 @@ pub mod tcp_flags {
     pub const RST: u8 = 0x04;
 }
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_8021Q: u16 = 0x8100;
-const ETHERTYPE_8021AD: u16 = 0x88a8;
-const ETHERTYPE_QINQ_OLD: u16 = 0x9100;
-const ETHERTYPE_OFFSET: usize = 12;
-const ETHERNET_LEN: usize = 14;
-const VLAN_TAG_LEN: usize = 4;
-const VLAN_ID_MASK: u16 = 0x0fff;
+/// EtherTypes that the walk follows (IEEE 802, RFC 5332 for MPLS).
+pub mod ethertype {
+    /// Internet Protocol version 4.
+    pub const IPV4: u16 = 0x0800;
+    /// Internet Protocol version 6.
+    pub const IPV6: u16 = 0x86dd;
+    /// MPLS, the label assigned downstream.
+    pub const MPLS: u16 = 0x8847;
+    /// MPLS, the label assigned upstream.
+    pub const MPLS_UPSTREAM: u16 = 0x8848;
+    /// LLC in frames longer than a length field can say.
+    pub const LLC_JUMBO: u16 = 0x8870;
+    /// ISO network protocols in GRE and Cisco's HDLC, which have no LLC.
+    pub const ISO: u16 = 0x00fe;
+    /// The same by its two service access points.
+    pub const ISO_SAP: u16 = 0xfefe;
+}
 
-const HOP_BY_HOP: u8 = 0;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
-const DESTINATION_OPTIONS: u8 = 60;
-
-const IPV4_LEN_MIN: usize = 20;
-const IPV6_LEN: usize = 40;
-const TCP_LEN_MIN: usize = 20;
-const UDP_LEN: usize = 8;
-/// More Fragments and the fragment offset of IPv4 (RFC 791 §3.1).
-const IPV4_FRAGMENT_MASK: u16 = 0x3fff;
-/// M flag and the fragment offset of IPv6 (RFC 8200 §4.5).
-const IPV6_FRAGMENT_MASK: u16 = 0xfff9;
+/// Which packets count as control plane; a constant wherever the walk is called, so that what a
+/// scope leaves out costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// What a gateway watches on its interfaces.
+    Gateway,
+    /// What a capture file is searched for: also BMP, which a gateway itself listens to.
+    Capture,
+}
 
 /// Which control protocol a packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +86,16 @@ pub enum Kind {
     Bgp,
     /// BFD: UDP to port 3784, 3785, 4784, 6784 or 7784, or from the latter.
     Bfd,
+    /// OSPF: IP protocol 89, version 2 in IPv4 and version 3 in IPv6.
+    Ospf,
+    /// IS-IS: over LLC, or where ISO network protocols stand alone.
+    Isis,
+    /// LDP session: TCP with port 646 at either end.
+    Ldp,
+    /// LDP discovery: UDP to port 646.
+    LdpHello,
+    /// BMP: TCP with port 1790 at either end; in [`Scope::Capture`] alone.
+    Bmp,
 }
 
 /// A control-plane packet: where it goes and where its payload lies.
@@ -77,25 +103,28 @@ pub enum Kind {
 pub struct ControlPacket {
     /// Which protocol.
     pub kind: Kind,
-    /// 4 or 6.
+    /// 4 or 6; 0 for IS-IS, which needs no IP.
     pub ip_version: u8,
-    /// TCP flags (RFC 9293 §3.1, low eight bits); 0 for UDP.
+    /// TCP flags (RFC 9293 §3.1, low eight bits); 0 without TCP.
     pub tcp_flags: u8,
-    /// Source address; IPv4 as `::ffff:a.b.c.d`.
+    /// Source address; IPv4 as `::ffff:a.b.c.d`. IS-IS: the hardware address in the first six
+    /// octets, zero where the link has none.
     pub src: [u8; 16],
-    /// Destination address; IPv4 as `::ffff:a.b.c.d`.
+    /// Destination address, likewise.
     pub dst: [u8; 16],
-    /// Source port.
+    /// Source port; 0 without TCP or UDP.
     pub src_port: u16,
-    /// Destination port.
+    /// Destination port; 0 without TCP or UDP.
     pub dst_port: u16,
-    /// TCP sequence number of the first payload byte (of the SYN itself when SYN is set); 0 for UDP.
+    /// TCP sequence number of the first payload byte (of the SYN itself when SYN is set); 0
+    /// without TCP.
     pub seq: u32,
     /// VLAN ids, the outer first; 0 where there is no tag.
     pub vlan: [u16; VLAN_TAGS_MAX],
-    /// Offset of the first payload byte from the start of the frame.
+    /// Offset of the first payload byte from the start of the frame: what follows TCP, UDP or, for
+    /// OSPF, IP; IS-IS from its discriminator (0x83) on.
     pub payload_offset: usize,
-    /// Payload length on the wire in bytes, from the IP header: Ethernet padding is not payload.
+    /// Payload length on the wire in bytes, from the headers: Ethernet padding is not payload.
     /// It may exceed what the frame holds when the capture was cut short.
     pub payload_len: usize,
 }
@@ -103,15 +132,73 @@ pub struct ControlPacket {
 /// What the walk found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Walk {
-    /// BGP or BFD.
+    /// One of [`Kind`].
     Control(ControlPacket),
     /// Anything else.
     Other,
-    /// A fragment of a TCP or UDP packet: whether it is control plane cannot be known from it alone.
+    /// A fragment of an IP packet: whether it is control plane cannot be known from it alone.
     Fragment,
-    /// The headers end before they say where they lead, contradict each other, or have more
-    /// extension headers than [`EXTENSION_HEADERS_MAX`].
+    /// The headers end before they say where they lead, contradict each other, or are more than
+    /// [`EXTENSION_HEADERS_MAX`] or [`MPLS_LABELS_MAX`].
     Truncated,
+}
+
+/// A packet within a packet, which the second step of the walk looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inner {
+    /// What it is, see [`ethertype`].
+    pub ethertype: u16,
+    /// Where it begins, from the start of the frame.
+    pub offset: usize,
+    /// First byte past it, from the start of the frame.
+    pub end: usize,
+    /// VLAN ids of the outer frame.
+    pub vlan: [u16; VLAN_TAGS_MAX],
+}
+
+/// What a step of the walk says. What it found lies in [`Found`]: the kernel's verifier wants every
+/// part of a value to be written, and those of an enumeration's other variants are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// [`Walk::Control`]; see [`Found::packet`].
+    Control,
+    /// A tunnel, see [`Found::inner`]: [`step_inner`] goes on.
+    Tunnel,
+    /// [`Walk::Other`].
+    Other,
+    /// [`Walk::Fragment`].
+    Fragment,
+    /// [`Walk::Truncated`].
+    Truncated,
+}
+
+/// What a step of the walk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Valid with [`Verdict::Control`].
+    pub packet: ControlPacket,
+    /// Valid with [`Verdict::Tunnel`].
+    pub inner: Inner,
+}
+
+impl Found {
+    /// Nothing yet.
+    pub const NOTHING: Self = Self {
+        packet: ControlPacket {
+            kind: Kind::Bgp,
+            ip_version: 0,
+            tcp_flags: 0,
+            src: [0; 16],
+            dst: [0; 16],
+            src_port: 0,
+            dst_port: 0,
+            seq: 0,
+            vlan: [0; VLAN_TAGS_MAX],
+            payload_offset: 0,
+            payload_len: 0,
+        },
+        inner: Inner { ethertype: 0, offset: 0, end: 0, vlan: [0; VLAN_TAGS_MAX] },
+    };
 }
 
 /// An IPv4 address in its IPv4-mapped IPv6 form (RFC 4291 §2.5.5.2).
@@ -124,203 +211,84 @@ pub const fn v4_mapped(octets: [u8; 4]) -> [u8; 16] {
 
 /// Walks an Ethernet frame.
 #[inline(always)]
-pub fn walk_ethernet<B: Bytes + ?Sized>(frame: &B) -> Walk {
-    ethernet(frame).unwrap_or(Walk::Truncated)
+pub fn walk_ethernet<B: Bytes + ?Sized>(frame: &B, scope: Scope) -> Walk {
+    let mut found = Found::NOTHING;
+    let verdict = step_ethernet(frame, scope, &mut found);
+    follow(frame, verdict, scope, &mut found)
+}
+
+/// Walks what `ethertype` announces at `offset`, for link types other than Ethernet; a length up
+/// to 1500 announces LLC, as in IEEE 802.3.
+#[inline(always)]
+pub fn walk_ethertype<B: Bytes + ?Sized>(
+    frame: &B,
+    ethertype: u16,
+    offset: usize,
+    scope: Scope,
+) -> Walk {
+    let mut found = Found::NOTHING;
+    let verdict = link::tagged(frame, ethertype, offset, false, scope, &mut found);
+    follow(frame, verdict.unwrap_or(Verdict::Truncated), scope, &mut found)
 }
 
 /// Walks an IPv4 or IPv6 packet that starts at `offset`; for link types without Ethernet.
 #[inline(always)]
-pub fn walk_ip<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Walk {
-    let walked = match frame.u8(offset) {
-        Some(first) if first >> 4 == 4 => ipv4(frame, offset, [0; VLAN_TAGS_MAX]),
-        Some(first) if first >> 4 == 6 => ipv6(frame, offset, [0; VLAN_TAGS_MAX]),
-        Some(_) => Some(Walk::Other),
-        None => None,
-    };
-    walked.unwrap_or(Walk::Truncated)
+pub fn walk_ip<B: Bytes + ?Sized>(frame: &B, offset: usize, scope: Scope) -> Walk {
+    let Some(first) = frame.u8(offset) else { return Walk::Truncated };
+    match link::by_nibble(first) {
+        0 => Walk::Other,
+        ethertype => walk_ethertype(frame, ethertype, offset, scope),
+    }
 }
 
+/// Walks an ISO network protocol that starts at `offset`: IS-IS, or nothing of interest.
 #[inline(always)]
-fn ethernet<B: Bytes + ?Sized>(frame: &B) -> Option<Walk> {
-    let mut vlan = [0; VLAN_TAGS_MAX];
-    let mut ethertype = frame.be16(ETHERTYPE_OFFSET)?;
-    let mut offset = ETHERNET_LEN;
-    for id in &mut vlan {
-        if !matches!(ethertype, ETHERTYPE_8021Q | ETHERTYPE_8021AD | ETHERTYPE_QINQ_OLD) {
-            break;
-        }
-        let [a, b, c, d] = frame.octets::<VLAN_TAG_LEN>(offset)?;
-        *id = u16::from_be_bytes([a, b]) & VLAN_ID_MASK;
-        ethertype = u16::from_be_bytes([c, d]);
-        offset += VLAN_TAG_LEN;
-    }
-    match ethertype {
-        ETHERTYPE_IPV4 => ipv4(frame, offset, vlan),
-        ETHERTYPE_IPV6 => ipv6(frame, offset, vlan),
-        _ => Some(Walk::Other),
-    }
+pub fn walk_iso<B: Bytes + ?Sized>(frame: &B, offset: usize) -> Walk {
+    let mut found = Found::NOTHING;
+    let vlan = [0; VLAN_TAGS_MAX];
+    let verdict = link::iso(frame, offset, frame.length(), vlan, false, &mut found);
+    follow(frame, verdict.unwrap_or(Verdict::Truncated), Scope::Capture, &mut found)
 }
 
-/// Where the network header lies and what it says; the addresses are read only for control plane.
-struct Network {
-    version: u8,
-    start: usize,
-    /// First byte past the packet, by the IP header's own length.
-    end: usize,
-    vlan: [u16; VLAN_TAGS_MAX],
-}
-
-impl Network {
-    #[inline(always)]
-    fn addresses<B: Bytes + ?Sized>(&self, frame: &B) -> Option<([u8; 16], [u8; 16])> {
-        if self.version == 4 {
-            let src = v4_mapped(frame.octets(self.start + 12)?);
-            Some((src, v4_mapped(frame.octets(self.start + 16)?)))
-        } else {
-            Some((frame.octets(self.start + 8)?, frame.octets(self.start + 24)?))
-        }
-    }
-}
-
-// From here on, headers are read whole: one bounds check covers every field, for the packet's
-// cost and because the kernel's verifier ties a check to the one pointer that was compared.
-
+/// The first step of [`walk_ethernet`]: up to the control plane, or to the packet within a tunnel.
 #[inline(always)]
-fn ipv4<B: Bytes + ?Sized>(frame: &B, start: usize, vlan: [u16; VLAN_TAGS_MAX]) -> Option<Walk> {
-    let header: [u8; IPV4_LEN_MIN] = frame.octets(start)?;
-    let protocol = header[9];
-    if protocol != TCP && protocol != UDP {
-        return Some(Walk::Other);
-    }
-    if u16::from_be_bytes([header[6], header[7]]) & IPV4_FRAGMENT_MASK != 0 {
-        return Some(Walk::Fragment);
-    }
-    let header_len = usize::from(header[0] & 0x0f) * 4;
-    if header_len < IPV4_LEN_MIN {
-        return None;
-    }
-    let transport = start + header_len;
-    let Some(kind) = control_kind(frame, transport, protocol)? else { return Some(Walk::Other) };
-    let end = match usize::from(u16::from_be_bytes([header[2], header[3]])) {
-        // A segment that the sender has not cut yet and that exceeds 64 KiB says 0.
-        0 => frame.length(),
-        total => start + total,
-    };
-    control(frame, kind, transport, &Network { version: 4, start, end, vlan })
+pub fn step_ethernet<B: Bytes + ?Sized>(frame: &B, scope: Scope, found: &mut Found) -> Verdict {
+    link::ethernet(frame, scope, found).unwrap_or(Verdict::Truncated)
 }
 
+/// The second step: a packet within a packet. A tunnel within the tunnel is not followed.
 #[inline(always)]
-fn ipv6<B: Bytes + ?Sized>(frame: &B, start: usize, vlan: [u16; VLAN_TAGS_MAX]) -> Option<Walk> {
-    let header: [u8; IPV6_LEN] = frame.octets(start)?;
-    let mut next = header[6];
-    let mut offset = start + IPV6_LEN;
-    let mut extensions = 0;
-    while next != TCP && next != UDP {
-        if !matches!(next, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | AUTHENTICATION | FRAGMENT) {
-            return Some(Walk::Other);
-        }
-        if extensions == EXTENSION_HEADERS_MAX {
-            return None;
-        }
-        extensions += 1;
-        let [following, units, high, low] = frame.octets(offset)?;
-        if next == FRAGMENT && u16::from_be_bytes([high, low]) & IPV6_FRAGMENT_MASK != 0 {
-            return Some(fragment_of(following));
-        }
-        offset += match next {
-            FRAGMENT => 8,
-            AUTHENTICATION => (usize::from(units) + 2) * 4,
-            _ => (usize::from(units) + 1) * 8,
-        };
-        next = following;
-    }
-    let Some(kind) = control_kind(frame, offset, next)? else { return Some(Walk::Other) };
-    let end = match usize::from(u16::from_be_bytes([header[4], header[5]])) {
-        // A jumbogram (RFC 2675), or a segment that the sender has not cut yet.
-        0 => frame.length(),
-        payload => start + IPV6_LEN + payload,
-    };
-    control(frame, kind, offset, &Network { version: 6, start, end, vlan })
-}
-
-/// A fragment counts as one only where it can hide TCP or UDP.
-#[inline(always)]
-const fn fragment_of(next: u8) -> Walk {
-    match next {
-        TCP | UDP | HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | AUTHENTICATION => Walk::Fragment,
-        _ => Walk::Other,
-    }
-}
-
-/// By the ports; `Some(None)` when it is no control plane, `None` when the ports are cut off.
-#[inline(always)]
-fn control_kind<B: Bytes + ?Sized>(
+pub fn step_inner<B: Bytes + ?Sized>(
     frame: &B,
-    transport: usize,
-    protocol: u8,
-) -> Option<Option<Kind>> {
-    let [a, b, c, d] = frame.octets(transport)?;
-    let (src, dst) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-    if protocol == UDP {
-        let bfd = matches!(
-            dst,
-            port::BFD_SINGLE_HOP
-                | port::BFD_ECHO
-                | port::BFD_MULTI_HOP
-                | port::BFD_LAG
-                | port::BFD_SEAMLESS
-        ) || src == port::BFD_SEAMLESS;
-        return Some(bfd.then_some(Kind::Bfd));
+    inner: &Inner,
+    scope: Scope,
+    found: &mut Found,
+) -> Verdict {
+    match link::inner(frame, inner, scope, found) {
+        Some(Verdict::Tunnel) => Verdict::Other,
+        Some(verdict) => verdict,
+        None => Verdict::Truncated,
     }
-    let bgp = dst == port::BGP || src == port::BGP;
-    Some(bgp.then_some(Kind::Bgp))
 }
 
+/// The second step where it is needed, and the result of both.
 #[inline(always)]
-fn control<B: Bytes + ?Sized>(
+fn follow<B: Bytes + ?Sized>(
     frame: &B,
-    kind: Kind,
-    transport: usize,
-    network: &Network,
-) -> Option<Walk> {
-    let (src, dst) = network.addresses(frame)?;
-    let mut packet = ControlPacket {
-        kind,
-        ip_version: network.version,
-        tcp_flags: 0,
-        src,
-        dst,
-        src_port: 0,
-        dst_port: 0,
-        seq: 0,
-        vlan: network.vlan,
-        payload_offset: transport + UDP_LEN,
-        payload_len: 0,
-    };
-    let mut end = network.end;
-    let [a, b, c, d] = match kind {
-        Kind::Bgp => {
-            let header: [u8; TCP_LEN_MIN] = frame.octets(transport)?;
-            let header_len = usize::from(header[12] >> 4) * 4;
-            if header_len < TCP_LEN_MIN {
-                return None;
-            }
-            packet.seq = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-            packet.tcp_flags = header[13];
-            packet.payload_offset = transport + header_len;
-            [header[0], header[1], header[2], header[3]]
-        }
-        Kind::Bfd => {
-            let header: [u8; UDP_LEN] = frame.octets(transport)?;
-            let udp_end = transport + usize::from(u16::from_be_bytes([header[4], header[5]]));
-            end = if udp_end < end { udp_end } else { end };
-            [header[0], header[1], header[2], header[3]]
-        }
-    };
-    packet.src_port = u16::from_be_bytes([a, b]);
-    packet.dst_port = u16::from_be_bytes([c, d]);
-    packet.payload_len = end.checked_sub(packet.payload_offset)?;
-    Some(Walk::Control(packet))
+    mut verdict: Verdict,
+    scope: Scope,
+    found: &mut Found,
+) -> Walk {
+    if verdict == Verdict::Tunnel {
+        let inner = found.inner;
+        verdict = step_inner(frame, &inner, scope, found);
+    }
+    match verdict {
+        Verdict::Control => Walk::Control(found.packet),
+        Verdict::Tunnel | Verdict::Other => Walk::Other,
+        Verdict::Fragment => Walk::Fragment,
+        Verdict::Truncated => Walk::Truncated,
+    }
 }
 
 #[cfg(test)]

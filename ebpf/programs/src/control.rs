@@ -5,19 +5,21 @@
 //! summed per direction of a connection and travel with every later record of it, and the last BFD
 //! packet is remembered only once its record is in the ring.
 
+use crate::hello::hello;
 use crate::maps::{BFD_SESSIONS, EVENTS, FLOWS, Scratch, add, count, first_time, notice, scratch};
+use crate::outline::outline;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
 use aya_log_ebpf::warn;
 use core::hint::black_box;
 use edgelore_events::{
-    BFD_POLL_FINAL, BfdDelta, BfdKey, BgpDelta, CHUNK_LEN, CHUNKS_MAX, FlowKey, FlowState,
+    BFD_POLL_FINAL, BfdDelta, BfdKey, CHUNK_LEN, CHUNKS_MAX, DELTA_LEN, FlowKey, FlowState,
     RECORD_HEADER_LEN, RecordHeader, counter, flag, kind,
 };
 use edgelore_headers::{
-    BFD_CONTROL_LEN, Bytes, ControlPacket, KEEPALIVE_LEN, Kind, Walk, bfd_delta, bgp_delta,
-    is_lone_keepalive, port, tcp_flags,
+    BFD_CONTROL_LEN, Bytes, ControlPacket, KEEPALIVE_LEN, Kind, LDP_KEEPALIVE_LEN, Scope, Verdict,
+    bfd_delta, is_lone_keepalive, is_lone_ldp_keepalive, is_other, port, tcp_flags,
 };
 
 /// Segments that begin or end a connection are always sent.
@@ -42,12 +44,54 @@ pub(crate) trait Frame: Bytes + EbpfContext {
         0
     }
 
+    /// Sends the packet that scratch memory describes, see [`emit`]: a global function.
+    fn send(&self) -> bool;
+
     /// Copies `len` packet bytes at `offset`, wherever they lie; false when they are not all there.
     ///
     /// # Safety
     /// `to` is valid for writing `len` bytes, and `len` is not 0.
     unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool;
 }
+
+/// Gives back what it takes. The verifier knows nothing of what a global function returns.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edgelore_forget(number: u64) -> u64 {
+    black_box(number)
+}
+
+/// A number of which the verifier knows no more than that it is one: it then follows what comes
+/// after once, not once for each way in which the number came about.
+#[inline(always)]
+pub(crate) fn forget(number: usize) -> usize {
+    edgelore_forget(number as u64) as usize
+}
+
+/// The two steps of the walk over one way of reading a packet, as global functions: the verifier
+/// follows each once, whatever led to it. They take and leave what they find in scratch memory, and
+/// return a `Verdict`.
+macro_rules! steps {
+    ($frame:ty, $slot:expr, $context:ty, $of:expr, $step:ident, $inner:ident) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $step(ctx: *mut $context) -> i32 {
+            let of: fn(*mut $context) -> $frame = $of;
+            let Some(scratch) = $crate::maps::scratch($slot) else { return Verdict::Other as i32 };
+            step_ethernet(&of(ctx), Scope::Gateway, &mut scratch.found) as i32
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $inner(ctx: *mut $context) -> i32 {
+            let of: fn(*mut $context) -> $frame = $of;
+            let Some(scratch) = $crate::maps::scratch($slot) else { return Verdict::Other as i32 };
+            let inner = scratch.found.inner;
+            step_inner(&of(ctx), &inner, Scope::Gateway, &mut scratch.found) as i32
+        }
+    };
+}
+pub(crate) use steps;
 
 /// `N` bytes at `offset` of the packet memory between `start` and `end`, as a hook's context
 /// states them.
@@ -64,41 +108,69 @@ pub(crate) fn octets<const N: usize>(start: usize, end: usize, offset: usize) ->
     Some(unsafe { (at as *const [u8; N]).read_unaligned() })
 }
 
-/// Counts what was walked and sends it on when it is control plane.
+/// Counts the packet when it is plainly none of ours; false when that takes the whole walk to say.
 #[inline(always)]
-pub(crate) fn observe<F: Frame>(frame: &F, walk: Walk) {
-    match walk {
-        Walk::Other => count(F::DIRECTION, counter::OTHER),
-        Walk::Fragment => count(F::DIRECTION, counter::FRAGMENT),
-        Walk::Truncated => count(F::DIRECTION, counter::TRUNCATED),
-        Walk::Control(packet) => {
-            count(F::DIRECTION, counter::CONTROL);
-            control(frame, &packet);
-        }
+pub(crate) fn first_look<F: Frame>(frame: &F) -> bool {
+    let other = is_other(frame, Scope::Gateway);
+    if other {
+        count(F::DIRECTION, counter::OTHER);
     }
+    other
 }
 
+/// Counts what was walked. True when it is control plane that has to be looked into.
 #[inline(always)]
-fn control<F: Frame>(frame: &F, packet: &ControlPacket) {
+pub(crate) fn observe<F: Frame>(verdict: i32) -> bool {
+    const FRAGMENT: i32 = Verdict::Fragment as i32;
+    const TRUNCATED: i32 = Verdict::Truncated as i32;
+    const CONTROL: i32 = Verdict::Control as i32;
+    let which = match verdict {
+        CONTROL => counter::CONTROL,
+        FRAGMENT => counter::FRAGMENT,
+        TRUNCATED => counter::TRUNCATED,
+        _ => counter::OTHER,
+    };
+    count(F::DIRECTION, which);
+    verdict == CONTROL
+}
+
+/// The headers alone say that nothing changes.
+#[inline(always)]
+fn is_empty<F: Frame>(packet: &ControlPacket) -> bool {
     let session = packet.tcp_flags & SESSION_FLAGS != 0;
-    if matches!(packet.kind, Kind::Bgp) && packet.payload_len == 0 && !session {
-        return count(F::DIRECTION, counter::PURE_ACK);
+    if is_stream(packet.kind) && packet.payload_len == 0 && !session {
+        count(F::DIRECTION, counter::PURE_ACK);
+        return true;
     }
     if packet.dst_port == port::BFD_ECHO && matches!(packet.kind, Kind::Bfd) {
-        return count(F::DIRECTION, counter::BFD_ECHO);
+        count(F::DIRECTION, counter::BFD_ECHO);
+        return true;
     }
+    false
+}
+
+const fn is_stream(kind: Kind) -> bool {
+    matches!(kind, Kind::Bgp | Kind::Ldp | Kind::Bmp)
+}
+
+/// Withholds or sends the control packet that the walk left in scratch memory.
+#[inline(always)]
+pub(crate) fn control<F: Frame>(frame: &F) {
     let Some(scratch) = scratch(F::SLOT) else { return };
+    let packet = &scratch.found.packet;
+    if is_empty::<F>(packet) {
+        return;
+    }
     describe(frame, packet, &mut scratch.header);
     scratch.packet.payload_offset = packet.payload_offset as u32;
     scratch.packet.payload_len = packet.payload_len as u32;
     scratch.packet.seq = packet.seq;
     scratch.packet.tcp_flags = u32::from(packet.tcp_flags);
     (scratch.packet.emitted, scratch.packet.lost, scratch.packet.cut) = (0, 0, 0);
-    let scratch = black_box(scratch);
-    if scratch.header.kind == kind::BGP {
-        bgp(frame, scratch);
-    } else {
-        bfd(frame, scratch);
+    match scratch.header.kind {
+        kind::BGP | kind::LDP => stream(frame, scratch),
+        kind::BFD => bfd(frame, scratch),
+        _ => hello(frame, scratch),
     }
 }
 
@@ -119,41 +191,59 @@ fn describe<F: Frame>(frame: &F, packet: &ControlPacket, header: &mut RecordHead
     header.kind = match packet.kind {
         Kind::Bgp => kind::BGP,
         Kind::Bfd => kind::BFD,
+        Kind::Ospf => kind::OSPF,
+        Kind::Isis => kind::ISIS,
+        Kind::Ldp => kind::LDP,
+        Kind::LdpHello => kind::LDP_HELLO,
+        // Outside of this scope: the walk never says so.
+        Kind::Bmp => 0,
     };
     header.direction = F::DIRECTION;
     header.ip_version = packet.ip_version;
     header.flags = 0;
-    header.reserved = 0;
+    header.reserved = [0; 3];
+    header.delta = [0; DELTA_LEN];
 }
 
+/// A segment of a BGP or LDP connection.
 #[inline(always)]
-fn bgp<F: Frame>(frame: &F, scratch: &mut Scratch) {
+fn stream<F: Frame>(frame: &F, scratch: &mut Scratch) {
     let tcp_flags = scratch.packet.tcp_flags as u8;
     if tcp_flags & tcp_flags::SYN != 0 {
         // A new connection: nothing of it has been withheld. Absence is fine.
         let _absent = FLOWS.remove(&scratch.header.flow);
     }
-    if scratch.packet.payload_len == KEEPALIVE_LEN as u32
-        && tcp_flags & SESSION_FLAGS == 0
-        && load::<KEEPALIVE_LEN, F>(frame, scratch)
-        && is_lone_keepalive(&Loaded { payload: &scratch.payload, len: KEEPALIVE_LEN })
-    {
-        withhold(&scratch.header.flow, scratch.packet.seq);
-        return count(F::DIRECTION, counter::KEEPALIVE);
+    if tcp_flags & SESSION_FLAGS == 0 {
+        let len = scratch.packet.payload_len;
+        if scratch.header.kind == kind::BGP {
+            if len == KEEPALIVE_LEN as u32
+                && load::<KEEPALIVE_LEN, F>(frame, scratch)
+                && is_lone_keepalive(&Loaded { payload: &scratch.payload, len: KEEPALIVE_LEN })
+            {
+                withhold(&scratch.header.flow, scratch.packet.seq, len);
+                return count(F::DIRECTION, counter::KEEPALIVE);
+            }
+        } else if len == LDP_KEEPALIVE_LEN as u32
+            && load::<LDP_KEEPALIVE_LEN, F>(frame, scratch)
+            && is_lone_ldp_keepalive(&Loaded { payload: &scratch.payload, len: LDP_KEEPALIVE_LEN })
+        {
+            withhold(&scratch.header.flow, scratch.packet.seq, len);
+            return count(F::DIRECTION, counter::LDP_KEEPALIVE);
+        }
     }
     // SAFETY: the value is copied out at once; a concurrent change of it is another keepalive's.
     if let Some(state) = unsafe { FLOWS.get(&scratch.header.flow) } {
         scratch.header.suppressed_bytes = state.suppressed_bytes;
     }
-    emit(frame, scratch);
+    frame.send();
 }
 
-/// Adds a keepalive to what is withheld of its direction, once however often it is seen: a
-/// retransmission, or the same packet on its way in and out of the gateway, adds nothing.
+/// Adds a keepalive of `len` bytes to what is withheld of its direction, once however often it is
+/// seen: a retransmission, or the same packet on its way in and out of the gateway, adds nothing.
 #[inline(always)]
-fn withhold(flow: &FlowKey, seq: u32) {
+fn withhold(flow: &FlowKey, seq: u32, len: u32) {
     let Some(state) = FLOWS.get_ptr_mut(flow) else {
-        let state = FlowState { suppressed_bytes: KEEPALIVE_LEN as u32, last_seq: seq };
+        let state = FlowState { suppressed_bytes: len, last_seq: seq };
         // An LRU map makes room by itself; when it cannot, the decoder sees a gap and resynchronises.
         let _full = FLOWS.insert(flow, &state, u64::from(BPF_ANY));
         return;
@@ -162,8 +252,7 @@ fn withhold(flow: &FlowKey, seq: u32) {
     // two CPUs at once, and a lost addition then shows as a gap, never as wrong data.
     unsafe {
         if (*state).last_seq.wrapping_sub(seq) >= REPEAT_WINDOW {
-            (*state).suppressed_bytes =
-                (*state).suppressed_bytes.wrapping_add(KEEPALIVE_LEN as u32);
+            (*state).suppressed_bytes = (*state).suppressed_bytes.wrapping_add(len);
             (*state).last_seq = seq;
         }
     }
@@ -176,10 +265,10 @@ fn bfd<F: Frame>(frame: &F, scratch: &mut Scratch) {
     let loaded = Loaded { payload: &scratch.payload, len: if known { BFD_CONTROL_LEN } else { 0 } };
     let Some(delta) = bfd_delta(&loaded, 0) else {
         // Not a control packet as RFC 5880 has it: userspace counts it as undecodable.
-        emit(frame, scratch);
+        frame.send();
         return;
     };
-    scratch.header.bfd = BfdDelta {
+    let delta = BfdDelta {
         state: delta.state,
         diag: delta.diag,
         multiplier: delta.multiplier,
@@ -190,18 +279,18 @@ fn bfd<F: Frame>(frame: &F, scratch: &mut Scratch) {
         required_min_rx_us: delta.required_min_rx_us,
         required_min_echo_rx_us: delta.required_min_echo_rx_us,
     };
-    scratch.header.flags = flag::BFD_DELTA;
+    scratch.header.set_delta(delta);
     let key = BfdKey {
         src: scratch.header.flow.src,
         dst: scratch.header.flow.dst,
         my_discriminator: delta.my_discriminator,
     };
-    let lasting = BfdDelta { flags: delta.flags & !BFD_POLL_FINAL, ..scratch.header.bfd };
+    let lasting = BfdDelta { flags: delta.flags & !BFD_POLL_FINAL, ..delta };
     // SAFETY: the value is only compared; a torn read costs one redundant record.
     if unsafe { BFD_SESSIONS.get(&key) }.is_some_and(|last| same(last, &lasting)) {
         return count(F::DIRECTION, counter::BFD_UNCHANGED);
     }
-    if emit(frame, scratch) {
+    if frame.send() {
         // Remembered only now: a change whose record was lost is sent again with the next packet.
         let _full = BFD_SESSIONS.insert(&key, &lasting, u64::from(BPF_ANY));
     }
@@ -221,9 +310,9 @@ fn same(a: &BfdDelta, b: &BfdDelta) -> bool {
 }
 
 /// The payload as far as it was loaded into scratch memory.
-struct Loaded<'a> {
-    payload: &'a [u8; CHUNK_LEN],
-    len: usize,
+pub(crate) struct Loaded<'a> {
+    pub(crate) payload: &'a [u8; CHUNK_LEN],
+    pub(crate) len: usize,
 }
 
 impl Bytes for Loaded<'_> {
@@ -246,16 +335,17 @@ impl Bytes for Loaded<'_> {
 
 /// Loads the first `N` payload bytes.
 #[inline(always)]
-fn load<const N: usize, F: Frame>(frame: &F, scratch: &mut Scratch) -> bool {
+pub(crate) fn load<const N: usize, F: Frame>(frame: &F, scratch: &mut Scratch) -> bool {
     let offset = scratch.packet.payload_offset;
     // SAFETY: `N` is neither 0 nor larger than the payload array.
     unsafe { frame.load(offset, scratch.payload.as_mut_ptr(), N as u32) }
 }
 
-/// Sends the packet as one record, or as several when its payload exceeds a chunk. True when all
-/// of them got into the ring.
+/// Sends the packet that scratch memory describes as one record, or as several when its payload
+/// exceeds a chunk. True when all of them got into the ring.
 #[inline(always)]
-fn emit<F: Frame>(frame: &F, scratch: &mut Scratch) -> bool {
+pub(crate) fn emit<F: Frame>(frame: &F) -> bool {
+    let Some(scratch) = scratch(F::SLOT) else { return false };
     let in_frame = (frame.length() as u32).saturating_sub(scratch.packet.payload_offset);
     let wire_len = scratch.packet.payload_len;
     let readable = if wire_len < in_frame { wire_len } else { in_frame };
@@ -281,7 +371,7 @@ fn emit<F: Frame>(frame: &F, scratch: &mut Scratch) -> bool {
 }
 
 #[inline(always)]
-fn load_chunk<F: Frame>(frame: &F, scratch: &mut Scratch, sent: u32, len: u32) -> bool {
+pub(crate) fn load_chunk<F: Frame>(frame: &F, scratch: &mut Scratch, sent: u32, len: u32) -> bool {
     // `len` lies in 1..=CHUNK_LEN already; this form shows the verifier that it does.
     let len = (black_box(len).wrapping_sub(1) & (CHUNK_LEN as u32 - 1)) + 1;
     let offset = scratch.packet.payload_offset.wrapping_add(sent);
@@ -294,11 +384,10 @@ fn load_chunk<F: Frame>(frame: &F, scratch: &mut Scratch, sent: u32, len: u32) -
 fn position(scratch: &mut Scratch, sent: u32, last: bool) {
     let tcp_flags = scratch.packet.tcp_flags as u8;
     let header = &mut scratch.header;
-    header.flags &= flag::BFD_DELTA;
+    header.flags = if sent == 0 { header.flags & flag::DELTA } else { flag::CONTINUED };
     header.tcp_flags = tcp_flags;
     header.seq = scratch.packet.seq.wrapping_add(sent);
     if sent > 0 {
-        header.flags |= flag::CONTINUED;
         header.tcp_flags &= !tcp_flags::SYN;
         // A SYN takes one sequence number before the payload (RFC 9293 §3.4).
         let syn = u32::from(tcp_flags & tcp_flags::SYN != 0);
@@ -308,30 +397,6 @@ fn position(scratch: &mut Scratch, sent: u32, last: bool) {
         header.flags |= flag::MORE;
         header.tcp_flags &= !(tcp_flags::FIN | tcp_flags::RST);
     }
-}
-
-/// Adds the delta header of the BGP message that begins the payload, if one does.
-#[inline(always)]
-fn outline(scratch: &mut Scratch) {
-    if scratch.header.kind != kind::BGP {
-        return;
-    }
-    let len = scratch.header.payload_len as usize;
-    let Some(delta) = bgp_delta(&Loaded { payload: &scratch.payload, len }, 0) else { return };
-    scratch.header.flags |= flag::BGP_DELTA;
-    if delta.lengths_known {
-        scratch.header.flags |= flag::BGP_LENGTHS;
-    }
-    scratch.header.bgp = BgpDelta {
-        message_len: delta.message_len,
-        withdrawn_len: delta.withdrawn_len,
-        attributes_len: delta.attributes_len,
-        nlri_len: delta.nlri_len,
-        message_type: delta.message_type,
-        notification_code: delta.notification_code,
-        notification_subcode: delta.notification_subcode,
-        reserved: 0,
-    };
 }
 
 /// Puts the record into the ring. What went wrong is noted in scratch memory, not in registers:

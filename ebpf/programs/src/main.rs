@@ -5,15 +5,20 @@
 //! next program. Everything here runs in the kernel under its verifier.
 //!
 //! ```text
-//! xdp.rs ─┐
-//!         ├─► control.rs: walk ─► count / withhold ─► record ─► EVENTS
-//! tc.rs ──┘
+//! xdp.rs ─┬─ first look ─► count
+//!         └─► the whole walk ─► control.rs: count / withhold ─► record ─► EVENTS
+//! tc.rs ──── likewise           hello.rs: hellos    outline.rs: delta headers
 //! ```
 #![no_std]
 #![no_main]
+// The target has the instruction for atomic addition, and `core` no function that makes it.
+#![feature(asm_experimental_arch)]
 
+mod classify;
 mod control;
+mod hello;
 mod maps;
+mod outline;
 mod tc;
 mod xdp;
 

@@ -1,12 +1,13 @@
 //! Owns the maps. Every one is bounded; what does not fit is counted (ring) or forgotten least
-//! recently used first (flows, BFD sessions), which costs a redundant record and nothing else.
+//! recently used first (flows, BFD sessions, hello senders), which costs a redundant record and nothing else.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use edgelore_events::{
-    BFD_SESSIONS_MAX, BfdDelta, BfdKey, CHUNK_LEN, FLOWS_MAX, FlowKey, FlowState,
-    RING_BYTES_DEFAULT, RecordHeader, counter,
+    BFD_SESSIONS_MAX, BfdDelta, BfdKey, CHUNK_LEN, FLOWS_MAX, FlowKey, FlowState, HELLOS_MAX,
+    HelloKey, HelloState, RING_BYTES_DEFAULT, RecordHeader, counter,
 };
+use edgelore_headers::Found;
 
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES_DEFAULT, 0);
@@ -22,12 +23,19 @@ pub(crate) static FLOWS: LruHashMap<FlowKey, FlowState> =
 pub(crate) static BFD_SESSIONS: LruHashMap<BfdKey, BfdDelta> =
     LruHashMap::with_max_entries(BFD_SESSIONS_MAX, 0);
 
+#[map]
+pub(crate) static HELLOS: LruHashMap<HelloKey, HelloState> =
+    LruHashMap::with_max_entries(HELLOS_MAX, 0);
+
 /// Where a record is put together; one per program, since programs may interleave on one CPU.
 #[repr(C)]
 pub(crate) struct Scratch {
     pub(crate) header: RecordHeader,
     pub(crate) payload: [u8; CHUNK_LEN],
     pub(crate) packet: Packet,
+    /// What the walk found. It lies here so that the verifier forgets by which of many combinations
+    /// of headers it came about.
+    pub(crate) found: Found,
 }
 
 /// What later steps need of the walk's result. It is handed on through memory: the verifier then

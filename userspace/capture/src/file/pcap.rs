@@ -9,7 +9,7 @@ use super::kind::Content;
 use super::{Fault, FileCounts, FormatFault};
 use edgelore_headers::{ControlPacket, Kind, Walk};
 use edgelore_model::{
-    Batch, Datagram, Direction, Segment, Signal, SignalKind, StreamProtocol, Timestamp,
+    Batch, Datagram, Direction, IsisFrame, Segment, Signal, SignalKind, StreamProtocol, Timestamp,
 };
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{
@@ -259,22 +259,30 @@ fn control_signal(control: &ControlPacket, frame: &[u8], batch: &mut Batch) -> S
     let payload = batch.append(&frame[from..to.max(from)]);
     let (src, dst) = (address(control, control.src), address(control, control.dst));
     let direction = Direction::Ingress;
-    match control.kind {
-        Kind::Bgp => SignalKind::Segment(Segment {
-            protocol: StreamProtocol::Bgp,
-            src: SocketAddr::new(src, control.src_port),
-            dst: SocketAddr::new(dst, control.dst_port),
-            seq: control.seq,
-            flags: control.tcp_flags,
-            suppressed_bytes: 0,
-            wire_len: u32::try_from(control.payload_len).unwrap_or(u32::MAX),
-            payload,
-            direction,
-        }),
-        Kind::Bfd => {
-            SignalKind::Bfd(Datagram { src, dst, port: control.dst_port, payload, direction })
+    let datagram = Datagram { src, dst, port: control.dst_port, payload, direction };
+    let protocol = match control.kind {
+        Kind::Bfd => return SignalKind::Bfd(datagram),
+        Kind::Ospf => return SignalKind::Ospf(datagram),
+        Kind::LdpHello => return SignalKind::LdpHello(datagram),
+        Kind::Isis => {
+            let [a, b, c, d, e, f, ..] = control.src;
+            return SignalKind::Isis(IsisFrame { src: [a, b, c, d, e, f], payload, direction });
         }
-    }
+        Kind::Bgp => StreamProtocol::Bgp,
+        Kind::Ldp => StreamProtocol::Ldp,
+        Kind::Bmp => StreamProtocol::Bmp,
+    };
+    SignalKind::Segment(Segment {
+        protocol,
+        src: SocketAddr::new(src, control.src_port),
+        dst: SocketAddr::new(dst, control.dst_port),
+        seq: control.seq,
+        flags: control.tcp_flags,
+        suppressed_bytes: 0,
+        wire_len: u32::try_from(control.payload_len).unwrap_or(u32::MAX),
+        payload,
+        direction,
+    })
 }
 
 fn address(control: &ControlPacket, octets: [u8; 16]) -> IpAddr {

@@ -1,8 +1,9 @@
 //! Owns the reading of the kernel's per-CPU counters. Never resets them: what counts is growth.
 
 use super::RingError;
-use aya::maps::{MapData, PerCpuArray};
-use edgelore_events::{counter, direction, names};
+use aya::Ebpf;
+use aya::maps::{Array, MapData, PerCpuArray};
+use edgelore_events::{class, counter, direction, names};
 use edgelore_model::Direction;
 
 macro_rules! direction_counters {
@@ -36,7 +37,7 @@ direction_counters! {
     other = OTHER,
     /// Control plane, withheld ones included.
     control = CONTROL,
-    /// Withheld: segments of one KEEPALIVE.
+    /// Withheld: segments of one BGP KEEPALIVE.
     keepalives_withheld = KEEPALIVE,
     /// Withheld: TCP segments without payload, SYN, FIN or RST.
     pure_acks_withheld = PURE_ACK,
@@ -44,7 +45,15 @@ direction_counters! {
     bfd_unchanged_withheld = BFD_UNCHANGED,
     /// Withheld: BFD echo packets.
     bfd_echo_withheld = BFD_ECHO,
-    /// Fragments of TCP or UDP packets: not looked into.
+    /// Withheld: segments of one LDP KeepAlive.
+    ldp_keepalives_withheld = LDP_KEEPALIVE,
+    /// Withheld: OSPF hellos equal to the last of their sender.
+    ospf_hellos_withheld = OSPF_HELLO_UNCHANGED,
+    /// Withheld: IS-IS hellos equal to the last of their sender.
+    isis_hellos_withheld = ISIS_HELLO_UNCHANGED,
+    /// Withheld: LDP hellos equal to the last of their sender.
+    ldp_hellos_withheld = LDP_HELLO_UNCHANGED,
+    /// Fragments of packets that may be control plane: not looked into.
     fragments = FRAGMENT,
     /// Headers that could not be walked to the end.
     truncated = TRUNCATED,
@@ -92,6 +101,48 @@ impl Counters {
             malformed: self.malformed,
         }
     }
+}
+
+macro_rules! classes {
+    ($($(#[$doc:meta])* $field:ident = $index:ident),+ $(,)?) => {
+        /// What the classifier has counted, in packets.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Classified { $($(#[$doc])* pub $field: u64),+ }
+
+        impl Classified {
+            /// Reads the array of the object, which has not been taken out of it.
+            pub(super) fn read(ebpf: &Ebpf) -> Result<Self, RingError> {
+                let failed =
+                    |source| RingError::Map { map: names::CLASSES, source: Box::new(source) };
+                let map = ebpf.map(names::CLASSES).ok_or(RingError::Missing(names::CLASSES))?;
+                let map: Array<&MapData, u64> = map.try_into().map_err(failed)?;
+                Ok(Self { $($field: map.get(&class::$index, 0).map_err(failed)?),+ })
+            }
+        }
+    };
+}
+
+classes! {
+    /// None of the others.
+    other = OTHER,
+    /// Fragments of packets that may be control plane.
+    fragments = FRAGMENT,
+    /// Headers that could not be walked to the end.
+    truncated = TRUNCATED,
+    /// Tunnels, not looked into.
+    tunnels = TUNNEL,
+    /// BGP.
+    bgp = BGP,
+    /// BFD, echo packets included.
+    bfd = BFD,
+    /// OSPF.
+    ospf = OSPF,
+    /// IS-IS.
+    isis = ISIS,
+    /// LDP sessions.
+    ldp = LDP,
+    /// LDP hellos.
+    ldp_hello = LDP_HELLO,
 }
 
 /// Records lost because the ring was full, both directions.

@@ -24,7 +24,7 @@ mod record;
 mod selftest;
 
 pub use attach::{Attachment, Mode, Watch};
-pub use counters::{Counters, DirectionCounters};
+pub use counters::{Classified, Counters, DirectionCounters};
 pub use error::RingError;
 pub use object::{Program, object_embedded};
 pub use reader::{BATCH_BYTES_MAX, BATCH_SIGNALS_MAX, Ring, RingConfig};

@@ -34,6 +34,8 @@ pub enum Program {
     TcxIngress,
     /// What the gateway sends.
     TcxEgress,
+    /// Counts by kind and nothing else, for cards that run it themselves.
+    Classify,
     /// Nothing: the floor that benches subtract.
     Empty,
 }
@@ -46,11 +48,13 @@ impl Program {
             Self::Xdp => names::XDP,
             Self::TcxIngress => names::TCX_INGRESS,
             Self::TcxEgress => names::TCX_EGRESS,
+            Self::Classify => names::CLASSIFY,
             Self::Empty => names::EMPTY,
         }
     }
 
-    const ALL: [Self; 4] = [Self::Xdp, Self::TcxIngress, Self::TcxEgress, Self::Empty];
+    const ALL: [Self; 5] =
+        [Self::Xdp, Self::TcxIngress, Self::TcxEgress, Self::Classify, Self::Empty];
 }
 
 /// The loaded object: maps and programs in the kernel, nothing attached.

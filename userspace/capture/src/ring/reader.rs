@@ -6,7 +6,7 @@
 use super::attach::{Attachment, Attachments, Watch};
 use super::log::KernelLog;
 use super::object::{Object, Program};
-use super::{Counters, RingError, counters, selftest, signal_of};
+use super::{Classified, Counters, RingError, counters, selftest, signal_of};
 use crate::Clock;
 use edgelore_events::RING_BYTES_DEFAULT;
 use edgelore_model::{Batch, LossReason, Signal, SignalKind};
@@ -121,6 +121,14 @@ impl Ring {
         let mut counters = Counters::read(&self.object.counters)?.since(&self.baseline);
         counters.malformed = self.malformed;
         Ok(counters)
+    }
+
+    /// What [`Program::Classify`] has counted where this host runs it: a card keeps its own.
+    ///
+    /// # Errors
+    /// [`RingError::Map`] when the counters cannot be read.
+    pub fn classified(&self) -> Result<Classified, RingError> {
+        Classified::read(&self.object.ebpf)
     }
 
     /// Runs `program` on `frame` `repeat` times through `BPF_PROG_TEST_RUN`, without any interface,

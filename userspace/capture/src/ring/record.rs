@@ -5,7 +5,9 @@
 use crate::Clock;
 use bytemuck::pod_read_unaligned;
 use edgelore_events::{CHUNK_LEN, RECORD_HEADER_LEN, RecordHeader, direction, kind};
-use edgelore_model::{Batch, Datagram, Direction, Segment, Signal, SignalKind, StreamProtocol};
+use edgelore_model::{
+    Batch, Datagram, Direction, IsisFrame, PayloadRef, Segment, Signal, SignalKind, StreamProtocol,
+};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Why a record is not one.
@@ -36,9 +38,14 @@ pub enum RecordError {
     /// Neither in nor out.
     #[error("record direction {0} is unknown")]
     Direction(u8),
-    /// Neither 4 nor 6.
-    #[error("record ip version {0} is unknown")]
-    IpVersion(u8),
+    /// Neither 4 nor 6, or one where there is no IP.
+    #[error("record of kind {kind} states ip version {version}")]
+    IpVersion {
+        /// The record's kind.
+        kind: u8,
+        /// The version stated.
+        version: u8,
+    },
 }
 
 /// Splits a record into header and payload. The ring pads nothing within a record, but whatever
@@ -59,18 +66,20 @@ pub fn parse(record: &[u8]) -> Result<(RecordHeader, &[u8]), RecordError> {
     if header.payload_len > header.wire_len {
         return Err(RecordError::WireLength { payload: header.payload_len, wire: header.wire_len });
     }
-    match header {
-        RecordHeader { kind, .. } if kind != kind::BGP && kind != kind::BFD => {
-            Err(RecordError::Kind(kind))
+    let version_fits = match header.kind {
+        kind::ISIS => header.ip_version == 0,
+        kind::BGP | kind::BFD | kind::OSPF | kind::LDP | kind::LDP_HELLO => {
+            matches!(header.ip_version, 4 | 6)
         }
-        RecordHeader { direction, .. } if u32::from(direction) >= direction::COUNT => {
-            Err(RecordError::Direction(direction))
-        }
-        RecordHeader { ip_version, .. } if ip_version != 4 && ip_version != 6 => {
-            Err(RecordError::IpVersion(ip_version))
-        }
-        _ => Ok((header, payload)),
+        unknown => return Err(RecordError::Kind(unknown)),
+    };
+    if u32::from(header.direction) >= direction::COUNT {
+        return Err(RecordError::Direction(header.direction));
     }
+    if !version_fits {
+        return Err(RecordError::IpVersion { kind: header.kind, version: header.ip_version });
+    }
+    Ok((header, payload))
 }
 
 /// Converts a record into a signal whose payload lies in `batch`'s arena; the caller appends it.
@@ -80,25 +89,48 @@ pub fn parse(record: &[u8]) -> Result<(RecordHeader, &[u8]), RecordError> {
 pub fn signal_of(record: &[u8], clock: &Clock, batch: &mut Batch) -> Result<Signal, RecordError> {
     let (header, payload) = parse(record)?;
     let payload = batch.append(payload);
-    let (src, dst) = (address(&header, header.flow.src), address(&header, header.flow.dst));
-    let direction =
-        if header.direction == direction::EGRESS { Direction::Egress } else { Direction::Ingress };
-    let kind = if header.kind == kind::BGP {
-        SignalKind::Segment(Segment {
-            protocol: StreamProtocol::Bgp,
-            src: SocketAddr::new(src, header.flow.src_port),
-            dst: SocketAddr::new(dst, header.flow.dst_port),
-            seq: header.seq,
-            flags: header.tcp_flags,
-            suppressed_bytes: header.suppressed_bytes,
-            wire_len: header.wire_len,
-            payload,
-            direction,
-        })
-    } else {
-        SignalKind::Bfd(Datagram { src, dst, port: header.flow.dst_port, payload, direction })
+    let kind = match header.kind {
+        kind::BGP => SignalKind::Segment(segment(&header, StreamProtocol::Bgp, payload)),
+        kind::LDP => SignalKind::Segment(segment(&header, StreamProtocol::Ldp, payload)),
+        kind::BFD => SignalKind::Bfd(datagram(&header, payload)),
+        kind::OSPF => SignalKind::Ospf(datagram(&header, payload)),
+        kind::LDP_HELLO => SignalKind::LdpHello(datagram(&header, payload)),
+        // `parse` lets no other kind pass.
+        _ => {
+            let [a, b, c, d, e, f, ..] = header.flow.src;
+            let src = [a, b, c, d, e, f];
+            SignalKind::Isis(IsisFrame { src, payload, direction: direction_of(&header) })
+        }
     };
     Ok(Signal { at: clock.from_monotonic_ns(header.ktime_ns), link: header.ifindex, kind })
+}
+
+fn segment(header: &RecordHeader, protocol: StreamProtocol, payload: PayloadRef) -> Segment {
+    Segment {
+        protocol,
+        src: SocketAddr::new(address(header, header.flow.src), header.flow.src_port),
+        dst: SocketAddr::new(address(header, header.flow.dst), header.flow.dst_port),
+        seq: header.seq,
+        flags: header.tcp_flags,
+        suppressed_bytes: header.suppressed_bytes,
+        wire_len: header.wire_len,
+        payload,
+        direction: direction_of(header),
+    }
+}
+
+fn datagram(header: &RecordHeader, payload: PayloadRef) -> Datagram {
+    Datagram {
+        src: address(header, header.flow.src),
+        dst: address(header, header.flow.dst),
+        port: header.flow.dst_port,
+        payload,
+        direction: direction_of(header),
+    }
+}
+
+fn direction_of(header: &RecordHeader) -> Direction {
+    if header.direction == direction::EGRESS { Direction::Egress } else { Direction::Ingress }
 }
 
 fn address(header: &RecordHeader, octets: [u8; 16]) -> IpAddr {
@@ -163,6 +195,36 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_becomes_its_signal() {
+        let clock = Clock::new();
+        for kind in [kind::BFD, kind::OSPF, kind::LDP, kind::LDP_HELLO, kind::ISIS] {
+            let ip_version = if kind == kind::ISIS { 0 } else { 4 };
+            let record = record(RecordHeader { kind, ip_version, ..header(3) }, b"abc");
+            let mut batch = Batch::default();
+            let signal = signal_of(&record, &clock, &mut batch).unwrap();
+            let payload = match (kind, signal.kind) {
+                (kind::BFD, SignalKind::Bfd(datagram))
+                | (kind::OSPF, SignalKind::Ospf(datagram))
+                | (kind::LDP_HELLO, SignalKind::LdpHello(datagram)) => {
+                    assert_eq!(datagram.src, "192.0.2.1".parse::<IpAddr>().unwrap());
+                    assert_eq!((datagram.port, datagram.direction), (40000, Direction::Egress));
+                    datagram.payload
+                }
+                (kind::LDP, SignalKind::Segment(segment)) => {
+                    assert_eq!(segment.protocol, StreamProtocol::Ldp);
+                    segment.payload
+                }
+                (kind::ISIS, SignalKind::Isis(frame)) => {
+                    assert_eq!(frame.src, [0; 6], "the first octets of the address");
+                    frame.payload
+                }
+                (kind, other) => panic!("{kind} became {other:?}"),
+            };
+            assert_eq!(batch.payload(payload), b"abc");
+        }
+    }
+
+    #[test]
     fn malformed_records_are_refused() {
         let good = header(3);
         let length =
@@ -186,7 +248,12 @@ mod tests {
             (
                 "ip version",
                 record(RecordHeader { ip_version: 0, ..good }, b"abc"),
-                RecordError::IpVersion(0),
+                RecordError::IpVersion { kind: kind::BGP, version: 0 },
+            ),
+            (
+                "ip in IS-IS",
+                record(RecordHeader { kind: kind::ISIS, ..good }, b"abc"),
+                RecordError::IpVersion { kind: kind::ISIS, version: 4 },
             ),
         ] {
             assert_eq!(parse(&record).unwrap_err(), expected, "{name}");

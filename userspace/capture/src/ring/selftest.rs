@@ -71,7 +71,9 @@ fn header_matches(header: &RecordHeader, direction: u8) -> bool {
     header.direction == direction
         && (header.flow.src_port, header.flow.dst_port) == (40000, 179)
         && (header.seq, header.tcp_flags, header.ip_version) == (1, 0x18, 4)
-        && header.flags == flag::BGP_DELTA | flag::BGP_LENGTHS
-        && (header.bgp.message_type, header.bgp.withdrawn_len) == (2, 4)
-        && (header.bgp.attributes_len, header.bgp.nlri_len) == (0, 0)
+        && header.flags == flag::DELTA | flag::BGP_LENGTHS
+        && header.bgp().is_some_and(|delta| {
+            (delta.message_type, delta.withdrawn_len) == (2, 4)
+                && (delta.attributes_len, delta.nlri_len) == (0, 0)
+        })
 }

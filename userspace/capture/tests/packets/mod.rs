@@ -84,6 +84,64 @@ fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// A segment of an LDP session from 192.0.2.1 port 40000 to 192.0.2.2.
+pub(crate) fn ldp_frame(seq: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = tcp_frame(seq, flags, payload);
+    frame[36..38].copy_from_slice(&646u16.to_be_bytes());
+    frame
+}
+
+/// An LDP KeepAlive.
+pub(crate) const fn ldp_keepalive(message_id: u8) -> [u8; 18] {
+    [0, 1, 0, 14, 192, 0, 2, 1, 0, 0, 2, 1, 0, 4, 0, 0, 0, message_id]
+}
+
+/// An LDP hello to 192.0.2.2 with a hold time of `hold_time_s`.
+pub(crate) fn ldp_hello_frame(message_id: u8, hold_time_s: u8) -> Vec<u8> {
+    let head = [0, 1, 0, 22, 192, 0, 2, 1, 0, 0, 1, 0, 0, 12, 0, 0, 0, message_id];
+    udp_frame(646, &[&head[..], &[4, 0, 0, 4, 0, hold_time_s, 0, 0]].concat())
+}
+
+/// An OSPFv2 hello with cryptographic authentication, whose sequence number and digest are no
+/// change.
+pub(crate) fn ospf_hello_frame(sequence: u8, dead_interval_s: u8) -> Vec<u8> {
+    let head = [2, 1, 0, 44, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 1, 16, 0, 0, 0, sequence];
+    let body = [255, 255, 255, 0, 0, 10, 2, 1, 0, 0, 0, dead_interval_s, 0, 0, 0, 0, 0, 0, 0, 0];
+    ipv4(89, &[&head[..], &body, &[sequence; 16]].concat())
+}
+
+/// A level 2 IS-IS hello, padded as on a link of 1,500 bytes.
+pub(crate) fn isis_hello_frame(holding_time_s: u8) -> Vec<u8> {
+    let mut pdu = vec![0x83, 27, 1, 0, 16, 1, 0, 0, 3, 1, 2, 3, 4, 5, 6, 0, holding_time_s];
+    pdu.resize(1497, 8);
+    isis_frame(&pdu)
+}
+
+/// An IS-IS PDU from 02:00:00:00:00:01 over LLC.
+pub(crate) fn isis_frame(pdu: &[u8]) -> Vec<u8> {
+    let [high, low] = (3 + pdu.len() as u16).to_be_bytes();
+    let head = [1, 0x80, 0xc2, 0, 0, 0x15, 2, 0, 0, 0, 0, 1, high, low, 0xfe, 0xfe, 3];
+    [&head[..], pdu].concat()
+}
+
+/// The frame's packet under an MPLS label.
+pub(crate) fn labelled(frame: &[u8]) -> Vec<u8> {
+    [&frame[..12], &[0x88, 0x47, 0, 1, 0x01, 64], &frame[14..]].concat()
+}
+
+/// The frame with a service and a customer tag.
+pub(crate) fn tagged_twice(frame: &[u8]) -> Vec<u8> {
+    [&frame[..12], &[0x88, 0xa8, 0, 200, 0x81, 0, 0, 30], &frame[12..]].concat()
+}
+
+/// The frame's packet within GRE with a key, between other addresses.
+pub(crate) fn tunnelled(frame: &[u8]) -> Vec<u8> {
+    let gre = [&[0x20, 0, frame[12], frame[13], 0, 0, 0, 7], &frame[14..]].concat();
+    let mut outer = ipv4(47, &gre);
+    outer[29] = 99;
+    outer
+}
+
 /// A packet socket on one interface.
 pub(crate) struct Tap {
     socket: OwnedFd,

@@ -1,6 +1,9 @@
 //! Link types of capture files, and where IP begins in each.
 
-use edgelore_headers::{Walk, walk_ethernet, walk_ip};
+use edgelore_headers::{Scope, Walk, ethertype};
+
+/// A capture may hold what a gateway would not look for.
+const SCOPE: Scope = Scope::Capture;
 
 /// Numbers as in the registry of link-layer header types.
 mod link_type {
@@ -12,6 +15,7 @@ mod link_type {
     pub(super) const PPP_HDLC: u16 = 50;
     pub(super) const RAW: u16 = 101;
     pub(super) const C_HDLC: u16 = 104;
+    pub(super) const FRAME_RELAY: u16 = 107;
     pub(super) const LOOP: u16 = 108;
     pub(super) const LINUX_SLL: u16 = 113;
     pub(super) const JUNIPER_ETHER: u16 = 178;
@@ -20,18 +24,19 @@ mod link_type {
     pub(super) const LINUX_SLL2: u16 = 276;
 }
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_8021Q: u16 = 0x8100;
-const ETHERTYPE_8021AD: u16 = 0x88a8;
-const VLAN_TAG_LEN: usize = 4;
-/// Tags that the walk over Ethernet steps over too.
-const VLAN_TAGS_MAX: usize = 2;
+/// Where SLL names a frame type of its own instead of an EtherType: LLC follows.
+const SLL_LLC: u16 = 0x0004;
+/// Network layer protocol identifiers (ISO 9577) that may stand in place of an EtherType.
+mod nlpid {
+    pub(super) const ISIS: u8 = 0x83;
+    pub(super) const IPV6: u8 = 0x8e;
+    pub(super) const IPV4: u8 = 0xcc;
+}
 
 /// Walks a frame; `None` for a link type that is not read. Offsets count from the frame's start.
 pub(super) fn walk(kind: u16, frame: &[u8]) -> Option<Walk> {
     Some(match kind {
-        link_type::ETHERNET => walk_ethernet(frame),
+        link_type::ETHERNET => edgelore_headers::walk_ethernet(frame, SCOPE),
         link_type::RAW
         | link_type::RAW_BSD
         | link_type::RAW_OPENBSD
@@ -39,9 +44,10 @@ pub(super) fn walk(kind: u16, frame: &[u8]) -> Option<Walk> {
         | link_type::IPV6 => walk_ip(frame, 0),
         // The address family is in the byte order of whoever captured; IP tells its version.
         link_type::NULL | link_type::LOOP => walk_ip(frame, 4),
-        link_type::LINUX_SLL => by_ethertype(frame, 14, 16),
-        link_type::LINUX_SLL2 => by_ethertype(frame, 0, 20),
-        link_type::C_HDLC => by_ethertype(frame, 2, 4),
+        link_type::LINUX_SLL => cooked(frame, 14, 16),
+        link_type::LINUX_SLL2 => cooked(frame, 0, 20),
+        link_type::C_HDLC => cisco(frame),
+        link_type::FRAME_RELAY => frame_relay(frame),
         link_type::PPP | link_type::PPP_HDLC => ppp(frame),
         link_type::JUNIPER_ETHER => juniper(frame),
         _ => return None,
@@ -52,20 +58,53 @@ fn be16(frame: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]))
 }
 
-/// The EtherType stands at `at`, what it names begins at `next`.
-fn by_ethertype(frame: &[u8], at: usize, mut next: usize) -> Walk {
-    let mut ethertype = be16(frame, at);
-    for _ in 0..VLAN_TAGS_MAX {
-        if !matches!(ethertype, Some(ETHERTYPE_8021Q | ETHERTYPE_8021AD)) {
-            break;
-        }
-        ethertype = be16(frame, next + 2);
-        next += VLAN_TAG_LEN;
-    }
-    match ethertype {
-        Some(ETHERTYPE_IPV4 | ETHERTYPE_IPV6) => walk_ip(frame, next),
-        Some(_) => Walk::Other,
+fn walk_ip(frame: &[u8], offset: usize) -> Walk {
+    edgelore_headers::walk_ip(frame, offset, SCOPE)
+}
+
+/// Linux's cooked capture: the EtherType stands at `at`, what it names begins at `next`.
+fn cooked(frame: &[u8], at: usize, next: usize) -> Walk {
+    match be16(frame, at) {
+        // The length that LLC would have in an Ethernet frame is that of the rest of this one.
+        Some(SLL_LLC) => edgelore_headers::walk_ethertype(frame, ethertype::LLC_JUMBO, next, SCOPE),
+        // Other frame types of this kind are no EtherTypes.
+        Some(0..=0x05ff) => Walk::Other,
+        Some(named) => edgelore_headers::walk_ethertype(frame, named, next, SCOPE),
         None => Walk::Truncated,
+    }
+}
+
+/// Cisco's HDLC: address, control, EtherType. ISO protocols begin with an octet of padding.
+fn cisco(frame: &[u8]) -> Walk {
+    match be16(frame, 2) {
+        Some(ethertype::ISO | ethertype::ISO_SAP) => {
+            let padded = frame.get(4).is_some_and(|&first| first != nlpid::ISIS);
+            edgelore_headers::walk_iso(frame, 4 + usize::from(padded))
+        }
+        Some(0..=0x05ff) => Walk::Other,
+        Some(named) => edgelore_headers::walk_ethertype(frame, named, 4, SCOPE),
+        None => Walk::Truncated,
+    }
+}
+
+/// Frame Relay with an address of two octets. After it stands, by RFC 2427 §4, unnumbered
+/// information, perhaps an octet of padding, and the network layer protocol; by Cisco's way, an
+/// EtherType.
+fn frame_relay(frame: &[u8]) -> Walk {
+    let (protocol, at) = match *frame {
+        [_, _, 0x03, 0x00, protocol, ..] => (protocol, 4),
+        [_, _, 0x03, protocol, ..] => (protocol, 3),
+        [_, _, high, low, ..] => {
+            let named = u16::from_be_bytes([high, low]);
+            return edgelore_headers::walk_ethertype(frame, named, 4, SCOPE);
+        }
+        _ => return Walk::Truncated,
+    };
+    match protocol {
+        nlpid::IPV4 | nlpid::IPV6 => walk_ip(frame, at + 1),
+        // It is the PDU's own first octet.
+        nlpid::ISIS => edgelore_headers::walk_iso(frame, at),
+        _ => Walk::Other,
     }
 }
 
@@ -73,13 +112,15 @@ fn by_ethertype(frame: &[u8], at: usize, mut next: usize) -> Walk {
 /// which captures of serial lines carry under the same link type.
 fn ppp(frame: &[u8]) -> Walk {
     let (protocol, next) = match *frame {
-        [0x0f | 0x8f, ..] => return by_ethertype(frame, 2, 4),
+        [0x0f | 0x8f, ..] => return cisco(frame),
         [0xff, 0x03, high, low, ..] => (u16::from_be_bytes([high, low]), 4),
         [high, low, ..] => (u16::from_be_bytes([high, low]), 2),
         _ => return Walk::Truncated,
     };
     match protocol {
         0x0021 | 0x0057 => walk_ip(frame, next),
+        0x0023 => edgelore_headers::walk_iso(frame, next),
+        0x0281 | 0x0283 => edgelore_headers::walk_ethertype(frame, ethertype::MPLS, next, SCOPE),
         _ => Walk::Other,
     }
 }
@@ -95,7 +136,7 @@ fn juniper(frame: &[u8]) -> Walk {
         [b'M', b'G', b'C', _, ..] => 4,
         _ => return Walk::Truncated,
     };
-    match walk_ethernet(frame.get(start..).unwrap_or_default()) {
+    match edgelore_headers::walk_ethernet(frame.get(start..).unwrap_or_default(), SCOPE) {
         Walk::Control(mut control) => {
             control.payload_offset += start;
             Walk::Control(control)
@@ -117,7 +158,7 @@ mod tests {
 
     #[test]
     fn ip_is_found_behind_every_link_header() {
-        let cases: [(&str, u16, &[u8]); 12] = [
+        let cases: [(&str, u16, &[u8]); 17] = [
             ("null", 0, &[2, 0, 0, 0]),
             ("ethernet", 1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0]),
             ("ppp", 9, &[0xff, 3, 0, 0x21]),
@@ -125,6 +166,11 @@ mod tests {
             ("cisco hdlc as ppp", 50, &[0x0f, 0, 8, 0]),
             ("raw", 101, &[]),
             ("cisco hdlc", 104, &[0x0f, 0, 8, 0]),
+            ("cisco hdlc tagged", 104, &[0x0f, 0, 0x81, 0, 0, 9, 8, 0]),
+            ("frame relay", 107, &[0x18, 0x41, 3, 0xcc]),
+            ("frame relay padded", 107, &[0x18, 0x41, 3, 0, 0xcc]),
+            ("frame relay, cisco's", 107, &[0x18, 0x41, 8, 0]),
+            ("ppp with a label", 9, &[0xff, 3, 2, 0x81, 0, 1, 0x01, 64]),
             ("loop", 108, &[0, 0, 0, 2]),
             ("linux", 113, &[0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0]),
             ("linux tagged", 113, &[0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0x81, 0, 0, 9, 8, 0]),
@@ -147,5 +193,34 @@ mod tests {
             }
         }
         assert_eq!(walk(147, &ip()), None);
+    }
+
+    #[test]
+    fn is_is_is_found_where_there_is_no_ethernet() {
+        let pdu = [0x83, 27, 1, 0, 17, 1, 0, 0, 3];
+        let cases: [(&str, u16, &[u8]); 7] = [
+            ("ppp", 9, &[0xff, 3, 0, 0x23]),
+            ("cisco hdlc", 104, &[0x0f, 0, 0, 0xfe]),
+            ("cisco hdlc padded", 104, &[0x0f, 0, 0xfe, 0xfe, 3]),
+            ("frame relay", 107, &[0x18, 0x41, 3]),
+            ("linux", 113, &[0, 2, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0xfe, 0xfe, 3]),
+            (
+                "linux 2",
+                276,
+                &[0, 4, 0, 0, 0, 0, 0, 1, 0, 1, 2, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0xfe, 0xfe, 3],
+            ),
+            ("juniper", 178, b"MGC\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0c\xfe\xfe\x03"),
+        ];
+        for (name, kind, header) in cases {
+            let frame = [header, &pdu[..]].concat();
+            match walk(kind, &frame) {
+                Some(Walk::Control(control)) => {
+                    let found = &frame[control.payload_offset..][..control.payload_len];
+                    assert_eq!(found, pdu, "{name}");
+                    assert_eq!((control.src, control.ip_version), ([0; 16], 0), "{name}");
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        }
     }
 }
