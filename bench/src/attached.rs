@@ -15,12 +15,12 @@ pub(crate) struct Empty(#[expect(dead_code, reason = "held so that it stays atta
 impl Empty {
     /// Attaches it, natively, to what comes in on `interfaces` of `namespace`.
     pub(crate) fn attach(namespace: &NetNs, interfaces: &[String]) -> Result<Self> {
-        // The ring's object holds the program; once attached, the program does not need the ring.
         let ring = crate::ring::open()?;
         let info = own(Program::Empty.name())?;
-        drop(ring);
         let (name, hook) = (Program::Empty.name().into(), XdpAttachType::Interface);
         let mut program = Xdp::from_program_info(info, name, hook).context("open the program")?;
+        // The program lives on by the handle just opened.
+        drop(ring);
         namespace.run(|| {
             for interface in interfaces {
                 let attached = program.attach(interface, XdpMode::Driver);

@@ -75,6 +75,11 @@ pub(crate) struct Series {
 }
 
 impl Series {
+    /// Figures that were taken beside others, ns a unit, in the order of the rounds.
+    pub(crate) fn beside(name: &str, ns_per_unit: Vec<f64>) -> Self {
+        Self { name: name.to_owned(), units: 1, ns_per_unit }
+    }
+
     /// The median, ns a unit.
     pub(crate) fn ns(&self) -> f64 {
         median(&self.ns_per_unit)

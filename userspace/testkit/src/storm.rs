@@ -7,12 +7,14 @@
 use crate::NetNs;
 use anyhow::{Context, Result};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg};
+use nix::time::{ClockId, clock_gettime};
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Datagrams handed over by one system call.
 const BURST: usize = 64;
@@ -26,11 +28,18 @@ pub struct Traffic {
     pub tx_packets: u64,
 }
 
+/// What the sending thread tells.
+#[derive(Debug, Default)]
+struct Told {
+    stop: AtomicBool,
+    sent: AtomicU64,
+    cpu_ns: AtomicU64,
+}
+
 /// A running storm.
 #[derive(Debug)]
 pub struct Storm {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
+    told: Arc<Told>,
     thread: Option<JoinHandle<()>>,
     _sink: UdpSocket,
 }
@@ -51,46 +60,51 @@ impl Storm {
             socket.send_to(&[0], target).context("send the storm's first datagram")?;
             Ok(socket)
         })?;
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (theirs, counter) = (Arc::clone(&stop), Arc::clone(&sent));
+        let told = Arc::<Told>::default();
+        let theirs = Arc::clone(&told);
         let thread = std::thread::Builder::new()
             .name("storm".to_owned())
-            .spawn(move || blow(&source, target, &vec![0; payload_len], &theirs, &counter))
+            .spawn(move || blow(&source, target, &vec![0; payload_len], &theirs))
             .context("start the storm")?;
-        Ok(Self { stop, sent, thread: Some(thread), _sink: sink })
+        Ok(Self { told, thread: Some(thread), _sink: sink })
     }
 
     /// Datagrams that its socket has taken so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        self.told.sent.load(Ordering::Relaxed)
+    }
+
+    /// CPU time of the sending thread so far. A virtual link hands a packet on within the sender's
+    /// own time: unless the kernel accounts interrupts apart, the way through the gateways is in it.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.told.cpu_ns.load(Ordering::Relaxed))
     }
 }
 
 impl Drop for Storm {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.told.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn blow(
-    socket: &UdpSocket,
-    target: SocketAddr,
-    payload: &[u8],
-    stop: &AtomicBool,
-    sent: &AtomicU64,
-) {
+fn blow(socket: &UdpSocket, target: SocketAddr, payload: &[u8], told: &Told) {
     let slices = [[IoSlice::new(payload)]; BURST];
     let targets = [Some(SockaddrStorage::from(target)); BURST];
     let mut headers = MultiHeaders::preallocate(BURST, None);
-    while !stop.load(Ordering::Relaxed) {
+    while !told.stop.load(Ordering::Relaxed) {
         let flags = MsgFlags::empty();
         let taken = sendmmsg(socket.as_raw_fd(), &mut headers, &slices, targets, [], flags)
             .map_or(0, Iterator::count);
-        sent.fetch_add(taken as u64, Ordering::Relaxed);
+        told.sent.fetch_add(taken as u64, Ordering::Relaxed);
+        if let Ok(used) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID) {
+            let used = Duration::from(used).as_nanos();
+            told.cpu_ns.store(u64::try_from(used).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
     }
 }
 
