@@ -38,7 +38,7 @@ pub use observation::{
 pub use outcome::{Known, Outcome, Query, Resolution, Situation};
 pub use signal::{
     Batch, BmpMessage, BmpRouter, CounterSample, Datagram, FibAction, FibChange, IsisFrame,
-    LinkChange, LossReason, NextHop, PayloadRef, PeerState, Segment, Signal, SignalKind,
+    LinkChange, LossReason, NextHop, OperState, PayloadRef, PeerState, Segment, Signal, SignalKind,
     StreamProtocol, WholeMessage, tcp_flags,
 };
 pub use summary::{

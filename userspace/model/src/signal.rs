@@ -222,8 +222,29 @@ pub struct PeerState {
     pub new: u16,
 }
 
+/// A link's operational state (`ifOperStatus`, RFC 2863 §3.1.12 to §3.1.14).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperState {
+    /// The driver does not say; `carrier` tells what is known.
+    #[default]
+    Unknown,
+    /// A component, typically hardware, is missing.
+    NotPresent,
+    /// Cannot pass packets.
+    Down,
+    /// Down because a link that it runs over is down.
+    LowerLayerDown,
+    /// In a test mode: passes no operational packets.
+    Testing,
+    /// Waits for an external event, such as authentication.
+    Dormant,
+    /// Passes packets.
+    Up,
+}
+
 /// A link as rtnetlink reports it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkChange {
     /// Interface name; stays on the gateway.
     pub name: String,
@@ -233,6 +254,10 @@ pub struct LinkChange {
     pub admin_up: bool,
     /// Lower layer up.
     pub carrier: bool,
+    /// Operational state; after a removal [`OperState::NotPresent`].
+    pub oper: OperState,
+    /// Largest packet in octets, without the link's header; 0 where the kernel does not say.
+    pub mtu: u32,
 }
 
 /// What happened to a route.
