@@ -91,6 +91,8 @@ pub enum SignalKind {
     Message(WholeMessage),
     /// A session's state as a collector recorded it (MRT BGP4MP_STATE_CHANGE).
     Peer(PeerState),
+    /// A record of a table dump (MRT TABLE_DUMP, TABLE_DUMP_V2): what a collector held, not a change.
+    Table(TableRecord),
     /// A link appeared, vanished or changed.
     Link(LinkChange),
     /// The kernel's forwarding table changed.
@@ -206,6 +208,17 @@ pub struct WholeMessage {
     /// NLRI carry path identifiers (RFC 7911), as the source's record type says.
     pub add_path: bool,
     /// The message, marker included.
+    pub payload: PayloadRef,
+}
+
+/// The body of one record of a table dump (RFC 6396 §4.2 and §4.3, RFC 8050 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableRecord {
+    /// Type: 12 for TABLE_DUMP, 13 for TABLE_DUMP_V2.
+    pub kind: u16,
+    /// Subtype.
+    pub subtype: u16,
+    /// The body, without the MRT header.
     pub payload: PayloadRef,
 }
 

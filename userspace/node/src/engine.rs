@@ -195,6 +195,7 @@ pub(crate) fn relocate(signal: &Signal, from: &Batch, to: &mut Batch) -> Signal 
         SignalKind::Segment(segment) => &mut segment.payload,
         SignalKind::Bfd(datagram) => &mut datagram.payload,
         SignalKind::Message(message) => &mut message.payload,
+        SignalKind::Table(record) => &mut record.payload,
         _ => return signal,
     };
     *payload = to.append(from.payload(*payload));

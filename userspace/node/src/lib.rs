@@ -20,6 +20,7 @@ pub mod keeper;
 pub mod keys;
 pub mod live;
 pub mod order;
+pub mod pace;
 mod publisher;
 pub mod replay;
 pub mod serve;

@@ -3,7 +3,9 @@
 //! ```text
 //! ring (XDP, tcx) ──┐
 //! rtnetlink FIB   ──┼─bounded─► reorder ─► engine
-//! counters 10 ms  ──┘
+//! counters 10 ms  ──┤
+//! queues 100 ms   ──┤
+//! neighbours      ──┘
 //! ```
 //!
 //! **Invariant:** a source never spins and never outlives its stop flag by more than
@@ -16,7 +18,10 @@ use crate::order::Reorder;
 use crate::status::StatusSource;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use edgelore_capture::Clock;
-use edgelore_capture::netlink::{CounterConfig, CounterSource, FibConfig, FibSource, NetlinkError};
+use edgelore_capture::netlink::{
+    CounterConfig, CounterSource, FibConfig, FibSource, NeighbourConfig, NeighbourSource,
+    NetlinkError, QueueConfig, QueueSource, TableConfig,
+};
 use edgelore_capture::ring::{
     Attachment, Counters, DirectionCounters, Ring, RingConfig, RingError, Watch,
 };
@@ -57,6 +62,8 @@ pub struct Sources {
     ring: Ring,
     fib: FibSource,
     counters: CounterSource,
+    queues: QueueSource,
+    neighbours: NeighbourSource,
     clock: Clock,
     reorder: Span,
 }
@@ -85,14 +92,19 @@ impl Sources {
         let interval = Duration::from_millis(config.counter_interval_ms.into());
         let counters =
             CounterSource::open(CounterConfig { interval, ..CounterConfig::new(clock, links) })?;
+        let interval = Duration::from_millis(config.queue_interval_ms.into());
+        let queues = QueueConfig(TableConfig { interval, ..QueueConfig::new(clock).0 });
+        let queues = QueueSource::open(queues)?;
+        let neighbours = NeighbourSource::open(NeighbourConfig::new(clock))?;
         let reorder = Span::from_millis(config.reorder_ms.into());
-        Ok(Self { ring, fib, counters, clock, reorder })
+        Ok(Self { ring, fib, counters, queues, neighbours, clock, reorder })
     }
 
     /// Reads all sources into the engine until `stop` is set; gives the engine back.
     pub fn run(self, mut engine: Engine, stop: &Arc<AtomicBool>, status: &StatusSource) -> Engine {
         let (batches, queue) = bounded(BATCHES_QUEUED_MAX);
-        let Self { mut ring, mut fib, mut counters, clock, reorder } = self;
+        let Self { mut ring, mut fib, mut counters, mut queues, mut neighbours, clock, reorder } =
+            self;
         let ring_status = status.clone();
         let mut counted = None;
         let threads = [
@@ -108,6 +120,12 @@ impl Sources {
             }),
             spawn("fib", batches.clone(), stop, Full::Wait, status, move |batch| {
                 fib.read(POLL, batch).map(drop).map_err(|error| error.to_string())
+            }),
+            spawn("queues", batches.clone(), stop, Full::Wait, status, move |batch| {
+                queues.read(POLL, batch).map(drop).map_err(|error| error.to_string())
+            }),
+            spawn("neighbours", batches.clone(), stop, Full::Wait, status, move |batch| {
+                neighbours.read(POLL, batch).map(drop).map_err(|error| error.to_string())
             }),
             spawn("counters", batches, stop, Full::Drop, status, move |batch| {
                 counters.read(POLL, batch).map(drop).map_err(|error| error.to_string())

@@ -12,6 +12,7 @@
 use super::message::{NextHopMessage, NextHopObject, Placement, RouteMessage, RouteTarget};
 use edgelore_model::{AddressFamily, NextHop, Prefix};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Distinct next-hop sets that are shared between routes before the pool starts afresh.
@@ -110,7 +111,7 @@ pub(super) struct FibTable {
     objects: HashMap<u32, NextHopObject>,
     /// How many routes lead to each object.
     uses: Counted,
-    /// How many legs of routes lead over each link.
+    /// How many legs that can vanish without a message lead over each link.
     legs: Counted,
     /// Links with legs that the kernel calls dead.
     dead: BTreeSet<u32>,
@@ -251,7 +252,7 @@ impl FibTable {
         let routes = self.routes.remove(key).unwrap_or_default();
         for route in &routes {
             route.object().into_iter().for_each(|id| self.uses.remove(id));
-            route.hops().iter().for_each(|hop| self.legs.remove(hop.link));
+            silent_legs(key, route).for_each(|hop| self.legs.remove(hop.link));
         }
         routes
     }
@@ -266,7 +267,7 @@ impl FibTable {
         }
         for route in &routes {
             route.object().into_iter().for_each(|id| self.uses.add(id));
-            route.hops().iter().for_each(|hop| self.legs.add(hop.link));
+            silent_legs(&key, route).for_each(|hop| self.legs.add(hop.link));
         }
         self.routes.insert(key, routes);
     }
@@ -418,6 +419,14 @@ impl Route {
             Target::Object(_) | Target::Discard => &[],
         }
     }
+}
+
+/// The legs of a route that the kernel may take away without a message. Each link has a route to the
+/// IPv6 link-local prefix, whose removal is announced, unless the operator forbade it
+/// (`skip_notify_on_dev_down`), and by which nothing is forwarded.
+fn silent_legs<'a>(key: &Key, route: &'a Route) -> impl Iterator<Item = &'a NextHop> {
+    let link_local = matches!(key.prefix.address(), IpAddr::V6(v6) if v6.is_unicast_link_local());
+    route.hops().iter().filter(move |_| !link_local)
 }
 
 fn canonical(mut hops: Vec<NextHop>) -> Vec<NextHop> {

@@ -3,6 +3,7 @@
 //! ```text
 //! Segment ─► connection ─► tcp (order, holes) ─► framer ─► talk (bgp) ─► session ─► Observation
 //! Message ─────────────────────────────────────────────► talk (bgp) ─► session ─► Observation
+//! Table ──► rib (counted only)
 //! Bfd ──► bfd ─► Observation          Link, Fib, Counters, Lost, Tick ─► the same as Observation
 //! ```
 //!
@@ -15,6 +16,7 @@
 pub mod bfd;
 pub mod bgp;
 mod connection;
+mod rib;
 mod session;
 mod table;
 mod talk;
@@ -93,6 +95,7 @@ pub struct Decoder {
     connections: Table<FourTuple, Connection>,
     recorded: Table<SessionKey, Talk>,
     speakers: Speakers,
+    tables: rib::TableDumps,
     conversations: u64,
     /// Time and link of the last signal.
     last: (Timestamp, u32),
@@ -116,6 +119,7 @@ impl Decoder {
             connections: Table::new(config.connections_max),
             recorded: Table::new(config.sessions_max),
             speakers: Speakers::new(config.bfd_speakers_max),
+            tables: rib::TableDumps::default(),
             conversations: 0,
             last: (Timestamp::default(), 0),
         }
@@ -179,6 +183,13 @@ impl Decoder {
                 return self.message(batch.payload(message.payload), index, signal, message, emit);
             }
             SignalKind::Peer(peer) => return self.peer(index, signal, peer, emit),
+            SignalKind::Table(record) => {
+                return self.tables.record(
+                    record,
+                    batch.payload(record.payload),
+                    &mut self.summary,
+                );
+            }
             SignalKind::Bfd(datagram) => {
                 match self.bfd(batch.payload(datagram.payload), datagram) {
                     Some(change) => Observed::Bfd(change),

@@ -159,6 +159,7 @@ proptest! {
 fn a_link_matters_while_something_leads_over_it() {
     let mut table = FibTable::new(BOUNDS);
     table.apply_route(message("10.0.0.0/8", 0, &[1], Placement::Add));
+    table.apply_route(message("fe80::/64", 0, &[3], Placement::Add));
     let object = |hop| NextHopMessage { id: 7, object: hop };
     table.apply_next_hop(object(Some(NextHopObject::Hop(Some(hop(2))))));
     assert_eq!([1, 2, 3].map(|link| table.leads_over(link)), [true, true, false]);
