@@ -22,9 +22,12 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 const READ: Duration = Duration::from_millis(50);
 
+/// Reads a source once and tells its counters.
+type Read = Box<dyn FnMut(&mut Batch) -> Result<TableCounters>>;
+
 /// A source with what its signals add up to: entries as (link, its key as text).
 struct Follower {
-    read: Box<dyn FnMut(&mut Batch) -> Result<TableCounters>>,
+    read: Read,
     queues: BTreeMap<(u32, u32, u32), QueueSample>,
     neighbours: BTreeMap<(u32, IpAddr), NeighbourState>,
     /// Everything that was emitted since it was last looked at.
@@ -35,7 +38,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(read: Box<dyn FnMut(&mut Batch) -> Result<TableCounters>>) -> Self {
+    fn new(read: Read) -> Self {
         let (queues, neighbours) = (BTreeMap::new(), BTreeMap::new());
         let (counters, at) = (TableCounters::default(), Timestamp(i64::MIN));
         Self { read, queues, neighbours, seen: Vec::new(), lost: 0, counters, at }
@@ -146,9 +149,17 @@ fn json(namespace: &NetNs, program: &str, arguments: &str) -> Result<Value> {
     serde_json::from_slice(&output.stdout).with_context(|| format!("{program} {arguments}"))
 }
 
-fn index(namespace: &NetNs, link: &str) -> Result<u32> {
-    let shown = json(namespace, "ip", &format!("-j link show dev {link}"))?;
-    Ok(u32::try_from(shown[0]["ifindex"].as_u64().context("ifindex")?)?)
+fn indexes(namespace: &NetNs) -> Result<BTreeMap<String, u32>> {
+    let links = json(namespace, "ip", "-j link show")?;
+    let entry = |link: &Value| {
+        Some((link["ifname"].as_str()?.to_owned(), u32::try_from(link["ifindex"].as_u64()?).ok()?))
+    };
+    Ok(links.as_array().context("no array")?.iter().filter_map(entry).collect())
+}
+
+fn index(links: &BTreeMap<String, u32>, link: &Value) -> Result<u32> {
+    let name = link.as_str().context("the name of a device")?;
+    links.get(name).copied().with_context(|| format!("no device {name}"))
 }
 
 fn tc(namespace: &NetNs, batch: &str) -> Result<()> {
@@ -173,9 +184,9 @@ fn number(text: &str) -> Result<u32> {
 
 /// What `tc -s` shows of all qdiscs, without their limits.
 fn shown_queues(namespace: &NetNs) -> Result<BTreeMap<(u32, u32, u32), QueueSample>> {
-    let mut all = BTreeMap::new();
+    let (links, mut all) = (indexes(namespace)?, BTreeMap::new());
     for shown in json(namespace, "tc", "-s -j qdisc show")?.as_array().context("no array")? {
-        let link = index(namespace, shown["dev"].as_str().context("dev")?)?;
+        let link = index(&links, &shown["dev"])?;
         let handle = number(shown["handle"].as_str().context("handle")?)?;
         let parent = shown["parent"].as_str().map_or(Ok(u32::MAX), number)?;
         let count = |name: &str| shown[name].as_u64().unwrap_or(0);
@@ -211,13 +222,13 @@ fn live_queue_statistics_equal_tc() -> Result<()> {
         return Ok(());
     }
     let (near, _far) = pair("qst")?;
-    let link = index(&near, "n0")?;
+    let link = indexes(&near)?["n0"];
     let mut follower = Follower::queues(&near, config(10))?;
     follower.until("the start", |follower| agrees(follower, &near))?;
     for (kind, handle, arguments, limit) in [
         ("tbf", 0x1_0000, "rate 2mbit burst 5kb limit 30kb", 30 * 1024),
         ("pfifo", 0x2_0000, "limit 77", 77),
-        ("fq_codel", 0x3_0000, "limit 123", 123),
+        ("bfifo", 0x3_0000, "limit 54321", 54_321),
     ] {
         let major = handle >> 16;
         tc(&near, &format!("qdisc replace dev n0 root handle {major}: {kind} {arguments}\n"))?;
@@ -257,12 +268,12 @@ fn live_queue_replaced_and_removed() -> Result<()> {
         return Ok(());
     }
     let (near, _far) = pair("qrm")?;
-    let link = index(&near, "n0")?;
+    let link = indexes(&near)?["n0"];
     let mut follower = Follower::queues(&near, config(50))?;
     let queue = |kind: &'static str, present: bool| move |signal: &Signal| matches!(&signal.kind, SignalKind::Queue(q) if q.qdisc == kind && q.present == present);
     follower.until("the default", |follower| agrees(follower, &near))?;
     tc(&near, "qdisc add dev n0 root handle 1: pfifo limit 10\n")?;
-    tc(&near, "qdisc replace dev n0 root handle 1: bfifo limit 9000\n")?;
+    tc(&near, "qdisc replace dev n0 root handle 2: bfifo limit 9000\n")?;
     tc(&near, "qdisc del dev n0 root\n")?;
     // The default qdisc comes and goes without an announcement.
     follower.until("the default again", |follower| {
@@ -276,10 +287,12 @@ fn live_queue_replaced_and_removed() -> Result<()> {
     // A device takes its qdiscs along.
     tc(
         &near,
-        "qdisc add dev n0 root handle 1: prio\nqdisc add dev n0 parent 1:2 handle 20: pfifo\n",
+        "qdisc add dev n0 root handle 1: htb default 20\n\
+         class add dev n0 parent 1: classid 1:20 htb rate 10mbit\n\
+         qdisc add dev n0 parent 1:20 handle 20: pfifo\n",
     )?;
     follower.until("a tree", |follower| {
-        Ok(follower.queues.contains_key(&(link, 0x1_0002, 0x20_0000)) && agrees(follower, &near)?)
+        Ok(follower.queues.contains_key(&(link, 0x1_0020, 0x20_0000)) && agrees(follower, &near)?)
     })?;
     near.ip("link del n0\n")?;
     follower.until("no device", |follower| agrees(follower, &near))?;
@@ -310,10 +323,10 @@ fn live_queue_overrun_resynchronises() -> Result<()> {
 
 /// What `ip neigh` shows.
 fn shown_neighbours(namespace: &NetNs) -> Result<BTreeMap<(u32, IpAddr), NeighbourState>> {
-    let mut all = BTreeMap::new();
+    let (links, mut all) = (indexes(namespace)?, BTreeMap::new());
     let shown = json(namespace, "ip", "-j neigh show nud all")?;
     for entry in shown.as_array().context("no array")? {
-        let link = index(namespace, entry["dev"].as_str().context("dev")?)?;
+        let link = index(&links, &entry["dev"])?;
         let address: IpAddr = entry["dst"].as_str().context("dst")?.parse()?;
         let state = match entry["state"][0].as_str().context("state")? {
             "INCOMPLETE" => NeighbourState::Incomplete,
@@ -352,7 +365,7 @@ fn live_neighbour_found_and_lost() -> Result<()> {
         ("ipv4/neigh/n0/ucast_solicit", "1"),
         ("ipv4/neigh/n0/retrans_time_ms", "500"),
     ])?;
-    let key = (index(&near, "n0")?, "10.0.0.2".parse::<IpAddr>()?);
+    let key = (indexes(&near)?["n0"], "10.0.0.2".parse::<IpAddr>()?);
     let mut follower = Follower::neighbours(&near, config(50))?;
     let is = |state| move |follower: &Follower| Ok(follower.neighbours.get(&key) == Some(&state));
 
@@ -395,7 +408,7 @@ fn live_neighbour_overrun_resynchronises() -> Result<()> {
     let lines = |verb: &str, range: std::ops::Range<u32>| -> String {
         let line = |n: u32| {
             format!(
-                "neigh {verb} 10.0.{}.{} lladdr 02:00:00:00:00:01 dev n0 nud permanent\n",
+                "neigh {verb} 10.7.{}.{} lladdr 02:00:00:00:00:01 dev n0 nud permanent\n",
                 n >> 8,
                 n & 255
             )

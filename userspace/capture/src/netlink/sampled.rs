@@ -85,10 +85,13 @@ pub(super) trait Table: Debug {
     fn signal(key: Self::Key, state: Self::State, present: bool) -> (u32, SignalKind);
 }
 
+/// The entries of a table.
+type Entries<T> = BTreeMap<<T as Table>::Key, <T as Table>::State>;
+
 /// What entries are known, and the signals that are not handed over yet.
 #[derive(Debug)]
 struct Known<T: Table> {
-    entries: BTreeMap<T::Key, T::State>,
+    entries: Entries<T>,
     entries_max: usize,
     outbox: VecDeque<Signal>,
     counters: TableCounters,
@@ -284,7 +287,7 @@ impl<T: Table> Sampled<T> {
     }
 
     /// The table as the kernel answers, and whether the answer is consistent.
-    fn ask(&mut self) -> Result<(bool, BTreeMap<T::Key, T::State>), NetlinkError> {
+    fn ask(&mut self) -> Result<(bool, Entries<T>), NetlinkError> {
         let (kind, name) = T::REQUEST;
         let query = Query { kind, name, family: AF_UNSPEC, attribute: None };
         let mut dump = BTreeMap::new();
