@@ -115,6 +115,10 @@ pub(super) struct FibTable {
     legs: Counted,
     /// Links with legs that the kernel calls dead.
     dead: BTreeSet<u32>,
+    /// How many next-hop objects lead over each link.
+    object_links: Counted,
+    /// Next-hop objects that the kernel calls dead.
+    objects_dead: usize,
     shared: HashSet<Hops>,
     overflow: Overflow,
 }
@@ -128,6 +132,8 @@ impl FibTable {
             uses: Counted::default(),
             legs: Counted::default(),
             dead: BTreeSet::new(),
+            object_links: Counted::default(),
+            objects_dead: 0,
             shared: HashSet::new(),
             overflow: Overflow::default(),
         }
@@ -146,14 +152,13 @@ impl FibTable {
     /// Whether a route or a next-hop object leads over this link: when it goes down or loses its
     /// carrier, they may vanish without a message.
     pub(super) fn leads_over(&self, link: u32) -> bool {
-        let over = |object: &NextHopObject| matches!(object, NextHopObject::Hop(Some(hop)) if hop.link == link);
-        self.legs.contains(link) || self.objects.values().any(over)
+        self.legs.contains(link) || self.object_links.contains(link)
     }
 
     /// Whether a route has a dead leg over this link: when it comes up, the leg revives without a
-    /// message.
+    /// message. A dead next-hop object does not tell its link.
     pub(super) fn dead_over(&self, link: u32) -> bool {
-        self.dead.contains(&link)
+        self.dead.contains(&link) || self.objects_dead > 0
     }
 
     /// What holds for a prefix.
@@ -323,20 +328,23 @@ impl FibTable {
     }
 
     fn set_object(&mut self, id: u32, object: Option<NextHopObject>) {
-        match object {
-            None => {
-                self.objects.remove(&id);
-            }
-            Some(_)
-                if self.objects.len() >= self.bounds.objects_max
-                    && !self.objects.contains_key(&id) =>
-            {
-                self.overflow.objects += 1;
-            }
-            Some(object) => {
-                self.objects.insert(id, object);
-            }
+        let known = self.objects.remove(&id);
+        match known {
+            Some(NextHopObject::Hop(Some(hop))) => self.object_links.remove(hop.link),
+            Some(NextHopObject::Hop(None)) => self.objects_dead -= 1,
+            _ => {}
         }
+        let Some(object) = object else { return };
+        if self.objects.len() >= self.bounds.objects_max {
+            self.overflow.objects += 1;
+            return;
+        }
+        match object {
+            NextHopObject::Hop(Some(hop)) => self.object_links.add(hop.link),
+            NextHopObject::Hop(None) => self.objects_dead += 1,
+            _ => {}
+        }
+        self.objects.insert(id, object);
     }
 
     /// The prefixes with a route that leads to one of these objects, directly or through a group,

@@ -151,6 +151,16 @@ proptest! {
                 *legs.entry(hop.link).or_default() += 1;
             }
             prop_assert_eq!(&legs, &table.legs.0);
+            let mut over: HashMap<u32, u32> = HashMap::new();
+            let mut dead = 0;
+            for object in table.objects.values() {
+                match object {
+                    NextHopObject::Hop(Some(hop)) => *over.entry(hop.link).or_default() += 1,
+                    NextHopObject::Hop(None) => dead += 1,
+                    _ => {}
+                }
+            }
+            prop_assert_eq!((&over, dead), (&table.object_links.0, table.objects_dead));
         }
     }
 }
