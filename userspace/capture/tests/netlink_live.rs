@@ -8,8 +8,8 @@ use edgelore_capture::netlink::{
     CounterConfig, CounterSource, FibConfig, FibSource, SAMPLE_UNCERTAINTY, TABLE_MAIN,
 };
 use edgelore_model::{
-    Batch, CounterSample, FibAction, FibChange, LinkChange, LossReason, NextHop, Prefix, Signal,
-    SignalKind, Timestamp,
+    Batch, CounterSample, FibAction, FibChange, LinkChange, LossReason, NextHop, OperState, Prefix,
+    Signal, SignalKind, Timestamp,
 };
 use edgelore_testkit::{NetNs, live};
 use serde_json::Value;
@@ -456,6 +456,53 @@ fn live_fib_carrier_loss_removes_next_hop_objects() -> Result<()> {
     assert_eq!(follower.actions("198.51.101.0/24"), [(FibAction::Set, vec!["10.2.0.2".into()])]);
     // Without `ignore_routes_with_linkdown` a plain route still forwards there.
     assert_eq!(follower.actions("198.51.102.0/24"), []);
+    Ok(())
+}
+
+#[test]
+fn live_fib_link_events_dump_only_where_routes_lead() -> Result<()> {
+    if !live("live_fib_link_events_dump_only_where_routes_lead") {
+        return Ok(());
+    }
+    let namespace = gateway("events")?;
+    namespace.ip("link add c0 type veth peer name c1\nlink set c0 up\nlink set c1 up\n")?;
+    namespace.ip(&many("add", 0..2_000, "10.1.0.2"))?;
+    let mut follower = Follower::open(&namespace, FibConfig::default())?;
+    // What IPv6 still says of the new links comes first.
+    let deadline = Instant::now() + PATIENCE;
+    let local: Prefix = "fe80::/64".parse()?;
+    while follower.table.get(&local).is_none_or(|hops| hops.len() < 6) {
+        anyhow::ensure!(Instant::now() < deadline, "{:?}", follower.table.get(&local));
+        follower.read(READ)?;
+    }
+    follower.agree(&namespace)?;
+    let before = follower.source.counters();
+    let c0 = indexes(&namespace)?["c0"];
+    assert_eq!((follower.links[&c0].oper, follower.links[&c0].mtu), (OperState::Up, 1_500));
+
+    // Nothing leads over c0 and c1 but the link-local prefix, and its removal is announced.
+    for _ in 0..5 {
+        namespace.ip("link set c0 down\nlink set c0 mtu 9000\n")?;
+        follower.settle()?;
+        assert_eq!((follower.links[&c0].oper, follower.links[&c0].mtu), (OperState::Down, 9_000));
+        namespace.ip("link set c0 mtu 1500\nlink set c0 up\n")?;
+        follower.agree(&namespace)?;
+    }
+    let after = follower.source.counters();
+    assert_eq!(after.dumps, before.dumps, "{after:?}");
+    assert!(after.messages >= before.messages + 20, "{after:?}");
+
+    // Two thousand routes lead over a0, and a burst of its events is one matter.
+    namespace.ip(&"link set a0 down\nlink set a0 up\n".repeat(20))?;
+    follower.agree(&namespace)?;
+    let burst = follower.source.counters();
+    assert!((1..=4).contains(&(burst.dumps - after.dumps)), "{burst:?}");
+    assert!(burst.silent_changes >= after.silent_changes + 2_000, "{burst:?}");
+
+    // A link that comes up revives nothing where no leg is dead.
+    namespace.ip("link set c0 down\nlink set c0 up\nlink set b0 mtu 1400\n")?;
+    follower.agree(&namespace)?;
+    assert_eq!(follower.source.counters().dumps, burst.dumps);
     Ok(())
 }
 

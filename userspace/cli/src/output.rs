@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use edgelore_model::{Advice, Scope};
+use edgelore_node::replay::Damage;
 use edgelore_node::view::IncidentView;
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
@@ -18,6 +19,18 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
 pub(crate) fn line(text: &str) -> Result<()> {
     writeln!(std::io::stdout().lock(), "{text}")?;
     Ok(())
+}
+
+/// Says on standard error that a file's damage was stepped over.
+pub(crate) fn damage(damage: &Damage) {
+    let Damage { file, faults, first } = damage;
+    eprintln!(
+        "edgelore: '{}' is damaged at byte {}: {}{}",
+        file.display(),
+        first.offset,
+        first.reason,
+        if *faults > 1 { format!(", and in {} more places", faults - 1) } else { String::new() },
+    );
 }
 
 /// The reader of our output has gone, as `head` does: nothing to complain about.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn edgelore(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_edgelore"))
@@ -102,6 +103,67 @@ fn a_replay_gives_the_same_incidents_with_one_worker_and_many() {
     for workers in ["2", "3"] {
         assert_eq!(one, run(workers), "{workers} workers");
     }
+}
+
+#[test]
+fn a_file_that_was_cut_is_a_finding_and_a_table_dump_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(fixture("captures/tcpdump.bfd-multihop.pcap")).unwrap();
+    let cut = directory.path().join("cut.pcap");
+    std::fs::write(&cut, &whole[..whole.len() - 5]).unwrap();
+    for command in [&["decode", "--summary"][..], &["replay", "--json"]] {
+        let arguments = [&command[..1], &[text(&cut)], &command[1..]].concat();
+        let output = edgelore(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("cut.pcap") && said.contains("ends within a record"), "{said}");
+        let value = json(&output);
+        let summary = if command[0] == "decode" { &value } else { &value["summary"] };
+        assert_eq!((&summary["bfd"]["up"], &summary["undecodable"]), (&39.into(), &1.into()));
+    }
+    let table = fixture("captures/bgpdump.bview.ipv4_unicast_add_path.gz");
+    let output = edgelore(&["decode", text(&table)]);
+    assert!(output.status.success() && output.stdout.is_empty(), "a dump is no observation");
+    let summary = json(&edgelore(&["decode", text(&table), "--summary"]));
+    let expected = serde_json::json!({"peers": 3, "prefixes": 31, "entries": 62});
+    assert_eq!(summary["table"], expected);
+}
+
+#[test]
+fn a_replay_keeps_the_pace_it_is_given() {
+    let capture = fixture("captures/tcpdump.bfd-multihop.pcap");
+    let run = |pace: &str| json(&edgelore(&["replay", text(&capture), "--json", "--pace", pace]));
+    assert_eq!(run("1000x"), run("max"));
+    for wrong in ["fast", "0x", "-1x"] {
+        let output = edgelore(&["replay", text(&capture), &format!("--pace={wrong}")]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn an_interrupted_replay_reports_what_it_read() {
+    // A capture of minutes at the pace of the wire: it does not end by itself in time.
+    let capture = fixture("captures/rrc00.updates.20000102.2014.gz");
+    let replay = Command::new(env!("CARGO_BIN_EXE_edgelore"))
+        .args(["replay", text(&capture), "--json", "--pace", "0.001x"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let pid = replay.id().to_string();
+    // It catches the signal from when it reads its file on.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let reads = |link: std::fs::DirEntry| {
+        std::fs::read_link(link.path()).is_ok_and(|p| p.ends_with("rrc00.updates.20000102.2014.gz"))
+    };
+    while !std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().any(reads) {
+        assert!(Instant::now() < deadline, "the file is never opened");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let asked = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(asked.success());
+    let output = replay.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"));
+    assert!(json(&output)["summary"]["bgp"]["update"].as_u64().unwrap() < 3_818);
 }
 
 #[test]

@@ -102,7 +102,7 @@ pub enum KernelEvent {
 }
 
 /// A queueing discipline as rtnetlink reports it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueSample {
     /// Its kind, such as `fq_codel`.
     pub qdisc: String,

@@ -38,10 +38,11 @@ pub use observation::{
 pub use outcome::{Known, Outcome, Query, Resolution, Situation};
 pub use signal::{
     Batch, BmpMessage, BmpRouter, CounterSample, Datagram, FibAction, FibChange, IsisFrame,
-    LinkChange, LossReason, NextHop, PayloadRef, PeerState, Segment, Signal, SignalKind,
-    StreamProtocol, WholeMessage, tcp_flags,
+    LinkChange, LossReason, NextHop, OperState, PayloadRef, PeerState, Segment, Signal, SignalKind,
+    StreamProtocol, TableRecord, WholeMessage, tcp_flags,
 };
 pub use summary::{
     BfdCounts, BgpCounts, BmpCounts, IsisCounts, LdpCounts, OspfCounts, PrefixCounts, Summary,
+    TableCounts,
 };
 pub use time::{Interval, Span, Timestamp};

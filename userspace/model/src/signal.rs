@@ -91,6 +91,8 @@ pub enum SignalKind {
     Message(WholeMessage),
     /// A session's state as a collector recorded it (MRT BGP4MP_STATE_CHANGE).
     Peer(PeerState),
+    /// A record of a table dump (MRT TABLE_DUMP, TABLE_DUMP_V2): what a collector held, not a change.
+    Table(TableRecord),
     /// A link appeared, vanished or changed.
     Link(LinkChange),
     /// The kernel's forwarding table changed.
@@ -209,6 +211,17 @@ pub struct WholeMessage {
     pub payload: PayloadRef,
 }
 
+/// The body of one record of a table dump (RFC 6396 §4.2 and §4.3, RFC 8050 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableRecord {
+    /// Type: 12 for TABLE_DUMP, 13 for TABLE_DUMP_V2.
+    pub kind: u16,
+    /// Subtype.
+    pub subtype: u16,
+    /// The body, without the MRT header.
+    pub payload: PayloadRef,
+}
+
 /// A session's state change as recorded by a collector (RFC 6396 §4.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerState {
@@ -222,8 +235,29 @@ pub struct PeerState {
     pub new: u16,
 }
 
+/// A link's operational state (`ifOperStatus`, RFC 2863 §3.1.12 to §3.1.14).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperState {
+    /// The driver does not say; `carrier` tells what is known.
+    #[default]
+    Unknown,
+    /// A component, typically hardware, is missing.
+    NotPresent,
+    /// Cannot pass packets.
+    Down,
+    /// Down because a link that it runs over is down.
+    LowerLayerDown,
+    /// In a test mode: passes no operational packets.
+    Testing,
+    /// Waits for an external event, such as authentication.
+    Dormant,
+    /// Passes packets.
+    Up,
+}
+
 /// A link as rtnetlink reports it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkChange {
     /// Interface name; stays on the gateway.
     pub name: String,
@@ -233,6 +267,10 @@ pub struct LinkChange {
     pub admin_up: bool,
     /// Lower layer up.
     pub carrier: bool,
+    /// Operational state; after a removal [`OperState::NotPresent`].
+    pub oper: OperState,
+    /// Largest packet in octets, without the link's header; 0 where the kernel does not say.
+    pub mtu: u32,
 }
 
 /// What happened to a route.

@@ -143,6 +143,18 @@ counts! {
     }
 }
 
+counts! {
+    /// Table dumps (RFC 6396 §4.2 and §4.3, RFC 8050 §4).
+    TableCounts {
+        /// Peers: those that the peer index tables list, or that entries of the older format name.
+        peers,
+        /// Prefixes, each once per dump.
+        prefixes,
+        /// Entries: routes to a prefix as one peer announced them.
+        entries,
+    }
+}
+
 /// Everything counted while decoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
@@ -160,6 +172,8 @@ pub struct Summary {
     pub isis: IsisCounts,
     /// LDP messages.
     pub ldp: LdpCounts,
+    /// Table dumps; nothing in them is a message.
+    pub table: TableCounts,
     /// Control-plane TCP connections seen (one per four-tuple), or sessions of an MRT file.
     pub streams: u64,
     /// Stretches of missing bytes in those streams.
@@ -177,6 +191,7 @@ impl AddAssign for Summary {
         self.ospf += other.ospf;
         self.isis += other.isis;
         self.ldp += other.ldp;
+        self.table += other.table;
         self.streams += other.streams;
         self.gaps += other.gaps;
         self.undecodable += other.undecodable;

@@ -100,6 +100,8 @@ pub struct CaptureConfig {
     pub fib_tables: Vec<u32>,
     /// Time between two samples of the interface counters in ms, 1 to 1000.
     pub counter_interval_ms: u32,
+    /// Time between two samples of the queues' statistics in ms, 10 to 10000.
+    pub queue_interval_ms: u32,
     /// How long a signal waits for earlier ones from slower sources, in ms, 0 to 1000.
     pub reorder_ms: u32,
     /// Routers that report over BMP; none unless this is there.
@@ -192,6 +194,7 @@ impl Default for CaptureConfig {
             ring_bytes: 8 << 20,
             fib_tables: vec![254],
             counter_interval_ms: 10,
+            queue_interval_ms: 100,
             reorder_ms: 10,
             bmp: None,
         }
@@ -252,7 +255,7 @@ impl Config {
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let capture = &self.capture;
         let bmp = capture.bmp.as_ref();
-        let checks: [(&'static str, bool, String, &'static str); 8] = [
+        let checks: [(&'static str, bool, String, &'static str); 9] = [
             (
                 "capture.interfaces",
                 capture.selection().is_ok(),
@@ -276,6 +279,12 @@ impl Config {
                 (1..=1000).contains(&capture.counter_interval_ms),
                 capture.counter_interval_ms.to_string(),
                 "1 to 1000",
+            ),
+            (
+                "capture.queue_interval_ms",
+                (10..=10_000).contains(&capture.queue_interval_ms),
+                capture.queue_interval_ms.to_string(),
+                "10 to 10000",
             ),
             (
                 "capture.reorder_ms",
@@ -342,6 +351,7 @@ mod tests {
             ("[capture]\nring_bytes = 1000", "capture.ring_bytes"),
             ("[capture]\ninterfaces = ['eth[']", "capture.interfaces"),
             ("[capture]\nxdp = 'fast'", "xdp"),
+            ("[capture]\nqueue_interval_ms = 9", "capture.queue_interval_ms"),
             ("[node]\nworkers = 0", "node.workers"),
             ("[detect]\nquiet_ms = 'long'", "quiet_ms"),
             ("[capture.bmp]\nlisten = '[::]:1790'\nallow = []", "capture.bmp.allow"),

@@ -224,6 +224,7 @@ pub(crate) fn relocate(signal: &Signal, from: &Batch, to: &mut Batch) -> Signal 
         SignalKind::Bmp(message) => &mut message.payload,
         SignalKind::Isis(frame) => &mut frame.payload,
         SignalKind::Message(message) => &mut message.payload,
+        SignalKind::Table(record) => &mut record.payload,
         _ => return signal,
     };
     *payload = to.append(from.payload(*payload));

@@ -21,6 +21,7 @@ pub mod keeper;
 pub mod keys;
 pub mod live;
 pub mod order;
+pub mod pace;
 mod publisher;
 pub mod reload;
 pub mod replay;

@@ -1,20 +1,25 @@
-//! Captures and dumps read from disk: pcap, pcapng and MRT, plain or compressed.
+//! Captures and dumps read from disk: pcap, pcapng and MRT, plain or compressed (gz, bz2, xz, zst).
 //!
 //! The kind is told by the content, never by the name. Files are read as streams, so that their
 //! size does not matter.
 //!
 //! **Invariant:** a fault is reported after everything before it was handed out, and names the
-//! file, the offset in its uncompressed content, and the reason.
+//! file, the offset in its uncompressed content, and the reason. A file that ends within a record,
+//! as one does that is still being written, is no such fault: the cut is counted and told like any
+//! other damage that can be stepped over.
 
 mod kind;
 mod mrt;
 mod pcap;
+mod zst;
 
 use edgelore_model::Batch;
 use kind::Kind;
 use mrt::MrtReader;
 use pcap::PcapReader;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Signals in one batch.
 pub const BATCH_SIGNALS_MAX: usize = 1024;
@@ -87,7 +92,7 @@ pub enum FormatFault {
 pub struct FileCounts {
     /// Packets of a capture, or records of a dump.
     pub records: u64,
-    /// Packets that are not control plane, and records of table dumps and other protocols.
+    /// Packets that are not control plane, and records of other protocols.
     pub skipped: u64,
     /// IP fragments that may have been control plane.
     pub fragments: u64,
@@ -95,8 +100,17 @@ pub struct FileCounts {
     pub truncated: u64,
     /// Packets of a link type that is not read.
     pub unknown_link: u64,
-    /// Faults in the dump that were stepped over; each is also a `Lost` signal.
+    /// Faults that were stepped over, a cut end among them; each is also a `Lost` signal.
     pub faults: u64,
+}
+
+/// How far a file was read, in bytes as they lie on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileProgress {
+    /// Read so far; decompression and parsing read ahead by a few hundred KiB.
+    pub read: u64,
+    /// The whole file; 0 where that is not known.
+    pub length: u64,
 }
 
 /// A fault that was stepped over.
@@ -126,6 +140,8 @@ pub struct FileSource {
     /// Reported at the next call, after the signals before it.
     fault: Option<Fault>,
     ended: bool,
+    length: u64,
+    read: Arc<AtomicU64>,
 }
 
 impl FileSource {
@@ -150,7 +166,8 @@ impl FileSource {
                 Err(fault) => return Err(fault.of(&path)),
             },
         };
-        Ok(Self { path, reader, fault: None, ended: false })
+        let (length, read) = (opened.length, opened.read);
+        Ok(Self { path, reader, fault: None, ended: false, length, read })
     }
 
     /// Empties `batch` and fills it with the next signals. `false` at the end: no further call
@@ -185,6 +202,12 @@ impl FileSource {
         Ok(!self.ended)
     }
 
+    /// How far the file was read.
+    #[must_use]
+    pub fn progress(&self) -> FileProgress {
+        FileProgress { read: self.read.load(Ordering::Relaxed), length: self.length }
+    }
+
     /// What was counted so far.
     #[must_use]
     pub const fn counts(&self) -> FileCounts {
@@ -198,7 +221,7 @@ impl FileSource {
     #[must_use]
     pub fn stepped_over(&self) -> &[SteppedOver] {
         match &self.reader {
-            Reader::Pcap(_) => &[],
+            Reader::Pcap(reader) => reader.stepped_over(),
             Reader::Mrt(reader) => reader.stepped_over(),
         }
     }

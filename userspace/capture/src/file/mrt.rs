@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The framing is our own, twelve bytes of it: after damage it must find the next header and name
-//! the offset, which no parser at hand does. Table dumps are stepped over.
+//! the offset, which no parser at hand does. Records of table dumps are handed on as they are.
 //!
 //! **Invariant:** every record becomes a signal, a count of what was skipped, or a fault that is
 //! counted and handed on as `Lost`.
@@ -14,7 +14,7 @@ mod record;
 
 use super::kind::Content;
 use super::{FAULTS_KEPT_MAX, Fault, FileCounts, FormatFault, SteppedOver};
-use edgelore_model::{Batch, LossReason, Signal, SignalKind, Timestamp};
+use edgelore_model::{Batch, LossReason, Signal, SignalKind, TableRecord, Timestamp};
 use record::{BGP, BGP4MP, BGP4MP_ET, Record, TABLE_DUMP, TABLE_DUMP_V2};
 use std::collections::HashMap;
 use std::io::Read;
@@ -31,6 +31,8 @@ const RECORD_LEN_MAX: u32 = 16 << 20;
 const RESYNC_SPAN_S: u32 = 86_400;
 /// Peers whose collector address is remembered; further ones keep the address as recorded.
 const PEERS_MAX: usize = 4096;
+/// Subtype of TABLE_DUMP_V2 that tells where peers stand.
+const GEO_PEER_TABLE: u16 = 7;
 /// Bytes read at once.
 const READ_LEN: usize = 64 * 1024;
 
@@ -62,6 +64,15 @@ impl Header {
             TABLE_DUMP_V2 => self.subtype <= 12 && self.length <= RECORD_LEN_MAX,
             // OSPF, IS-IS and OSPFv3, with and without microseconds.
             11 | 32 | 33 | 48 | 49 => self.length <= RECORD_LEN_MAX,
+            _ => false,
+        }
+    }
+
+    /// Whether the record is part of a table dump; GEO_PEER_TABLE (RFC 6397) says nothing of routes.
+    const fn dumps_table(&self) -> bool {
+        match self.kind {
+            TABLE_DUMP => self.subtype != 0,
+            TABLE_DUMP_V2 => self.subtype != 0 && self.subtype != GEO_PEER_TABLE,
             _ => false,
         }
     }
@@ -118,12 +129,12 @@ impl MrtReader {
     /// Reads one record; `false` at the end.
     pub(super) fn next_signal(&mut self, batch: &mut Batch) -> Result<bool, Fault> {
         if !self.fill(HEADER_LEN) {
-            return self.end();
+            return self.end(batch);
         }
         let header = Header::read(self.rest()).filter(Header::plausible);
         let Some(header) = header else {
             self.fault(FormatFault::MrtHeader, batch);
-            return self.search();
+            return self.search(batch);
         };
         if !self.fill(HEADER_LEN + header.length as usize) {
             return self.cut_short(header, batch);
@@ -132,6 +143,14 @@ impl MrtReader {
         self.counts.records += 1;
         let end = self.start + HEADER_LEN + header.length as usize;
         let body = &self.buffer[self.start + HEADER_LEN..end];
+        if header.dumps_table() {
+            let at = Timestamp::from_secs_nanos(i64::from(header.seconds), 0);
+            let (kind, subtype, payload) = (header.kind, header.subtype, batch.append(body));
+            let kind = SignalKind::Table(TableRecord { kind, subtype, payload });
+            batch.signals.push(Signal { at, link: 0, kind });
+            self.consume(HEADER_LEN + header.length as usize);
+            return Ok(true);
+        }
         match Record::read(header.seconds, header.kind, header.subtype, body) {
             Ok(Some(mut record)) => {
                 let full = self.locals.len() >= PEERS_MAX;
@@ -157,22 +176,24 @@ impl MrtReader {
         let near = self.seconds.unwrap_or(header.seconds);
         if self.find(near, 1).is_some() {
             self.fault(FormatFault::MrtHeader, batch);
-            return self.search();
+            return self.search(batch);
         }
-        self.end_within()
+        self.end_within(batch)
     }
 
-    fn end(&mut self) -> Result<bool, Fault> {
-        if self.rest().is_empty() && self.failed.is_none() { Ok(false) } else { self.end_within() }
+    fn end(&mut self, batch: &mut Batch) -> Result<bool, Fault> {
+        let clean = self.rest().is_empty() && self.failed.is_none();
+        if clean { Ok(false) } else { self.end_within(batch) }
     }
 
-    fn end_within(&mut self) -> Result<bool, Fault> {
-        let offset = self.offset;
+    /// The content ends within a record: because it cannot be read on, or because it was cut. The
+    /// latter is counted and told, and the end of the file.
+    fn end_within(&mut self, batch: &mut Batch) -> Result<bool, Fault> {
+        if self.failed.is_none() {
+            self.fault(FormatFault::Truncated, batch);
+        }
         self.consume(self.rest().len());
-        Err(match self.failed.take() {
-            Some(error) => Fault::Read(self.offset, error),
-            None => Fault::Format(offset, FormatFault::Truncated),
-        })
+        self.failed.take().map_or(Ok(false), |error| Err(Fault::Read(self.offset, error)))
     }
 
     fn rest(&self) -> &[u8] {
@@ -212,7 +233,7 @@ impl MrtReader {
     }
 
     /// Goes on at the next place where a header may stand; `false` when there is none.
-    fn search(&mut self) -> Result<bool, Fault> {
+    fn search(&mut self, batch: &mut Batch) -> Result<bool, Fault> {
         let near = self.seconds.unwrap_or(0);
         let mut from = 1;
         loop {
@@ -224,7 +245,7 @@ impl MrtReader {
             let passed = self.rest().len().saturating_sub(RESYNC_TAIL_LEN);
             if !more {
                 self.consume(self.rest().len());
-                return self.end();
+                return self.end(batch);
             }
             self.consume(passed);
             from = 0;

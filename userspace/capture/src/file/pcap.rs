@@ -6,10 +6,11 @@
 mod link;
 
 use super::kind::Content;
-use super::{Fault, FileCounts, FormatFault};
+use super::{FAULTS_KEPT_MAX, Fault, FileCounts, FormatFault, SteppedOver};
 use edgelore_headers::{ControlPacket, Kind, Walk};
 use edgelore_model::{
-    Batch, Datagram, Direction, IsisFrame, Segment, Signal, SignalKind, StreamProtocol, Timestamp,
+    Batch, Datagram, Direction, IsisFrame, LossReason, Segment, Signal, SignalKind, StreamProtocol,
+    Timestamp,
 };
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{
@@ -54,6 +55,7 @@ pub(super) struct PcapReader {
     interfaces: Vec<Interface>,
     last: Timestamp,
     counts: FileCounts,
+    stepped_over: Vec<SteppedOver>,
 }
 
 /// What the system or the decompressor said; the parser does not hand it on.
@@ -98,16 +100,21 @@ impl PcapReader {
         let said = Said::default();
         let whole = Whole { content, said: Arc::clone(&said) };
         let blocks = create_reader(BUFFER_LEN, whole).map_err(|error| match error {
-            PcapError::Incomplete(_) | PcapError::Eof => cut_short(&said, 0),
+            PcapError::Incomplete(_) | PcapError::Eof => said_or(&said, 0, FormatFault::Truncated),
             _ => Fault::Format(0, FormatFault::Block),
         })?;
         let (interfaces, last) = (Vec::new(), Timestamp::default());
-        let counts = FileCounts::default();
-        Ok(Self { blocks, said, capacity: BUFFER_LEN, interfaces, last, counts })
+        let (counts, stepped_over) = (FileCounts::default(), Vec::new());
+        let capacity = BUFFER_LEN;
+        Ok(Self { blocks, said, capacity, interfaces, last, counts, stepped_over })
     }
 
     pub(super) const fn counts(&self) -> FileCounts {
         self.counts
+    }
+
+    pub(super) fn stepped_over(&self) -> &[SteppedOver] {
+        &self.stepped_over
     }
 
     /// Reads one block; `false` at the end.
@@ -123,7 +130,7 @@ impl PcapReader {
             Err(PcapError::Eof) => return self.end(offset),
             Err(PcapError::Incomplete(_)) => Failed::Short,
             Err(PcapError::BufferTooSmall) => Failed::Small,
-            Err(PcapError::UnexpectedEof) => return Err(cut_short(&self.said, offset)),
+            Err(PcapError::UnexpectedEof) => return self.cut_short(offset, batch),
             Err(_) => Failed::Fault(FormatFault::Block),
         };
         match failed {
@@ -138,15 +145,27 @@ impl PcapReader {
         }
         match self.blocks.refill() {
             Ok(()) => Ok(true),
-            Err(_) => Err(cut_short(&self.said, offset)),
+            Err(_) => self.cut_short(offset, batch),
         }
     }
 
     fn end(&self, offset: u64) -> Result<bool, Fault> {
-        match self.said.lock().ok().and_then(|mut said| said.take()) {
-            Some(error) => Err(Fault::Read(offset, error)),
-            None => Ok(false),
+        said(&self.said).map_or(Ok(false), |error| Err(Fault::Read(offset, error)))
+    }
+
+    /// The content ends within a block: because it cannot be read on, or because it was cut. The
+    /// latter is counted and told, and the end of the file.
+    fn cut_short(&mut self, offset: u64, batch: &mut Batch) -> Result<bool, Fault> {
+        if let Some(error) = said(&self.said) {
+            return Err(Fault::Read(offset, error));
         }
+        self.counts.faults += 1;
+        if self.stepped_over.len() < FAULTS_KEPT_MAX {
+            self.stepped_over.push(SteppedOver { offset, reason: FormatFault::Truncated });
+        }
+        let kind = SignalKind::Lost { reason: LossReason::Malformed, count: 1 };
+        batch.signals.push(Signal { at: self.last, link: 0, kind });
+        Ok(false)
     }
 }
 
@@ -156,12 +175,13 @@ enum Failed {
     Fault(FormatFault),
 }
 
-/// The content ends within a block: because it cannot be read on, or because it was cut.
-fn cut_short(said: &Said, offset: u64) -> Fault {
-    match said.lock().ok().and_then(|mut said| said.take()) {
-        Some(error) => Fault::Read(offset, error),
-        None => Fault::Format(offset, FormatFault::Truncated),
-    }
+fn said(said: &Said) -> Option<std::io::Error> {
+    said.lock().ok().and_then(|mut said| said.take())
+}
+
+/// What the system said is the reason, if it said anything.
+fn said_or(said: &Said, offset: u64, reason: FormatFault) -> Fault {
+    self::said(said).map_or(Fault::Format(offset, reason), |error| Fault::Read(offset, error))
 }
 
 type State<'s> = (&'s mut Vec<Interface>, &'s mut Timestamp, &'s mut FileCounts);

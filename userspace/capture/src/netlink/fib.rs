@@ -9,7 +9,8 @@
 //! - A next-hop object is removed on request: its routes are flushed.
 //!
 //! So after such an event, and after an overrun (ENOBUFS), the source reads the whole state anew and
-//! emits what differs. A dump and the messages that arrive during it are merged as follows: links
+//! emits what differs. An event of a link over which no route and no next-hop object leads calls for
+//! nothing, nor does a link that comes up while no route has a dead leg over it. A dump and the messages that arrive during it are merged as follows: links
 //! are dumped first, which waits for the kernel's RTNL lock and so for the end of the change that
 //! is under way; for everything that a message mentioned during the dump, the messages decide; for
 //! the rest, the dump.
@@ -23,11 +24,13 @@ use super::message::{
     self, AF_INET, AF_INET6, AF_UNSPEC, LinkMessage, Message, NextHopObject, RTA_TABLE,
     RTM_GETLINK, RTM_GETNEXTHOP, RTM_GETROUTE,
 };
-use super::socket::{Query, Received, RouteSocket};
+use super::socket::{Query, RouteSocket};
+use super::subscription::{Heard, Subscription};
 use super::table::{Bounds, Change, FibTable, Key, RouteDump};
 use crate::Clock;
 use edgelore_model::{
-    Batch, FibAction, FibChange, LinkChange, LossReason, Signal, SignalKind, Span, Timestamp,
+    Batch, FibAction, FibChange, LinkChange, LossReason, OperState, Signal, SignalKind, Span,
+    Timestamp,
 };
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -38,8 +41,6 @@ pub const TABLE_MAIN: u32 = 254;
 
 /// Signals that one [`FibSource::read`] hands over at most.
 const SIGNALS_PER_READ_MAX: usize = 16_384;
-/// Datagrams read from the socket in one go before what they brought is handed over.
-const DATAGRAMS_PER_READ_MAX: usize = 16_384;
 /// Links whose state is remembered; changes of further ones are emitted without comparison.
 const LINKS_MAX: usize = 65_536;
 /// Time between two dumps, in durations of the first: dumps take at most a fifth of one core however
@@ -121,7 +122,7 @@ pub struct FibCounters {
 #[derive(Debug)]
 pub struct FibSource {
     config: FibConfig,
-    events: RouteSocket,
+    events: Subscription,
     requests: RouteSocket,
     table: FibTable,
     links: HashMap<u32, KnownLink>,
@@ -133,7 +134,6 @@ pub struct FibSource {
     stale: bool,
     /// No dump before this.
     dump_again_at: Timestamp,
-    drops_seen: u32,
 }
 
 impl FibSource {
@@ -142,13 +142,9 @@ impl FibSource {
     /// # Errors
     /// When a socket call fails or the kernel refuses a dump.
     pub fn open(config: FibConfig) -> Result<Self, NetlinkError> {
-        let mut events = RouteSocket::open()?;
-        events.set_receive_buffer(config.receive_buffer_octets)?;
+        let mut events = Subscription::open(config.clock, config.receive_buffer_octets)?;
         for (group, operation, required) in GROUPS {
-            match events.join(group) {
-                Err(source) if required => return Err(NetlinkError::Socket { operation, source }),
-                _ => {}
-            }
+            events.join(group, operation, required)?;
         }
         let requests = RouteSocket::open()?;
         requests.set_receive_buffer(config.receive_buffer_octets.max(1 << 20))?;
@@ -165,7 +161,6 @@ impl FibSource {
             outbox: VecDeque::new(),
             counters: FibCounters::default(),
             stale: false,
-            drops_seen: 0,
         };
         let since = source.emptied_at;
         source.synchronise(FibAction::Present, since)?;
@@ -253,54 +248,38 @@ impl FibSource {
         &mut self,
         messages: &mut Vec<(Timestamp, Message)>,
     ) -> Result<Option<Timestamp>, NetlinkError> {
-        for _ in 0..DATAGRAMS_PER_READ_MAX {
-            // Read before the call: a message that arrives right after an empty receive is newer.
-            let asked = self.config.clock.now();
-            match self.events.receive()? {
-                Received::Empty => return Ok(Some(asked)),
-                Received::Overrun => self.note_overrun(),
-                Received::Rejected => {
-                    self.counters.undecodable += 1;
-                    self.stale = true;
+        let Self { events, counters, config, stale, outbox, .. } = self;
+        events.receive(&mut |at, heard| {
+            let (header, payload) = match heard {
+                Heard::Message(header, payload) => (header, payload),
+                Heard::Undecodable => {
+                    counters.undecodable += 1;
+                    *stale = true;
+                    return;
                 }
-                Received::Datagram(length) => {
-                    let at = self.config.clock.now();
-                    self.decode(length, at, messages);
+                Heard::Lost(count) => {
+                    counters.overruns += 1;
+                    counters.lost += count;
+                    *stale = true;
+                    let kind = SignalKind::Lost { reason: LossReason::NetlinkOverrun, count };
+                    return outbox.push_back(Signal { at, link: 0, kind });
                 }
-            }
-        }
-        Ok(None)
-    }
-
-    fn decode(&mut self, length: usize, at: Timestamp, messages: &mut Vec<(Timestamp, Message)>) {
-        for message in message::messages(self.events.datagram(length)) {
-            self.counters.messages += 1;
-            match message.and_then(|(header, payload)| message::read(header, payload)) {
-                Ok(Message::Other | Message::Counters { .. }) => self.counters.ignored += 1,
-                Ok(Message::Route(route)) if !self.config.tables.contains(&route.table) => {
-                    self.counters.ignored += 1;
+            };
+            counters.messages += 1;
+            match message::read(header, payload) {
+                Ok(Message::Route(route)) if !config.tables.contains(&route.table) => {
+                    counters.ignored += 1;
                 }
-                Ok(message) => messages.push((at, message)),
+                Ok(message @ (Message::Link(_) | Message::Route(_) | Message::NextHop(_))) => {
+                    messages.push((at, message));
+                }
+                Ok(_) => counters.ignored += 1,
                 Err(_) => {
-                    self.counters.undecodable += 1;
-                    self.stale = true;
+                    counters.undecodable += 1;
+                    *stale = true;
                 }
             }
-        }
-    }
-
-    fn note_overrun(&mut self) {
-        let drops = self.events.drops();
-        let lost = drops.map_or(1, |drops| drops.wrapping_sub(self.drops_seen).max(1));
-        self.drops_seen = drops.unwrap_or(self.drops_seen);
-        self.counters.overruns += 1;
-        self.counters.lost += u64::from(lost);
-        self.stale = true;
-        self.outbox.push_back(Signal {
-            at: self.config.clock.now(),
-            link: 0,
-            kind: SignalKind::Lost { reason: LossReason::NetlinkOverrun, count: u64::from(lost) },
-        });
+        })
     }
 
     fn apply(&mut self, at: Timestamp, message: Message, since: Timestamp) {
@@ -322,33 +301,34 @@ impl FibSource {
                     self.emit(at, change, FibAction::Set, since);
                 }
             }
-            Message::Counters { .. } | Message::Other => {}
+            _ => {}
         }
     }
 
     /// An announcement: what the kernel did to routes and next hops because of it is done by now,
     /// or will be before a dump can begin.
     fn apply_link(&mut self, at: Timestamp, message: LinkMessage) {
-        let state = LinkState::of(&message);
+        let state = LinkState::of(&message.change);
         let announced = self.links.get(&message.index).map(|known| known.announced);
         // A link that is new has no routes that could have changed with it.
-        self.stale |= announced.is_some_and(|announced| announced != Some(state));
+        let changed = announced.is_some_and(|announced| announced != Some(state));
+        self.stale |= changed && self.matters(message.index, state);
         self.note_link(at, message, Some(state));
+    }
+
+    /// Whether the kernel may have changed routes over a link that got this state.
+    fn matters(&self, link: u32, state: LinkState) -> bool {
+        let up = state.admin_up && state.carrier;
+        self.table.dead_over(link) || (!up && self.table.leads_over(link))
     }
 
     /// Remembers a link and emits it if it differs from what was known.
     fn note_link(&mut self, at: Timestamp, message: LinkMessage, announced: Option<LinkState>) {
-        let index = message.index;
-        let change = LinkChange {
-            name: message.name,
-            present: !message.deleted,
-            admin_up: message.admin_up,
-            carrier: message.carrier,
-        };
+        let LinkMessage { index, change } = message;
         let known = self.links.get_mut(&index);
         let (is_known, is_same) =
             (known.is_some(), known.as_ref().is_some_and(|k| k.link == change));
-        if message.deleted {
+        if !change.present {
             self.links.remove(&index);
         } else if let Some(known) = known {
             known.link = change.clone();
@@ -404,6 +384,9 @@ impl FibSource {
         }
         let changes = self.table.apply_route_dump(dump.routes, &touched.keys);
         self.count_silent(&changes, action);
+        // The routes of a link that changed meanwhile may have been dumped before it did.
+        let meanwhile = |link: &u32| self.table.leads_over(*link) || self.table.dead_over(*link);
+        self.stale |= touched.links.iter().any(meanwhile);
         for change in changes {
             self.emit(at, change, action, since);
         }
@@ -428,10 +411,13 @@ impl FibSource {
             .filter(|(index, _)| !present.contains(index))
             .map(|(index, known)| LinkMessage {
                 index: *index,
-                name: known.link.name.clone(),
-                admin_up: false,
-                carrier: false,
-                deleted: true,
+                change: LinkChange {
+                    present: false,
+                    admin_up: false,
+                    carrier: false,
+                    oper: OperState::NotPresent,
+                    ..known.link.clone()
+                },
             })
             .collect();
         gone.sort_unstable_by_key(|link| link.index);
@@ -512,13 +498,13 @@ impl FibSource {
 struct LinkState {
     admin_up: bool,
     carrier: bool,
-    deleted: bool,
+    present: bool,
 }
 
 impl LinkState {
-    fn of(message: &LinkMessage) -> Self {
-        let LinkMessage { admin_up, carrier, deleted, .. } = *message;
-        Self { admin_up, carrier, deleted }
+    fn of(change: &LinkChange) -> Self {
+        let LinkChange { admin_up, carrier, present, .. } = *change;
+        Self { admin_up, carrier, present }
     }
 }
 
@@ -562,7 +548,7 @@ impl Touched {
                 Message::Route(route) => {
                     touched.keys.insert(Key { table: route.table, prefix: route.prefix });
                 }
-                Message::Counters { .. } | Message::Other => {}
+                _ => {}
             }
         }
         touched

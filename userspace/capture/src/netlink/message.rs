@@ -6,13 +6,27 @@
 //! rtmsg     family:u8 dst_len:u8 src_len:u8 tos:u8 table:u8 protocol:u8 scope:u8 type:u8 flags:u32
 //! nhmsg     family:u8 scope:u8 protocol:u8 reserved:u8 flags:u32
 //! if_stats  family:u8 pad:u8 pad:u16 index:u32 filter_mask:u32
+//! tcmsg     family:u8 pad:u8 pad:u16 index:i32 handle:u32 parent:u32 info:u32
+//! ndmsg     family:u8 pad:u8 pad:u16 index:i32 state:u16 flags:u8 type:u8
 //! then attributes: length:u16 type:u16 value, each padded to four octets
 //! ```
-//! Layouts: `linux/{netlink,rtnetlink,nexthop,if_link}.h`.
+//! Layouts: `linux/{netlink,rtnetlink,nexthop,if_link,pkt_sched,gen_stats,neighbour}.h`. Framing and
+//! requests are here, each kind of message in a module of its own.
 //!
 //! **Invariant:** no input panics; what is cut short is an error, what is unknown is skipped.
 
-use edgelore_model::{AddressFamily, CounterSample, NextHop, Prefix};
+mod link;
+mod neighbour;
+mod queue;
+mod route;
+
+pub(super) use link::{LinkMessage, read_link_counters};
+pub(super) use route::{
+    NextHopMessage, NextHopObject, Placement, RTA_TABLE, RouteMessage, RouteTarget,
+};
+
+use edgelore_model::{AddressFamily, CounterSample, NeighbourChange, QueueSample};
+use link::IFLA_STATS_LINK_64;
 use netlink_packet_core::{NetlinkBuffer, NlasIterator};
 use std::net::IpAddr;
 
@@ -24,6 +38,12 @@ pub(super) const RTM_GETLINK: u16 = 18;
 pub(super) const RTM_NEWROUTE: u16 = 24;
 pub(super) const RTM_DELROUTE: u16 = 25;
 pub(super) const RTM_GETROUTE: u16 = 26;
+pub(super) const RTM_NEWNEIGH: u16 = 28;
+pub(super) const RTM_DELNEIGH: u16 = 29;
+pub(super) const RTM_GETNEIGH: u16 = 30;
+pub(super) const RTM_NEWQDISC: u16 = 36;
+pub(super) const RTM_DELQDISC: u16 = 37;
+pub(super) const RTM_GETQDISC: u16 = 38;
 pub(super) const RTM_NEWSTATS: u16 = 92;
 pub(super) const RTM_GETSTATS: u16 = 94;
 pub(super) const RTM_NEWNEXTHOP: u16 = 104;
@@ -40,37 +60,13 @@ pub(super) const AF_UNSPEC: u8 = 0;
 pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_INET6: u8 = 10;
 
-const IFLA_IFNAME: u16 = 3;
-const IFLA_STATS64: u16 = 23;
-const IFLA_STATS_LINK_64: u16 = 1;
-pub(super) const RTA_TABLE: u16 = 15;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
-const RTA_MULTIPATH: u16 = 9;
-const RTA_VIA: u16 = 18;
-const RTA_NH_ID: u16 = 30;
-const NHA_ID: u16 = 1;
-const NHA_GROUP: u16 = 2;
-const NHA_BLACKHOLE: u16 = 4;
-const NHA_OIF: u16 = 5;
-const NHA_GATEWAY: u16 = 6;
-const NHA_FDB: u16 = 11;
-
-const IFF_UP: u32 = 0x1;
-const IFF_LOWER_UP: u32 = 0x1_0000;
-const RTNH_F_DEAD: u32 = 1;
-const RTM_F_CLONED: u32 = 0x200;
-const RTN_UNICAST: u8 = 1;
-const RTN_BLACKHOLE: u8 = 6;
-const RTN_PROHIBIT: u8 = 8;
-
 const NETLINK_HEADER: usize = 16;
 const LINK_HEADER: usize = 16;
 const ROUTE_HEADER: usize = 12;
 const NEXT_HOP_HEADER: usize = 8;
 const STATS_HEADER: usize = 12;
+const QUEUE_HEADER: usize = 20;
+const NEIGHBOUR_HEADER: usize = 12;
 const LEG_HEADER: usize = 8;
 const GROUP_MEMBER: usize = 8;
 
@@ -119,68 +115,6 @@ pub(super) struct Header {
     pub(super) sequence: u32,
 }
 
-/// A link.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LinkMessage {
-    pub(super) index: u32,
-    pub(super) name: String,
-    pub(super) admin_up: bool,
-    pub(super) carrier: bool,
-    pub(super) deleted: bool,
-}
-
-/// How a new route relates to those that the prefix has already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Placement {
-    /// RTM_DELROUTE.
-    Delete,
-    /// RTM_NEWROUTE with NLM_F_REPLACE.
-    Replace,
-    /// RTM_NEWROUTE with NLM_F_APPEND.
-    Append,
-    /// RTM_NEWROUTE with neither.
-    Add,
-}
-
-/// Where a route leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum RouteTarget {
-    /// To these next hops; those that the kernel calls dead are left out.
-    Hops(Vec<NextHop>),
-    /// To a next-hop object.
-    Object(u32),
-    /// Nowhere: blackhole, unreachable, prohibit.
-    Discard,
-}
-
-/// A route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RouteMessage {
-    pub(super) prefix: Prefix,
-    pub(super) table: u32,
-    pub(super) priority: u32,
-    pub(super) target: RouteTarget,
-    pub(super) placement: Placement,
-}
-
-/// What a next-hop object is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NextHopObject {
-    /// One next hop; `None` while the kernel calls it dead.
-    Hop(Option<NextHop>),
-    /// A group of objects by id.
-    Group(Vec<u32>),
-    /// Packets sent to it are dropped.
-    Discard,
-}
-
-/// A next-hop object; `object` is `None` after its removal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NextHopMessage {
-    pub(super) id: u32,
-    pub(super) object: Option<NextHopObject>,
-}
-
 /// A message that a source acts upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Message {
@@ -190,6 +124,14 @@ pub(super) enum Message {
     Counters {
         link: u32,
         sample: CounterSample,
+    },
+    Queue {
+        link: u32,
+        sample: QueueSample,
+    },
+    Neighbour {
+        link: u32,
+        change: NeighbourChange,
     },
     /// Something that concerns no source, such as a multicast route or a bridge port.
     Other,
@@ -226,10 +168,12 @@ pub(super) fn messages(
 /// Reads one message.
 pub(super) fn read(header: Header, payload: &[u8]) -> Result<Message, MessageError> {
     match header.kind {
-        RTM_NEWLINK | RTM_DELLINK => read_link(header, payload),
-        RTM_NEWROUTE | RTM_DELROUTE => read_route(header, payload),
-        RTM_NEWNEXTHOP | RTM_DELNEXTHOP => read_next_hop(header, payload),
-        RTM_NEWSTATS => read_stats(payload),
+        RTM_NEWLINK | RTM_DELLINK => link::read_link(header, payload),
+        RTM_NEWROUTE | RTM_DELROUTE => route::read_route(header, payload),
+        RTM_NEWNEXTHOP | RTM_DELNEXTHOP => route::read_next_hop(header, payload),
+        RTM_NEWQDISC | RTM_DELQDISC => queue::read_queue(header, payload),
+        RTM_NEWNEIGH | RTM_DELNEIGH => neighbour::read_neighbour(header, payload),
+        RTM_NEWSTATS => link::read_stats(payload),
         _ => Ok(Message::Other),
     }
 }
@@ -237,195 +181,6 @@ pub(super) fn read(header: Header, payload: &[u8]) -> Result<Message, MessageErr
 /// The error number of an NLMSG_ERROR or NLMSG_DONE payload: 0 for an acknowledgment or success.
 pub(super) fn error_number(payload: &[u8]) -> i32 {
     payload.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code).saturating_neg())
-}
-
-fn read_link(header: Header, payload: &[u8]) -> Result<Message, MessageError> {
-    let (fixed, attributes) = split("link", payload, LINK_HEADER)?;
-    // A message of family AF_BRIDGE is about a port's membership: RTM_DELLINK then says that the
-    // link left its bridge, not that it is gone.
-    if fixed[0] != AF_UNSPEC {
-        return Ok(Message::Other);
-    }
-    let flags = u32_at(fixed, 8);
-    let mut name = None;
-    each_attribute("link", attributes, |kind, value| {
-        if kind == IFLA_IFNAME {
-            let end = value.iter().position(|&octet| octet == 0).unwrap_or(value.len());
-            name = Some(String::from_utf8_lossy(&value[..end]).into_owned());
-        }
-    })?;
-    let deleted = header.kind == RTM_DELLINK;
-    Ok(Message::Link(LinkMessage {
-        index: u32_at(fixed, 4),
-        name: name.ok_or(MessageError::Missing { part: "link", attribute: "IFLA_IFNAME" })?,
-        admin_up: !deleted && flags & IFF_UP != 0,
-        carrier: !deleted && flags & IFF_LOWER_UP != 0,
-        deleted,
-    }))
-}
-
-/// Reads the packet counters out of an RTM_NEWLINK answer (the fallback where RTM_GETSTATS is not
-/// supported).
-pub(super) fn read_link_counters(payload: &[u8]) -> Result<Message, MessageError> {
-    let (fixed, attributes) = split("link", payload, LINK_HEADER)?;
-    read_counters("link", u32_at(fixed, 4), attributes, IFLA_STATS64)
-}
-
-fn read_stats(payload: &[u8]) -> Result<Message, MessageError> {
-    let (fixed, attributes) = split("statistics", payload, STATS_HEADER)?;
-    read_counters("statistics", u32_at(fixed, 4), attributes, IFLA_STATS_LINK_64)
-}
-
-/// `struct rtnl_link_stats64` begins with rx_packets and tx_packets, 64 bits each.
-fn read_counters(
-    part: &'static str,
-    link: u32,
-    attributes: &[u8],
-    wanted: u16,
-) -> Result<Message, MessageError> {
-    let mut sample = None;
-    each_attribute(part, attributes, |kind, value| {
-        if kind == wanted && value.len() >= 16 {
-            sample =
-                Some(CounterSample { rx_packets: u64_at(value, 0), tx_packets: u64_at(value, 8) });
-        }
-    })?;
-    let sample = sample.ok_or(MessageError::Missing { part, attribute: "64-bit counters" })?;
-    Ok(Message::Counters { link, sample })
-}
-
-fn read_route(header: Header, payload: &[u8]) -> Result<Message, MessageError> {
-    let (fixed, attributes) = split("route", payload, ROUTE_HEADER)?;
-    let (length, source_length, tos, kind) = (fixed[1], fixed[2], fixed[3], fixed[7]);
-    let flags = u32_at(fixed, 8);
-    let discard = (RTN_BLACKHOLE..=RTN_PROHIBIT).contains(&kind);
-    let Some(family) = family_of(fixed[0]) else { return Ok(Message::Other) };
-    // Routes for one type of service or one source prefix are policy beside the forwarding table
-    // that all packets share; cloned routes are IPv6's cache.
-    let policy = source_length != 0 || tos != 0;
-    if policy || flags & RTM_F_CLONED != 0 || (kind != RTN_UNICAST && !discard) {
-        return Ok(Message::Other);
-    }
-    let mut fields = RouteFields { flags, table: u32::from(fixed[4]), ..RouteFields::default() };
-    let mut legs = Ok(());
-    each_attribute("route", attributes, |kind, value| match kind {
-        RTA_MULTIPATH => legs = fields.read_legs(value),
-        _ => fields.read(kind, value),
-    })?;
-    legs?;
-    Ok(Message::Route(RouteMessage {
-        prefix: Prefix::from_octets(family, fields.destination, length)?,
-        table: fields.table,
-        priority: fields.priority,
-        placement: placement(header),
-        target: match fields.object {
-            _ if discard => RouteTarget::Discard,
-            Some(id) => RouteTarget::Object(id),
-            None => RouteTarget::Hops(fields.into_hops()),
-        },
-    }))
-}
-
-fn placement(header: Header) -> Placement {
-    if header.kind == RTM_DELROUTE {
-        Placement::Delete
-    } else if header.flags & NLM_F_REPLACE != 0 {
-        Placement::Replace
-    } else if header.flags & NLM_F_APPEND != 0 {
-        Placement::Append
-    } else {
-        Placement::Add
-    }
-}
-
-/// A route's attributes while they are read.
-#[derive(Default)]
-struct RouteFields<'a> {
-    flags: u32,
-    table: u32,
-    priority: u32,
-    destination: &'a [u8],
-    link: Option<u32>,
-    via: Option<IpAddr>,
-    object: Option<u32>,
-    legs: Vec<NextHop>,
-}
-
-impl<'a> RouteFields<'a> {
-    fn read(&mut self, kind: u16, value: &'a [u8]) {
-        match kind {
-            RTA_DST => self.destination = value,
-            RTA_TABLE => self.table = u32_value(value).unwrap_or(self.table),
-            RTA_PRIORITY => self.priority = u32_value(value).unwrap_or(0),
-            RTA_OIF => self.link = u32_value(value),
-            RTA_GATEWAY => self.via = address(value),
-            RTA_VIA => self.via = via_address(value),
-            RTA_NH_ID => self.object = u32_value(value).filter(|&id| id != 0),
-            _ => {}
-        }
-    }
-
-    /// `struct rtnexthop` is length:u16 flags:u8 hops:u8 index:i32, then attributes.
-    fn read_legs(&mut self, mut rest: &'a [u8]) -> Result<(), MessageError> {
-        while !rest.is_empty() {
-            let (fixed, _) = split("next hop", rest, LEG_HEADER)?;
-            let length = usize::from(u16::from_ne_bytes([fixed[0], fixed[1]]));
-            let leg = rest.get(LEG_HEADER..length).ok_or(MessageError::Short {
-                part: "next hop",
-                have: rest.len(),
-                need: length.max(LEG_HEADER),
-            })?;
-            let mut via = None;
-            each_attribute("next hop", leg, |kind, value| match kind {
-                RTA_GATEWAY => via = address(value),
-                RTA_VIA => via = via_address(value),
-                _ => {}
-            })?;
-            if u32::from(fixed[2]) & RTNH_F_DEAD == 0 {
-                self.legs.push(NextHop { via, link: u32_at(fixed, 4) });
-            }
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        }
-        Ok(())
-    }
-
-    fn into_hops(mut self) -> Vec<NextHop> {
-        if let Some(link) = self.link
-            && self.flags & RTNH_F_DEAD == 0
-        {
-            self.legs.push(NextHop { via: self.via, link });
-        }
-        self.legs
-    }
-}
-
-fn read_next_hop(header: Header, payload: &[u8]) -> Result<Message, MessageError> {
-    let (fixed, attributes) = split("next-hop object", payload, NEXT_HOP_HEADER)?;
-    let dead = u32_at(fixed, 4) & RTNH_F_DEAD != 0;
-    let (mut id, mut link, mut via, mut members) = (None, None, None, None);
-    let (mut discard, mut bridge) = (false, false);
-    each_attribute("next-hop object", attributes, |kind, value| match kind {
-        NHA_ID => id = u32_value(value),
-        NHA_OIF => link = u32_value(value),
-        NHA_GATEWAY => via = address(value),
-        NHA_GROUP => members = Some(value),
-        NHA_BLACKHOLE => discard = true,
-        NHA_FDB => bridge = true,
-        _ => {}
-    })?;
-    let id = id.ok_or(MessageError::Missing { part: "next-hop object", attribute: "NHA_ID" })?;
-    if bridge {
-        return Ok(Message::Other);
-    }
-    let object = match members {
-        _ if header.kind == RTM_DELNEXTHOP => None,
-        Some(members) => Some(NextHopObject::Group(
-            members.chunks_exact(GROUP_MEMBER).map(|member| u32_at(member, 0)).collect(),
-        )),
-        None if discard => Some(NextHopObject::Discard),
-        None => Some(NextHopObject::Hop(link.filter(|_| !dead).map(|link| NextHop { via, link }))),
-    };
-    Ok(Message::NextHop(NextHopMessage { id, object }))
 }
 
 /// A request without its sequence number: header, fixed part, one optional 32-bit attribute.
@@ -453,11 +208,13 @@ pub(super) fn request(
     bytes
 }
 
-/// The fixed part of a link, route or next-hop dump request for a family.
+/// The fixed part of a dump request for a family.
 pub(super) fn dump_header(kind: u16, family: u8) -> Vec<u8> {
     let length = match kind {
         RTM_GETROUTE => ROUTE_HEADER,
         RTM_GETNEXTHOP => NEXT_HOP_HEADER,
+        RTM_GETQDISC => QUEUE_HEADER,
+        RTM_GETNEIGH => NEIGHBOUR_HEADER,
         _ => LINK_HEADER,
     };
     let mut fixed = vec![0; length];
@@ -524,6 +281,12 @@ fn via_address(value: &[u8]) -> Option<IpAddr> {
     value.get(2..).and_then(address)
 }
 
+/// A string up to its terminating zero.
+fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|&octet| octet == 0).unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end]).into_owned()
+}
+
 fn u32_value(value: &[u8]) -> Option<u32> {
     value.first_chunk().map(|octets| u32::from_ne_bytes(*octets))
 }
@@ -539,239 +302,4 @@ fn u64_at(fixed: &[u8], offset: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use netlink_packet_core::{NLM_F_CREATE, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-    use netlink_packet_route::link::{
-        LinkAttribute, LinkFlags, LinkHeader, LinkMessage as Link, Stats64,
-    };
-    use netlink_packet_route::route::{
-        RouteAddress, RouteAttribute, RouteHeader, RouteMessage as Encoded, RouteNextHop,
-        RouteNextHopFlags, RouteType, RouteVia,
-    };
-    use netlink_packet_route::{AddressFamily as Family, RouteNetlinkMessage};
-    use proptest::prelude::*;
-
-    fn encoded(message: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
-        let mut message =
-            NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message));
-        message.header.flags = flags;
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        bytes
-    }
-
-    fn decoded(bytes: &[u8]) -> Result<Message, MessageError> {
-        let (header, payload) = messages(bytes).next().unwrap()?;
-        read(header, payload)
-    }
-
-    fn route(attributes: Vec<RouteAttribute>) -> Encoded {
-        let mut message = Encoded::default();
-        message.header = RouteHeader {
-            address_family: Family::Inet,
-            destination_prefix_length: 24,
-            kind: RouteType::Unicast,
-            table: 254,
-            ..RouteHeader::default()
-        };
-        message.attributes = attributes;
-        message
-            .attributes
-            .push(RouteAttribute::Destination(RouteAddress::Inet([198, 51, 100, 0].into())));
-        message
-    }
-
-    fn target(message: Encoded) -> RouteTarget {
-        match decoded(&encoded(RouteNetlinkMessage::NewRoute(message), 0)) {
-            Ok(Message::Route(route)) => route.target,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn hop(via: &str, link: u32) -> NextHop {
-        NextHop { via: Some(via.parse().unwrap()), link }
-    }
-
-    #[test]
-    fn a_route_with_one_next_hop() {
-        let message = route(vec![
-            RouteAttribute::Gateway(RouteAddress::Inet([10, 1, 0, 2].into())),
-            RouteAttribute::Oif(3),
-            RouteAttribute::Priority(20),
-            RouteAttribute::Table(70_000),
-        ]);
-        let bytes = encoded(RouteNetlinkMessage::NewRoute(message), NLM_F_REPLACE | NLM_F_CREATE);
-        let expected = RouteMessage {
-            prefix: "198.51.100.0/24".parse().unwrap(),
-            table: 70_000,
-            priority: 20,
-            target: RouteTarget::Hops(vec![hop("10.1.0.2", 3)]),
-            placement: Placement::Replace,
-        };
-        assert_eq!(decoded(&bytes), Ok(Message::Route(expected)));
-    }
-
-    #[test]
-    fn an_ipv4_route_over_ipv6() {
-        let via = RouteVia::Inet6("2001:db8::9".parse().unwrap());
-        let message = route(vec![RouteAttribute::Via(via), RouteAttribute::Oif(4)]);
-        assert_eq!(target(message), RouteTarget::Hops(vec![hop("2001:db8::9", 4)]));
-    }
-
-    #[test]
-    fn a_dead_leg_is_left_out() {
-        let leg = |last: u8, link: u32, flags| {
-            let mut leg = RouteNextHop::default();
-            leg.interface_index = link;
-            leg.flags = flags;
-            leg.attributes =
-                vec![RouteAttribute::Gateway(RouteAddress::Inet([10, 0, 0, last].into()))];
-            leg
-        };
-        let legs = vec![
-            leg(1, 3, RouteNextHopFlags::empty()),
-            leg(2, 4, RouteNextHopFlags::Dead | RouteNextHopFlags::Linkdown),
-            leg(3, 5, RouteNextHopFlags::Linkdown),
-        ];
-        let message = route(vec![RouteAttribute::MultiPath(legs)]);
-        let expected = vec![hop("10.0.0.1", 3), hop("10.0.0.3", 5)];
-        assert_eq!(target(message), RouteTarget::Hops(expected));
-    }
-
-    #[test]
-    fn policy_routes_and_other_types_are_not_followed() {
-        type Case = (&'static str, fn(&mut RouteHeader));
-        let cases: [Case; 4] = [
-            ("type of service", |header| header.tos = 8),
-            ("source prefix", |header| header.source_prefix_length = 24),
-            ("multicast", |header| header.kind = RouteType::Multicast),
-            ("local", |header| header.kind = RouteType::Local),
-        ];
-        for (name, alter) in cases {
-            let mut message = route(vec![RouteAttribute::Oif(3)]);
-            alter(&mut message.header);
-            let bytes = encoded(RouteNetlinkMessage::NewRoute(message), 0);
-            assert_eq!(decoded(&bytes), Ok(Message::Other), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_discarding_route_and_a_bad_length() {
-        let mut message = route(vec![]);
-        message.header.kind = RouteType::Unreachable;
-        assert_eq!(target(message), RouteTarget::Discard);
-        let mut message = route(vec![]);
-        message.header.destination_prefix_length = 33;
-        let bytes = encoded(RouteNetlinkMessage::NewRoute(message), 0);
-        assert!(matches!(decoded(&bytes), Err(MessageError::Prefix(_))));
-    }
-
-    fn link(family: Family) -> Link {
-        let mut stats = Stats64::default();
-        (stats.rx_packets, stats.tx_packets) = (11, 22);
-        let mut message = Link::default();
-        message.header = LinkHeader {
-            interface_family: family,
-            index: 7,
-            flags: LinkFlags::Up | LinkFlags::LowerUp,
-            ..LinkHeader::default()
-        };
-        message.attributes =
-            vec![LinkAttribute::IfName("eth0".into()), LinkAttribute::Stats64(stats)];
-        message
-    }
-
-    #[test]
-    fn a_link_its_removal_and_its_counters() {
-        let up = encoded(RouteNetlinkMessage::NewLink(link(Family::Unspec)), 0);
-        let expected = LinkMessage {
-            index: 7,
-            name: "eth0".into(),
-            admin_up: true,
-            carrier: true,
-            deleted: false,
-        };
-        assert_eq!(decoded(&up), Ok(Message::Link(expected.clone())));
-        let (_, payload) = messages(&up).next().unwrap().unwrap();
-        let sample = CounterSample { rx_packets: 11, tx_packets: 22 };
-        assert_eq!(read_link_counters(payload), Ok(Message::Counters { link: 7, sample }));
-        let gone = encoded(RouteNetlinkMessage::DelLink(link(Family::Unspec)), 0);
-        let expected = LinkMessage { admin_up: false, carrier: false, deleted: true, ..expected };
-        assert_eq!(decoded(&gone), Ok(Message::Link(expected)));
-    }
-
-    #[test]
-    fn leaving_a_bridge_is_not_a_removal() {
-        let bytes = encoded(RouteNetlinkMessage::DelLink(link(Family::Bridge)), 0);
-        assert_eq!(decoded(&bytes), Ok(Message::Other));
-    }
-
-    /// RTM_NEWNEXTHOP as `ip nexthop add id 20 group 11/12` makes the kernel send it.
-    #[test]
-    fn a_next_hop_group() {
-        let mut fixed = vec![0; NEXT_HOP_HEADER];
-        fixed.extend([8u16.to_ne_bytes(), NHA_ID.to_ne_bytes()].concat());
-        fixed.extend(20u32.to_ne_bytes());
-        fixed.extend([20u16.to_ne_bytes(), NHA_GROUP.to_ne_bytes()].concat());
-        for member in [11u32, 12] {
-            fixed.extend(member.to_ne_bytes());
-            fixed.extend([0; 4]);
-        }
-        let bytes = request(RTM_NEWNEXTHOP, 0, 1, &fixed, None);
-        let object = Some(NextHopObject::Group(vec![11, 12]));
-        assert_eq!(decoded(&bytes), Ok(Message::NextHop(NextHopMessage { id: 20, object })));
-        let bytes = request(RTM_DELNEXTHOP, 0, 1, &fixed, None);
-        let gone = NextHopMessage { id: 20, object: None };
-        assert_eq!(decoded(&bytes), Ok(Message::NextHop(gone)));
-    }
-
-    #[test]
-    fn what_is_cut_short_is_an_error() {
-        let message = route(vec![RouteAttribute::Oif(3)]);
-        let whole = encoded(RouteNetlinkMessage::NewRoute(message), 0);
-        let mut short = whole[..whole.len() - 3].to_vec();
-        assert!(matches!(decoded(&short), Err(MessageError::Header(_))));
-        let length = (short.len() as u32).to_ne_bytes();
-        short[..4].copy_from_slice(&length);
-        assert!(matches!(decoded(&short), Err(MessageError::Attribute { part: "route", .. })));
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_panics(
-            kind in prop::sample::select(vec![16u16, 17, 24, 25, 92, 104, 105]),
-            family in prop::sample::select(vec![0u8, 2, 7, 10]),
-            mut payload in prop::collection::vec(any::<u8>(), 0..200),
-            datagram in prop::collection::vec(any::<u8>(), 0..200),
-        ) {
-            if let Some(first) = payload.first_mut() {
-                *first = family;
-            }
-            let header = Header { kind, flags: 0, sequence: 0 };
-            let _ = (read(header, &payload), read_link_counters(&payload), error_number(&payload));
-            let count = messages(&datagram).count();
-            prop_assert!(count <= datagram.len() / NETLINK_HEADER + 1);
-        }
-
-        /// Valid attributes with wild lengths inside, so that the walk goes deeper.
-        #[test]
-        fn nested_lengths_do_not_panic(
-            kind in prop::sample::select(vec![RTM_NEWROUTE, RTM_NEWNEXTHOP]),
-            attribute in 0u16..32,
-            mut value in prop::collection::vec(any::<u8>(), 0..64),
-            leg in 0u16..70,
-        ) {
-            if let Some(first) = value.first_chunk_mut() {
-                *first = leg.to_ne_bytes();
-            }
-            let mut payload = vec![0u8; if kind == RTM_NEWROUTE { ROUTE_HEADER } else { NEXT_HOP_HEADER }];
-            (payload[0], payload[7]) = (AF_INET, RTN_UNICAST);
-            payload.extend((value.len() as u16 + 4).to_ne_bytes());
-            payload.extend(attribute.to_ne_bytes());
-            payload.extend(&value);
-            let _ = read(Header { kind, flags: 0, sequence: 0 }, &payload);
-        }
-    }
-}
+mod tests;

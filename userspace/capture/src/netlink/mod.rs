@@ -7,11 +7,17 @@
 //!             RTM_GETSTATS each 10 ms   ├───────────┤
 //!        ◄──────────────────────────────│ Counter-  │──► Signal{Counters}
 //!                                       │ Source    │
+//!             TC; dump each 100 ms      ├───────────┤
+//!        ◄─────────────────────────────►│ Queue-    │──► Signal{Queue}, Signal{Lost}
+//!                                       │ Source    │
+//!             NEIGH; dump each 500 ms   ├───────────┤
+//!        ◄─────────────────────────────►│ Neighbour-│──► Signal{Neighbour}, Signal{Lost}
+//!                                       │ Source    │
 //!                                       └───────────┘
 //! ```
 //!
-//! Both sources are synchronous, work in the network namespace of the thread that opened them and
-//! may afterwards be moved to another thread. Neither ever changes anything in the kernel.
+//! The sources are synchronous, work in the network namespace of the thread that opened them and
+//! may afterwards be moved to another thread. None ever changes anything in the kernel.
 //!
 //! The messages are read by this module's own bounds-checked reader (`message`) on top of
 //! `netlink-packet-core`: `netlink-packet-route` knows neither next-hop objects (RTM_NEWNEXTHOP,
@@ -25,12 +31,19 @@
 mod counters;
 mod fib;
 mod message;
+mod neighbour;
+mod queue;
+mod sampled;
 mod socket;
+mod subscription;
 mod table;
 
 pub use counters::{CounterConfig, CounterSource, SAMPLE_UNCERTAINTY, SamplerCounters};
 pub use fib::{FibConfig, FibCounters, FibSource, TABLE_MAIN};
 pub use message::MessageError;
+pub use neighbour::{NeighbourConfig, NeighbourSource};
+pub use queue::{QueueConfig, QueueSource};
+pub use sampled::{TableConfig, TableCounters};
 
 use std::io;
 
@@ -80,4 +93,7 @@ pub enum NetlinkError {
     /// The sampling interval is out of range.
     #[error("counter source: interval of {0:?} is not between 1 ms and 10 s")]
     Interval(std::time::Duration),
+    /// The interval between two dumps is out of range.
+    #[error("table source: interval of {0:?} is not between 10 ms and 10 s")]
+    TableInterval(std::time::Duration),
 }

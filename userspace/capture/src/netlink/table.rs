@@ -12,6 +12,7 @@
 use super::message::{NextHopMessage, NextHopObject, Placement, RouteMessage, RouteTarget};
 use edgelore_model::{AddressFamily, NextHop, Prefix};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Distinct next-hop sets that are shared between routes before the pool starts afresh.
@@ -71,9 +72,33 @@ pub(super) struct Applied {
     pub(super) doubtful: bool,
 }
 
+/// How often something is used; what is not used is not in it.
+#[derive(Debug, Default)]
+struct Counted(HashMap<u32, u32>);
+
+impl Counted {
+    fn add(&mut self, id: u32) {
+        *self.0.entry(id).or_default() += 1;
+    }
+
+    fn remove(&mut self, id: u32) {
+        if let Some(uses) = self.0.get_mut(&id) {
+            *uses -= 1;
+            if *uses == 0 {
+                self.0.remove(&id);
+            }
+        }
+    }
+
+    fn contains(&self, id: u32) -> bool {
+        self.0.contains_key(&id)
+    }
+}
+
 /// Everything a dump said about routes.
 #[derive(Debug, Default)]
 pub(super) struct RouteDump {
+    dead: BTreeSet<u32>,
     routes: BTreeMap<Key, Vec<Route>>,
     refused: u64,
 }
@@ -85,7 +110,15 @@ pub(super) struct FibTable {
     routes: BTreeMap<Key, Vec<Route>>,
     objects: HashMap<u32, NextHopObject>,
     /// How many routes lead to each object.
-    uses: HashMap<u32, u32>,
+    uses: Counted,
+    /// How many legs that can vanish without a message lead over each link.
+    legs: Counted,
+    /// Links with legs that the kernel calls dead.
+    dead: BTreeSet<u32>,
+    /// How many next-hop objects lead over each link.
+    object_links: Counted,
+    /// Next-hop objects that the kernel calls dead.
+    objects_dead: usize,
     shared: HashSet<Hops>,
     overflow: Overflow,
 }
@@ -96,7 +129,11 @@ impl FibTable {
             bounds,
             routes: BTreeMap::new(),
             objects: HashMap::new(),
-            uses: HashMap::new(),
+            uses: Counted::default(),
+            legs: Counted::default(),
+            dead: BTreeSet::new(),
+            object_links: Counted::default(),
+            objects_dead: 0,
             shared: HashSet::new(),
             overflow: Overflow::default(),
         }
@@ -110,6 +147,18 @@ impl FibTable {
     /// What could not be stored since the start.
     pub(super) fn overflow(&self) -> Overflow {
         self.overflow
+    }
+
+    /// Whether a route or a next-hop object leads over this link: when it goes down or loses its
+    /// carrier, they may vanish without a message.
+    pub(super) fn leads_over(&self, link: u32) -> bool {
+        self.legs.contains(link) || self.object_links.contains(link)
+    }
+
+    /// Whether a route has a dead leg over this link: when it comes up, the leg revives without a
+    /// message. A dead next-hop object does not tell its link.
+    pub(super) fn dead_over(&self, link: u32) -> bool {
+        self.dead.contains(&link) || self.objects_dead > 0
     }
 
     /// What holds for a prefix.
@@ -167,6 +216,7 @@ impl FibTable {
         let key = Key { table: message.table, prefix: message.prefix };
         let before = self.holds(&key);
         let route = self.route(&message);
+        self.dead.extend(&message.dead);
         let mut routes = self.take(&key);
         let doubtful = match message.placement {
             Placement::Delete => remove(&mut routes, &route, key.prefix.family()),
@@ -205,13 +255,9 @@ impl FibTable {
 
     fn take(&mut self, key: &Key) -> Vec<Route> {
         let routes = self.routes.remove(key).unwrap_or_default();
-        for id in routes.iter().filter_map(Route::object) {
-            if let Some(uses) = self.uses.get_mut(&id) {
-                *uses -= 1;
-                if *uses == 0 {
-                    self.uses.remove(&id);
-                }
-            }
+        for route in &routes {
+            route.object().into_iter().for_each(|id| self.uses.remove(id));
+            silent_legs(key, route).for_each(|hop| self.legs.remove(hop.link));
         }
         routes
     }
@@ -224,8 +270,9 @@ impl FibTable {
             self.overflow.prefixes += 1;
             return;
         }
-        for id in routes.iter().filter_map(Route::object) {
-            *self.uses.entry(id).or_default() += 1;
+        for route in &routes {
+            route.object().into_iter().for_each(|id| self.uses.add(id));
+            silent_legs(&key, route).for_each(|hop| self.legs.add(hop.link));
         }
         self.routes.insert(key, routes);
     }
@@ -281,20 +328,23 @@ impl FibTable {
     }
 
     fn set_object(&mut self, id: u32, object: Option<NextHopObject>) {
-        match object {
-            None => {
-                self.objects.remove(&id);
-            }
-            Some(_)
-                if self.objects.len() >= self.bounds.objects_max
-                    && !self.objects.contains_key(&id) =>
-            {
-                self.overflow.objects += 1;
-            }
-            Some(object) => {
-                self.objects.insert(id, object);
-            }
+        let known = self.objects.remove(&id);
+        match known {
+            Some(NextHopObject::Hop(Some(hop))) => self.object_links.remove(hop.link),
+            Some(NextHopObject::Hop(None)) => self.objects_dead -= 1,
+            _ => {}
         }
+        let Some(object) = object else { return };
+        if self.objects.len() >= self.bounds.objects_max {
+            self.overflow.objects += 1;
+            return;
+        }
+        match object {
+            NextHopObject::Hop(Some(hop)) => self.object_links.add(hop.link),
+            NextHopObject::Hop(None) => self.objects_dead += 1,
+            _ => {}
+        }
+        self.objects.insert(id, object);
     }
 
     /// The prefixes with a route that leads to one of these objects, directly or through a group,
@@ -305,7 +355,7 @@ impl FibTable {
             _ => None,
         });
         let concerned: HashSet<u32> =
-            groups.chain(ids.iter().copied()).filter(|id| self.uses.contains_key(id)).collect();
+            groups.chain(ids.iter().copied()).filter(|id| self.uses.contains(*id)).collect();
         if concerned.is_empty() {
             return Vec::new();
         }
@@ -323,6 +373,11 @@ impl FibTable {
         touched: &BTreeSet<Key>,
     ) -> Vec<Change> {
         self.overflow.prefixes += dump.refused;
+        // What messages say during a dump, they say of legs that it may have missed.
+        if touched.is_empty() {
+            self.dead.clear();
+        }
+        self.dead.extend(dump.dead);
         let gone = self.routes.keys().filter(|key| !dump.routes.contains_key(key));
         let gone: Vec<Key> = gone.copied().collect();
         let gone = gone.into_iter().map(|key| (key, Vec::new()));
@@ -346,6 +401,7 @@ impl FibTable {
     pub(super) fn collect(&mut self, dump: &mut RouteDump, message: &RouteMessage) {
         let key = Key { table: message.table, prefix: message.prefix };
         let route = self.route(message);
+        dump.dead.extend(&message.dead);
         if dump.routes.len() >= self.bounds.prefixes_max && !dump.routes.contains_key(&key) {
             dump.refused += 1;
             return;
@@ -371,6 +427,14 @@ impl Route {
             Target::Object(_) | Target::Discard => &[],
         }
     }
+}
+
+/// The legs of a route that the kernel may take away without a message. Each link has a route to the
+/// IPv6 link-local prefix, whose removal is announced, unless the operator forbade it
+/// (`skip_notify_on_dev_down`), and by which nothing is forwarded.
+fn silent_legs<'a>(key: &Key, route: &'a Route) -> impl Iterator<Item = &'a NextHop> {
+    let link_local = matches!(key.prefix.address(), IpAddr::V6(v6) if v6.is_unicast_link_local());
+    route.hops().iter().filter(move |_| !link_local)
 }
 
 fn canonical(mut hops: Vec<NextHop>) -> Vec<NextHop> {
@@ -470,160 +534,4 @@ fn remove(routes: &mut Vec<Route>, route: &Route, family: AddressFamily) -> bool
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const BOUNDS: Bounds = Bounds { prefixes_max: 100, objects_max: 100 };
-
-    fn hop(link: u32) -> NextHop {
-        NextHop { via: None, link }
-    }
-
-    fn message(prefix: &str, priority: u32, links: &[u32], placement: Placement) -> RouteMessage {
-        RouteMessage {
-            prefix: prefix.parse().unwrap(),
-            table: 254,
-            priority,
-            target: RouteTarget::Hops(links.iter().copied().map(hop).collect()),
-            placement,
-        }
-    }
-
-    /// The links that hold after the messages, each `(priority, links, placement)`, and whether
-    /// any of them was doubtful.
-    fn after(prefix: &str, messages: &[(u32, &[u32], Placement)]) -> (Option<Vec<u32>>, bool) {
-        let mut table = FibTable::new(BOUNDS);
-        let mut doubtful = false;
-        for (priority, links, placement) in messages {
-            doubtful |= table.apply_route(message(prefix, *priority, links, *placement)).doubtful;
-        }
-        let key = Key { table: 254, prefix: prefix.parse().unwrap() };
-        let links = table.holds(&key).map(|hops| hops.iter().map(|hop| hop.link).collect());
-        (links, doubtful)
-    }
-
-    #[test]
-    fn what_holds_follows_the_messages() {
-        use Placement::{Add, Append, Delete, Replace};
-        let (v4, v6) = ("10.0.0.0/8", "2001:db8::/32");
-        type Case<'a> =
-            (&'a str, &'a str, &'a [(u32, &'a [u32], Placement)], Option<&'a [u32]>, bool);
-        let cases: [Case<'_>; 13] = [
-            ("lowest priority", v4, &[(9, &[1], Add), (5, &[2], Add)], Some(&[2]), false),
-            (
-                "fallback",
-                v4,
-                &[(9, &[1], Add), (5, &[2], Add), (5, &[2], Delete)],
-                Some(&[1]),
-                false,
-            ),
-            ("replace", v4, &[(5, &[1], Add), (5, &[2], Replace)], Some(&[2]), false),
-            ("replace nothing", v4, &[(5, &[2], Replace)], Some(&[2]), false),
-            ("append", v4, &[(5, &[1], Add), (5, &[2], Append)], Some(&[1]), false),
-            ("prepend", v4, &[(5, &[1], Add), (5, &[2], Add)], Some(&[2]), true),
-            ("dead legs at removal", v4, &[(5, &[1, 2], Add), (5, &[2], Delete)], None, false),
-            ("all legs dead", v4, &[(5, &[], Add), (9, &[3], Add)], Some(&[3]), false),
-            ("v6 siblings told apart", v6, &[(5, &[1], Add), (5, &[2], Add)], Some(&[1, 2]), false),
-            ("v6 grown", v6, &[(5, &[1], Add), (5, &[2, 1], Append)], Some(&[1, 2]), false),
-            ("v6 one leg gone", v6, &[(5, &[1, 2], Add), (5, &[2], Delete)], Some(&[1]), false),
-            ("v6 unknown leg gone", v6, &[(5, &[1], Add), (5, &[7], Delete)], Some(&[1]), true),
-            ("unknown route gone", v4, &[(5, &[1], Delete)], None, false),
-        ];
-        for (name, prefix, messages, links, doubtful) in cases {
-            let expected = (links.map(<[u32]>::to_vec), doubtful);
-            assert_eq!(after(prefix, messages), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn past_the_bound_routes_are_counted() {
-        let mut table = FibTable::new(Bounds { prefixes_max: 1, objects_max: 1 });
-        let add = |table: &mut FibTable, prefix, links: &[u32]| {
-            table.apply_route(message(prefix, 0, links, Placement::Replace)).change.is_some()
-        };
-        assert!(add(&mut table, "10.0.0.0/8", &[1]));
-        assert!(!add(&mut table, "11.0.0.0/8", &[1]));
-        assert!(add(&mut table, "10.0.0.0/8", &[2]), "a stored prefix can still change");
-        for id in [1, 2] {
-            let object = Some(NextHopObject::Hop(Some(hop(id))));
-            table.apply_next_hop(NextHopMessage { id, object });
-        }
-        assert_eq!(table.overflow(), Overflow { prefixes: 1, objects: 1 });
-    }
-
-    #[test]
-    fn a_dump_leaves_what_messages_touched() {
-        let mut table = FibTable::new(BOUNDS);
-        let (kept, gone) = ("10.0.0.0/8", "11.0.0.0/8");
-        for prefix in [kept, gone] {
-            table.apply_route(message(prefix, 0, &[1], Placement::Add));
-        }
-        let key = |prefix: &str| Key { table: 254, prefix: prefix.parse().unwrap() };
-        let touched = BTreeSet::from([key(kept)]);
-        let changes = table.apply_route_dump(RouteDump::default(), &touched);
-        assert_eq!(changes, [Change { key: key(gone), holds: None }]);
-        assert!(table.holds(&key(kept)).is_some());
-    }
-
-    fn any_message() -> impl Strategy<Value = RouteMessage> {
-        let placements =
-            vec![Placement::Add, Placement::Append, Placement::Replace, Placement::Delete];
-        let target = prop_oneof![
-            prop::collection::vec(1u32..4, 0..3)
-                .prop_map(|links| RouteTarget::Hops(links.into_iter().map(hop).collect())),
-            (1u32..5).prop_map(RouteTarget::Object),
-            Just(RouteTarget::Discard),
-        ];
-        let prefix = prop::sample::select(vec!["10.0.0.0/8", "2001:db8::/32", "::/0"]);
-        (prefix, 0u32..3, target, prop::sample::select(placements)).prop_map(
-            |(prefix, priority, target, placement)| RouteMessage {
-                prefix: prefix.parse().unwrap(),
-                table: 254,
-                priority,
-                target,
-                placement,
-            },
-        )
-    }
-
-    fn any_object() -> impl Strategy<Value = NextHopMessage> {
-        let object = prop_oneof![
-            prop::option::of(1u32..4).prop_map(|link| NextHopObject::Hop(link.map(hop))),
-            prop::collection::vec(1u32..5, 0..3).prop_map(NextHopObject::Group),
-            Just(NextHopObject::Discard),
-        ];
-        (1u32..5, prop::option::of(object)).prop_map(|(id, object)| NextHopMessage { id, object })
-    }
-
-    proptest! {
-        /// The module's invariant, and that the count of uses never strays.
-        #[test]
-        fn changes_add_up_to_what_holds(
-            steps in prop::collection::vec((any::<bool>(), any_message(), any_object()), 0..60),
-        ) {
-            let mut table = FibTable::new(BOUNDS);
-            let mut copy: BTreeMap<Key, Hops> = BTreeMap::new();
-            for (is_route, route, object) in steps {
-                let changes: Vec<Change> = if is_route {
-                    table.apply_route(route).change.into_iter().collect()
-                } else {
-                    table.apply_next_hop(object).0
-                };
-                for change in changes {
-                    let before = copy.remove(&change.key);
-                    prop_assert_ne!(&before, &change.holds);
-                    copy.extend(change.holds.map(|holds| (change.key, holds)));
-                }
-                let holds: BTreeMap<Key, Hops> =
-                    table.routes.keys().filter_map(|key| Some((*key, table.holds(key)?))).collect();
-                prop_assert_eq!(&copy, &holds);
-                let mut uses: HashMap<u32, u32> = HashMap::new();
-                for id in table.routes.values().flatten().filter_map(Route::object) {
-                    *uses.entry(id).or_default() += 1;
-                }
-                prop_assert_eq!(&uses, &table.uses);
-            }
-        }
-    }
-}
+mod tests;

@@ -5,12 +5,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 use edgelore_capture::file::FileSource;
 use edgelore_model::{Batch, Observation};
+use edgelore_node::replay::Damage;
 use edgelore_pipeline::decode::{DecodeConfig, Decoder};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// pcap, pcapng or MRT, plain or compressed.
+    /// pcap, pcapng or MRT, plain or compressed (gz, bz2, xz, zst).
     file: PathBuf,
     /// Print one JSON object with counts instead of one observation a line.
     #[arg(long)]
@@ -42,5 +43,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         output::json(decoder.summary())?;
     }
     printed?;
+    if let Some(first) = source.stepped_over().first() {
+        let (file, faults) = (arguments.file.clone(), source.counts().faults);
+        output::damage(&Damage { file, faults, first: *first });
+    }
     read.context("what came before was decoded")
 }

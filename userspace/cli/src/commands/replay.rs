@@ -5,17 +5,22 @@ use anyhow::{Context, Result};
 use clap::Args;
 use edgelore_model::Summary;
 use edgelore_node::engine::Output;
-use edgelore_node::replay::replay;
+use edgelore_node::pace::{Pace, SystemTimer};
+use edgelore_node::replay::{Progress, Replay, Replayed};
 use edgelore_node::view::IncidentView;
 use edgelore_pipeline::detect::{DetectConfig, Finding};
 use edgelore_pipeline::distil::{Distilled, Distiller, Site};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, mpsc};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// pcap, pcapng or MRT, plain or compressed; several files are one history.
+    /// pcap, pcapng or MRT, plain or compressed (gz, bz2, xz, zst); several files are one history.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Decoding threads; the result does not depend on it.
@@ -30,6 +35,10 @@ pub(crate) struct Arguments {
     /// Routers in the network, for the outcomes.
     #[arg(long, default_value_t = 1)]
     nodes: u64,
+    /// `wire` for the pace of the capture, a multiple of it such as `10x` or `0.5x`, or `max`. The
+    /// result does not depend on it; a hole of more than a minute's wait is cut to a minute.
+    #[arg(long, default_value = "max")]
+    pace: Pace,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -48,21 +57,76 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Site { topology_class: arguments.topology_class.clone(), node_count: arguments.nodes };
     let mut distiller = Distiller::new(site, detect.method());
     let (found, findings) = mpsc::channel::<Finding>();
-    let (totals, read) =
-        replay(&arguments.files, arguments.workers.into(), detect, move |output| {
+    let stop = stop_on_interrupt()?;
+    let workers = arguments.workers.into();
+    let replay = Replay { workers, detect, pace: arguments.pace, stop: &stop };
+    let bar = Bar::new();
+    let timer = SystemTimer::default();
+    let replayed = replay.run(
+        &arguments.files,
+        timer,
+        |now| bar.show(now),
+        move |output| {
             if let Output::Finding(finding) = output {
                 // The receiver outlives the replay.
                 let _ = found.send(finding);
             }
-        });
+        },
+    );
+    bar.clear();
     let findings: Vec<Finding> = findings.into_iter().collect();
     let outcomes: Vec<Distilled> = findings.iter().flat_map(|f| distiller.closed(f)).collect();
     let incidents = findings.iter().map(|f| IncidentView::from(&f.incident)).collect();
+    let Replayed { totals, damages, whole, read } = replayed;
     print(arguments.json, &Report { incidents, outcomes, summary: totals.summary })?;
+    damages.iter().for_each(output::damage);
     if totals.overflows > 0 {
         eprintln!("edgelore: {} facts did not fit into the detector's tables", totals.overflows);
     }
+    if !whole {
+        eprintln!("edgelore: interrupted; what came before was replayed");
+    }
     read.context("what came before was replayed")
+}
+
+/// A flag that Ctrl-C and SIGTERM set. A second one ends the process at once.
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+    const INTERRUPTED: i32 = 130;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+            .context("catching signals")?;
+    }
+    Ok(stop)
+}
+
+/// How far the replay is, on a terminal only.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        let bar = ProgressBar::hidden();
+        // Where standard error is no terminal, this target draws nothing.
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+        let template = "{bytes:>11} of {total_bytes:<11} {wide_bar} {percent:>3} %  {msg}";
+        let style = ProgressStyle::with_template(template).expect("the template is valid");
+        bar.set_style(style);
+        Self(bar)
+    }
+
+    fn show(&self, now: &Progress) {
+        self.0.set_length(now.bytes.length);
+        self.0.set_position(now.bytes.read);
+        if !self.0.is_hidden() {
+            let at = now.at.map_or_else(String::new, |at| format!("{at}  "));
+            self.0.set_message(format!("{at}{} incidents", now.incidents));
+        }
+    }
+
+    fn clear(&self) {
+        self.0.finish_and_clear();
+    }
 }
 
 fn print(json: bool, report: &Report) -> Result<()> {

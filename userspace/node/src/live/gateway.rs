@@ -5,7 +5,8 @@
 //!   ▲ links come and go
 //! rtnetlink FIB   ──┼─► batches
 //!   links ▼ watched │
-//! counters 10 ms  ──┘
+//! counters 10 ms  ──┤
+//! queues, neighbours┘
 //! ```
 
 use super::{Full, LiveError, POLL, Start};
@@ -14,7 +15,10 @@ use crate::status::StatusSource;
 use crate::watcher::{Change, Ends, Watcher};
 use crossbeam::channel::Sender;
 use edgelore_capture::Clock;
-use edgelore_capture::netlink::{CounterConfig, CounterSource, FibConfig, FibSource};
+use edgelore_capture::netlink::{
+    CounterConfig, CounterSource, FibConfig, FibSource, NeighbourConfig, NeighbourSource,
+    QueueConfig, QueueSource, TableConfig,
+};
 use edgelore_model::{Batch, SignalKind};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,6 +29,8 @@ pub(super) struct Gateway {
     ends: Ends,
     fib: FibSource,
     counters: CounterSource,
+    queues: QueueSource,
+    neighbours: NeighbourSource,
 }
 
 impl Gateway {
@@ -40,7 +46,11 @@ impl Gateway {
         let links = watcher.links();
         let counters =
             CounterSource::open(CounterConfig { interval, ..CounterConfig::new(clock, links) })?;
-        Ok(Self { watcher, ends, fib, counters })
+        let interval = Duration::from_millis(config.queue_interval_ms.into());
+        let queues = QueueConfig(TableConfig { interval, ..QueueConfig::new(clock).0 });
+        let queues = QueueSource::open(queues)?;
+        let neighbours = NeighbourSource::open(NeighbourConfig::new(clock))?;
+        Ok(Self { watcher, ends, fib, counters, queues, neighbours })
     }
 
     /// Where the operator's changes go.
@@ -49,7 +59,8 @@ impl Gateway {
     }
 
     pub(super) fn start(self, start: &Start<'_>) -> Vec<JoinHandle<()>> {
-        let Self { mut watcher, ends: Ends { changes, links }, mut fib, mut counters } = self;
+        let Self { mut watcher, ends, mut fib, mut counters, mut queues, mut neighbours } = self;
+        let Ends { changes, links } = ends;
         vec![
             start.spawn("ring", Full::Wait, move |batch| watcher.read(batch)),
             start.spawn("fib", Full::Wait, move |batch| {
@@ -63,6 +74,8 @@ impl Gateway {
                 }
                 told(counters.read(POLL, batch))
             }),
+            start.spawn("queues", Full::Wait, move |batch| told(queues.read(POLL, batch))),
+            start.spawn("neighbours", Full::Wait, move |batch| told(neighbours.read(POLL, batch))),
         ]
     }
 }

@@ -7,6 +7,7 @@
 //! LdpHello ─► ldp::hello ─► Observation
 //! Message ─────────────────────────────────────────────► talk (bgp) ─► session ─► Observation
 //! Ospf, Isis ─► igp ─► Observation
+//! Table ──► dump (counted only)
 //! Bfd ──► bfd ─► Observation          Link, Fib, Counters, Lost, Tick ─► the same as Observation
 //! ```
 //!
@@ -20,6 +21,7 @@ pub mod bfd;
 pub mod bgp;
 pub mod bmp;
 mod connection;
+mod dump;
 pub mod igp;
 pub mod ldp;
 mod session;
@@ -152,6 +154,7 @@ pub struct Decoder {
     hellos: Hellos,
     routers: Routers,
     igp: Igp,
+    tables: dump::TableDumps,
     conversations: u64,
     /// Time and link of the last signal.
     last: (Timestamp, u32),
@@ -178,6 +181,7 @@ impl Decoder {
             hellos: Hellos::new(config.ldp_speakers_max),
             routers: Routers::new(config.bmp_routers_max, config.bmp_peers_max),
             igp: Igp::new(config.hello_speakers_max, config.link_states_max),
+            tables: dump::TableDumps::default(),
             conversations: 0,
             last: (Timestamp::default(), 0),
         }
@@ -248,6 +252,13 @@ impl Decoder {
                 return self.message(batch.payload(message.payload), index, signal, message, emit);
             }
             SignalKind::Peer(peer) => return self.peer(index, signal, peer, emit),
+            SignalKind::Table(record) => {
+                return self.tables.record(
+                    record,
+                    batch.payload(record.payload),
+                    &mut self.summary,
+                );
+            }
             SignalKind::Bfd(datagram) => {
                 match self.bfd(batch.payload(datagram.payload), datagram) {
                     Some(change) => Observed::Bfd(change),

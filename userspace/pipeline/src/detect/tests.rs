@@ -279,7 +279,14 @@ fn a_session_that_was_refused_is_no_convergence() {
 #[test]
 fn a_link_down_takes_its_session_along() {
     let link = |carrier| {
-        Observed::Link(LinkChange { name: "up0".into(), present: true, admin_up: true, carrier })
+        let name = "up0".into();
+        Observed::Link(LinkChange {
+            name,
+            present: true,
+            admin_up: true,
+            carrier,
+            ..LinkChange::default()
+        })
     };
     let mut all = established();
     all.push(at(5, link(true)));

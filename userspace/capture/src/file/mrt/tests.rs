@@ -42,17 +42,38 @@ fn damage_is_stepped_over() {
 }
 
 #[test]
-fn a_cut_file_yields_what_came_before() {
+fn a_cut_file_yields_what_came_before_and_counts_the_cut() {
     let whole = [record(100, &[1; 30]), record(101, &[2; 30])].concat();
     let first = record(100, &[1; 30]).len();
     for length in first + 1..whole.len() {
-        let (batch, ended, _) = read(whole[..length].to_vec());
-        assert_eq!(messages(&batch), 1);
-        assert!(
-            matches!(ended, Err(Fault::Format(at, FormatFault::Truncated)) if at == first as u64),
-            "cut at {length}"
-        );
+        let (batch, ended, mut reader) = read(whole[..length].to_vec());
+        assert!(matches!(ended, Ok(false)), "cut at {length}");
+        assert_eq!((messages(&batch), batch.signals.len()), (1, 2), "cut at {length}");
+        let cut = SteppedOver { offset: first as u64, reason: FormatFault::Truncated };
+        assert_eq!(reader.stepped_over(), [cut], "cut at {length}");
+        let mut more = Batch::default();
+        assert!(matches!(reader.next_signal(&mut more), Ok(false)), "the end stays the end");
     }
+}
+
+#[test]
+fn a_table_dump_is_handed_on_as_it_is() {
+    let table = |kind: u8, subtype: u8, body: &[u8]| {
+        [&[0, 0, 0, 9, 0, kind, 0, subtype, 0, 0, 0, body.len() as u8][..], body].concat()
+    };
+    let (geo, empty) = (table(13, 7, &[1]), table(13, 0, &[]));
+    let file = [table(13, 1, &[1, 2]), geo, table(12, 1, &[3]), empty, table(13, 8, &[])].concat();
+    let (batch, ended, reader) = read(file);
+    assert!(matches!(ended, Ok(false)));
+    assert_eq!((reader.counts().records, reader.counts().skipped), (5, 2));
+    let told = |signal: &Signal| match signal.kind {
+        SignalKind::Table(record) => {
+            (record.kind, record.subtype, batch.payload(record.payload).to_vec())
+        }
+        _ => panic!("{signal:?}"),
+    };
+    let told: Vec<_> = batch.signals.iter().map(told).collect();
+    assert_eq!(told, [(13, 1, vec![1, 2]), (12, 1, vec![3]), (13, 8, vec![])]);
 }
 
 /// Stands for content whose compression is broken.

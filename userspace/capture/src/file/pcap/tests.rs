@@ -135,18 +135,27 @@ fn pcapng_in_both_byte_orders() {
 }
 
 #[test]
-fn a_cut_file_yields_what_came_before() {
+fn a_cut_file_yields_what_came_before_and_counts_the_cut() {
     let packets = [(7, 5, ip(&[1, 2, 3])), (8, 0, ip(&[4, 5]))];
     let one = pcap(Order::Little, 0xa1b2_c3d4, &packets[..1]).len();
     let whole = pcap(Order::Little, 0xa1b2_c3d4, &packets);
     for length in one + 1..whole.len() {
-        let (batch, fault, _) = read(&whole[..length]);
+        let file = Cursor::new(whole[..length].to_vec());
+        let mut reader = PcapReader::new(Box::new(file)).ok().unwrap();
+        let mut batch = Batch::default();
+        while reader.next_signal(&mut batch).is_ok_and(|more| more) {}
+        let lost = batch.signals.pop().unwrap();
         assert_eq!(seen(&batch).len(), 1, "cut at {length}");
-        let expected = one as u64;
-        assert!(
-            matches!(fault, Some(Fault::Format(at, FormatFault::Truncated)) if at == expected),
-            "cut at {length}"
-        );
+        let kind = SignalKind::Lost { reason: LossReason::Malformed, count: 1 };
+        assert_eq!((lost.at, lost.kind), (batch.signals[0].at, kind), "cut at {length}");
+        let cut = SteppedOver { offset: one as u64, reason: FormatFault::Truncated };
+        assert_eq!(reader.stepped_over(), [cut], "cut at {length}");
+        assert_eq!(reader.counts().faults, 1);
+    }
+    for length in 0..24 {
+        let file = Cursor::new(whole[..length].to_vec());
+        let fault = PcapReader::new(Box::new(file)).err();
+        assert!(matches!(fault, Some(Fault::Format(0, FormatFault::Truncated))), "cut at {length}");
     }
 }
 
@@ -204,6 +213,6 @@ proptest! {
             let at = index.index(file.len());
             file[at] = value;
         }
-        prop_assert!(read(&file).0.signals.len() <= 2);
+        prop_assert!(read(&file).0.signals.len() <= 3);
     }
 }
