@@ -180,4 +180,54 @@ mod tests {
             assert!(keys.contains_key(key), "{key}");
         }
     }
+
+    /// A reloader of `text` in a file, with what it reaches.
+    fn reloader(text: &str) -> (Reloader, crossbeam::channel::Receiver<Change>, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("edgelore.toml");
+        std::fs::write(&file, text).unwrap();
+        let current = Config::load(&file).unwrap();
+        let journal = Arc::new(crate::journal::Journal::open(directory.path()).unwrap());
+        let keeper = Keeper::new(
+            current.site(),
+            current.detect.method(),
+            journal,
+            edgelore_pipeline::packet::SigningKey::from_seed(&mut [7; 32]),
+            edgelore_pipeline::fingerprint::Space::default_definition(),
+            edgelore_pipeline::packet::Privacy::default(),
+        );
+        let keeper = Arc::new(Mutex::new(keeper.unwrap()));
+        let (changes, taken) = crossbeam::channel::bounded(1);
+        let tuning = Tuning::default();
+        (Reloader::new(file, current, changes, tuning, keeper), taken, directory)
+    }
+
+    #[test]
+    fn a_bad_file_changes_nothing_and_a_good_one_what_can_change() {
+        let (mut reloader, taken, _directory) = reloader("[capture]\ninterfaces = ['eth0']");
+        for (bad, named) in [
+            ("[capture]\ninterfaces = ['eth[']", "capture.interfaces"),
+            ("[capture]\ninterfaces = []", "no interfaces to watch"),
+            ("[detect]\nquiet = 3", "quiet"),
+        ] {
+            std::fs::write(&reloader.file, bad).unwrap();
+            let error = reloader.reload().unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+            assert_eq!(reloader.current.capture.interfaces, ["eth0"]);
+            assert!(taken.is_empty());
+        }
+        let good = "[node]\nworkers = 2\n[capture]\ninterfaces = ['eth*']\nxdp = 'generic'\n\
+                    [detect]\nquiet_ms = 700\n";
+        std::fs::write(&reloader.file, good).unwrap();
+        let reloaded = reloader.reload().unwrap();
+        assert_eq!(reloaded.changed, ["capture.interfaces", "capture.xdp", "detect.quiet_ms"]);
+        assert_eq!(reloaded.restart, ["node.workers"]);
+        let Change::Select(selection, xdp) = taken.try_recv().unwrap() else { panic!("no change") };
+        assert!(selection.wants("eth7"));
+        assert_eq!(xdp, edgelore_capture::ring::XdpPolicy::Generic);
+        // What needs a restart is told every time, the rest holds and is not told again.
+        assert_eq!(reloader.reload().unwrap().changed, Vec::<String>::new());
+        assert_eq!(reloader.reload().unwrap().restart, ["node.workers"]);
+        assert!(taken.is_empty());
+    }
 }

@@ -361,3 +361,23 @@ fn a_gap_in_the_evidence_marks_what_is_open() {
     all.push(at(27_535, Observed::StreamGap { session: session(), speaker: primary() }));
     assert!(run(all)[0].incident.gaps);
 }
+
+#[test]
+fn other_settings_hold_for_what_is_open_and_leave_the_bounds() {
+    let mut detector = Detector::new(DetectConfig::default());
+    let mut closed = Vec::new();
+    for observation in established().iter().chain(&[notification(60_000, 4, 0)]) {
+        detector.observe(observation, &mut closed);
+    }
+    detector.observe(&at(61_000, Observed::Tick), &mut closed);
+    assert!(closed.is_empty(), "quiet for five seconds is not over");
+    let shorter = DetectConfig { quiet_ms: 500, incidents_open_max: 0, ..DetectConfig::default() };
+    detector.retune(&shorter);
+    detector.observe(&at(61_001, Observed::Tick), &mut closed);
+    assert_eq!(closed.len(), 1);
+    detector.observe(&at(70_000, Observed::SessionUp { session: session() }), &mut closed);
+    detector.observe(&routes(70_001, vec![], vec![prefix(1)]), &mut closed);
+    detector.observe(&notification(80_000, 4, 0), &mut closed);
+    detector.finish(&mut closed);
+    assert_eq!((closed.len(), detector.overflows()), (2, 0), "the bound is the first one's");
+}
