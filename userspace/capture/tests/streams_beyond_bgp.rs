@@ -1,4 +1,5 @@
-//! LDP and BMP of whole captures against what tshark counted (with `EDGELORE_DATA`).
+//! LDP and BMP of whole captures against what tshark counted: the fixtures, and with
+//! `EDGELORE_DATA` a data folder.
 
 #![expect(clippy::unwrap_used, reason = "the helpers here are test code")]
 
@@ -23,6 +24,26 @@ fn decode(batch: &Batch) -> (Vec<Observation>, Summary) {
     decoder.decode(batch, &mut |_, observation| observations.push(observation));
     decoder.finish(&mut |_, observation| observations.push(observation));
     (observations, *decoder.summary())
+}
+
+#[test]
+fn bmp_and_ldp_of_the_fixtures() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/captures");
+    let read = |file: &str| decode(&streams::signals(&fixtures.join(file)));
+    let (seen, summary) = read("trafrepro.pcaps_bmp-traffic.pcap");
+    let bmp = summary.bmp;
+    assert_eq!((bmp.initiation, bmp.peer_up, bmp.route_monitoring), (1, 18, 84));
+    assert_eq!((summary.undecodable, summary.gaps), (4, 0));
+    assert_eq!((summary.prefixes.ipv4_announced, summary.prefixes.ipv6_announced), (3, 2));
+    let routers = seen.iter().filter(|seen| matches!(seen.what, Observed::Router(_)));
+    assert_eq!(routers.count(), 1);
+    let (_, summary) = read("trafrepro.pcap_processing_bmp.pcap");
+    let bmp = summary.bmp;
+    assert_eq!((bmp.initiation, bmp.peer_up, bmp.route_monitoring), (1, 42, 251));
+    assert_eq!((bmp.statistics, summary.undecodable, summary.gaps), (42, 0, 0));
+    assert_eq!((summary.prefixes.ipv4_announced, summary.prefixes.ipv6_announced), (133, 102));
+    let (seen, summary) = read("tcpdump.mpls-ldp-hello.pcap");
+    assert_eq!((summary.ldp.hello, seen.len()), (1, 1));
 }
 
 fn counts_of(truth: &str) -> Map<String, Value> {

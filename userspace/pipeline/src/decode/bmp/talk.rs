@@ -165,12 +165,10 @@ impl<E: FnMut(usize, Observation)> Report<'_, E> {
 
     fn peer_up(&mut self, key: PeerKey, peer: &mut Peer, bytes: &[u8]) {
         let Ok(up) = PeerUp::parse(bytes) else { return self.undecodable() };
-        let (Ok(sent), Ok(received)) = (Open::parse(up.sent), Open::parse(up.received)) else {
-            return self.undecodable();
-        };
-        let (router, other) = (&sent.capabilities, &received.capabilities);
-        peer.negotiated =
-            Some([Negotiated::between(other, router), Negotiated::between(router, other)].into());
+        // The router says that the session is up; an OPEN that we would not take changes nothing.
+        let opens = [up.sent, up.received].map(|body| Open::parse(body).ok());
+        self.summary.undecodable += opens.iter().filter(|open| open.is_none()).count() as u64;
+        peer.negotiated = negotiated(&opens);
         let before = std::mem::replace(&mut peer.state, State::Up);
         let same = before == State::Up && peer.ports == up.ports;
         peer.ports = up.ports;
@@ -189,7 +187,8 @@ impl<E: FnMut(usize, Observation)> Report<'_, E> {
         if before == State::Up {
             self.observe(Observed::SessionDown { session, cause: DownCause::Replaced });
         }
-        for (speaker, open) in [(self.router, &sent), (key.address, &received)] {
+        for (speaker, open) in [self.router, key.address].into_iter().zip(&opens) {
+            let Some(open) = open else { continue };
             let (hold_time_s, capabilities) = (open.hold_time_s, offered(open));
             self.observe(Observed::Open { session, speaker, hold_time_s, capabilities });
         }
@@ -300,6 +299,13 @@ impl<E: FnMut(usize, Observation)> Report<'_, E> {
         withdrawn.retain(|prefix| !tables.is_empty(rib, prefix.family()));
         self.summary.bmp.unfounded_withdrawals += (before - withdrawn.len()) as u64;
     }
+}
+
+/// What the router's and its peer's OPENs agree on for messages from the peer, and from the
+/// router.
+fn negotiated([sent, received]: &[Option<Open>; 2]) -> Option<Box<[Negotiated; 2]>> {
+    let (router, peer) = (&sent.as_ref()?.capabilities, &received.as_ref()?.capabilities);
+    Some(Box::new([Negotiated::between(peer, router), Negotiated::between(router, peer)]))
 }
 
 /// How an UPDATE about this peer reads. The two OPENs are a hint for path identifiers and not

@@ -247,6 +247,17 @@ fn when_the_connection_ends_its_peers_are_unknown() {
 }
 
 #[test]
+fn a_peer_is_up_whatever_its_opens_say() {
+    let p = peer(0, 0, 0, 1);
+    let (good, mut bad) = (open(9, false), open(90, false));
+    bad[19] = 3;
+    let mut heard = Heard::default();
+    heard.say(&message(3, &[&p[..], &[0; 20], &bad, &good].concat()));
+    assert_eq!(heard.names(), UP[1..], "the router's OPEN has a version that nobody speaks");
+    assert_eq!(heard.decode().1.undecodable, 1);
+}
+
+#[test]
 fn instances_keep_equal_peers_apart() {
     let mut heard = Heard::default();
     heard.say(&initiation());
