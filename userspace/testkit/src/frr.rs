@@ -13,21 +13,56 @@ use std::time::Duration;
 const FRR_LIBRARY: &str = "/usr/lib/frr";
 const VTYSH: &str = "/usr/bin/vtysh";
 const START_DEADLINE: Duration = Duration::from_secs(20);
-/// In this order: zebra must be there when the others register their routes.
-const DAEMONS: [&str; 3] = ["zebra", "bfdd", "bgpd"];
+
+/// A daemon of FRR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrrDaemon {
+    /// The kernel's routing table; must be there when the others register their routes.
+    Zebra,
+    /// BFD.
+    Bfdd,
+    /// BGP.
+    Bgpd,
+    /// OSPFv2.
+    Ospfd,
+    /// OSPFv3.
+    Ospf6d,
+    /// IS-IS.
+    Isisd,
+    /// LDP.
+    Ldpd,
+}
+
+impl FrrDaemon {
+    /// All of them, in an order in which they can be started.
+    pub const ALL: [Self; 7] =
+        [Self::Zebra, Self::Bfdd, Self::Bgpd, Self::Ospfd, Self::Ospf6d, Self::Isisd, Self::Ldpd];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Zebra => "zebra",
+            Self::Bfdd => "bfdd",
+            Self::Bgpd => "bgpd",
+            Self::Ospfd => "ospfd",
+            Self::Ospf6d => "ospf6d",
+            Self::Isisd => "isisd",
+            Self::Ldpd => "ldpd",
+        }
+    }
+}
 
 /// Which of the FRR programs that the laboratory uses are not installed.
 #[must_use]
 pub fn frr_missing() -> Vec<PathBuf> {
-    DAEMONS
+    FrrDaemon::ALL
         .iter()
-        .map(|daemon| Path::new(FRR_LIBRARY).join(daemon))
+        .map(|daemon| Path::new(FRR_LIBRARY).join(daemon.name()))
         .chain([PathBuf::from(VTYSH)])
         .filter(|path| !path.exists())
         .collect()
 }
 
-/// zebra, bfdd and bgpd of one router.
+/// The FRR daemons of one router.
 #[derive(Debug)]
 pub struct Frr {
     // Dropped in order: the daemons before the directory that they write to.
@@ -38,30 +73,43 @@ pub struct Frr {
 }
 
 impl Frr {
-    /// Starts the daemons inside `namespace` and loads `config`, in `vtysh` syntax.
+    /// Starts zebra, bfdd and bgpd inside `namespace` and loads `config`, in `vtysh` syntax.
     ///
     /// # Errors
     /// When a daemon does not come up or refuses a line of the configuration.
     pub fn start(namespace: &NetNs, config: &str) -> Result<Self> {
+        let daemons = [FrrDaemon::Zebra, FrrDaemon::Bfdd, FrrDaemon::Bgpd];
+        Self::start_daemons(namespace, &daemons, config)
+    }
+
+    /// Starts `daemons`, zebra first, and loads `config`.
+    ///
+    /// # Errors
+    /// As [`Frr::start`].
+    pub fn start_daemons(namespace: &NetNs, daemons: &[FrrDaemon], config: &str) -> Result<Self> {
         let scratch = scratch("frr")?;
         let directory = scratch.path().join("run");
         give_to_frr(scratch.path(), &directory)?;
         let mut router = Self { daemons: Vec::new(), directory, _scratch: scratch };
-        for daemon in DAEMONS {
-            router.start_daemon(namespace, daemon)?;
+        for daemon in daemons {
+            router.start_daemon(namespace, *daemon)?;
         }
         router.configure(config)?;
         Ok(router)
     }
 
-    fn start_daemon(&mut self, namespace: &NetNs, daemon: &str) -> Result<()> {
-        let directory = &self.directory;
+    fn start_daemon(&mut self, namespace: &NetNs, daemon: FrrDaemon) -> Result<()> {
+        let (directory, with_control) = (&self.directory, daemon == FrrDaemon::Ldpd);
+        let daemon = daemon.name();
         let file = |suffix: &str| directory.join(format!("{daemon}.{suffix}"));
         std::fs::write(file("conf"), "").context("write an empty configuration")?;
         let mut command = namespace.command(&format!("{FRR_LIBRARY}/{daemon}"));
         command.args(["-u", "frr", "-g", "frr", "-A", "127.0.0.1", "-P", "0", "--vty_socket"]);
         command.arg(directory).arg("-z").arg(directory.join("zserv.api"));
         command.arg("-i").arg(file("pid")).arg("-f").arg(file("conf"));
+        if with_control {
+            command.arg("--ctl_socket").arg(directory);
+        }
         let mut process = Process::spawn(daemon, &mut command, &file("log"))?;
         let socket = file("vty");
         let mut ended = None;
@@ -99,6 +147,27 @@ impl Frr {
         let output = self.vtysh().args(["-c", command]).output().context("start vtysh")?;
         serde_json::from_slice(&output.stdout)
             .with_context(|| format!("read the answer to `{command}`"))
+    }
+
+    /// What a `show` command without a JSON form prints.
+    ///
+    /// # Errors
+    /// When vtysh fails.
+    pub fn show_text(&self, command: &str) -> Result<String> {
+        let output = self.vtysh().args(["-c", command]).output().context("start vtysh")?;
+        ensure!(output.status.success(), "vtysh refused `{command}`");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Ends the daemons in good order, zebra last.
+    ///
+    /// # Errors
+    /// When one cannot be signalled or waited for.
+    pub fn stop(&mut self) -> Result<()> {
+        while let Some(mut daemon) = self.daemons.pop() {
+            daemon.stop()?;
+        }
+        Ok(())
     }
 
     /// The session with `peer` is Established (RFC 4271, 8.2.2).

@@ -20,7 +20,7 @@ mod rtnetlink;
 mod wait;
 
 pub use clock::now;
-pub use frr::{Frr, frr_missing};
+pub use frr::{Frr, FrrDaemon, frr_missing};
 pub use gate::{LOG_VARIABLE, REQUIRE_VARIABLE, live};
 pub use netns::{NetNs, remove_stale, scratch, veth};
 pub use process::Process;
