@@ -170,6 +170,16 @@ impl Frr {
         Ok(())
     }
 
+    /// What a command prints that has no JSON form.
+    ///
+    /// # Errors
+    /// When vtysh fails.
+    pub fn text(&self, command: &str) -> Result<String> {
+        let output = self.vtysh().args(["-c", command]).output().context("start vtysh")?;
+        ensure!(output.status.success(), "FRR refused `{command}`");
+        String::from_utf8(output.stdout).with_context(|| format!("read the answer to `{command}`"))
+    }
+
     /// The session with `peer` is Established (RFC 4271, 8.2.2).
     #[must_use]
     pub fn established(&self, peer: &str) -> bool {

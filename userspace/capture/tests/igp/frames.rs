@@ -7,6 +7,9 @@ use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
+/// The link type of Ethernet frames.
+pub(crate) const ETHERNET: i32 = 1;
+
 /// Everything of the two protocols that a pcap or pcapng file holds.
 pub(crate) fn read(path: &Path) -> Batch {
     let bytes = std::fs::read(path).expect("the capture can be read");
@@ -45,7 +48,8 @@ fn take(block: &PcapBlockOwned<'_>, link_types: &mut Vec<i32>, batch: &mut Batch
     }
 }
 
-fn signal(link_type: i32, at: Timestamp, frame: &[u8], batch: &mut Batch) {
+/// Takes a frame in if it holds a packet of either protocol.
+pub(crate) fn signal(link_type: i32, at: Timestamp, frame: &[u8], batch: &mut Batch) {
     let Some((src, packet)) = of_link(link_type, frame) else { return };
     let direction = Direction::Ingress;
     let kind = match packet {
@@ -70,7 +74,7 @@ fn of_link(link_type: i32, frame: &[u8]) -> Option<([u8; 6], Network<'_>)> {
     const NO_ADDRESS: [u8; 6] = [0; 6];
     match link_type {
         0 => Some((NO_ADDRESS, Network::Ip(frame.get(4..)?))),
-        1 => ethernet(frame),
+        ETHERNET => ethernet(frame),
         // Cisco HDLC: OSI packets have an octet of padding.
         104 if frame.get(2..4)? == [0xfe, 0xfe] => {
             Some((NO_ADDRESS, Network::Isis(frame.get(5..)?)))
@@ -78,8 +82,6 @@ fn of_link(link_type: i32, frame: &[u8]) -> Option<([u8; 6], Network<'_>)> {
         104 => Some((NO_ADDRESS, Network::Ip(frame.get(4..)?))),
         // Frame relay in Cisco's encapsulation.
         107 => Some((NO_ADDRESS, Network::Ip(frame.get(4..)?))),
-        // Linux's cooked capture: the protocol, and what it names behind the address.
-        276 => by_type(NO_ADDRESS, be16(frame, 0)?, frame.get(20..)?),
         // Juniper's metadata before Ethernet.
         178 => ethernet(frame.get(6 + usize::from(be16(frame, 4)?)..)?),
         _ => None,
