@@ -281,6 +281,16 @@ mod is_is {
     }
 
     #[test]
+    fn authentication_alone_is_no_change() {
+        let digest = |flags, tlvs: &[(u8, Vec<u8>)]| read(&lsp(1200, flags, tlvs)).unwrap().digest;
+        let told = digest(3, &[(22, wide(9, 2, 0)), (10, vec![54, 1, 2, 3])]);
+        assert_eq!(told, digest(3, &[(10, vec![54, 9, 9, 9]), (22, wide(9, 2, 0)), (11, vec![7])]));
+        assert_ne!(told, digest(7, &[(22, wide(9, 2, 0))]), "the flags are content");
+        assert_ne!(told, digest(3, &[(22, wide(8, 2, 0))]));
+        assert_ne!(told, digest(3, &[(23, wide(9, 2, 0))]));
+    }
+
+    #[test]
     fn a_purge_says_nothing() {
         let lsp =
             read(&lsp(0, 3, &[(22, wide(9, 2, 0)), (13, vec![1, 2, 2, 2, 2, 2, 2])])).unwrap();
