@@ -1,8 +1,8 @@
 //! One worker and many, small batches and large: the same findings, bit for bit.
 
 use edgelore_model::{
-    Batch, Direction, Observation, PayloadRef, Segment, Signal, SignalKind, StreamProtocol,
-    Summary, Timestamp, tcp_flags,
+    Batch, Datagram, Direction, IsisFrame, Observation, PayloadRef, Segment, Signal, SignalKind,
+    StreamProtocol, Summary, Timestamp, tcp_flags,
 };
 use edgelore_node::engine::{Engine, Output};
 use edgelore_pipeline::decode::DecodeConfig;
@@ -99,5 +99,37 @@ fn the_result_depends_neither_on_workers_nor_on_batches() {
         assert_eq!(result.2, reference.2, "{workers} workers, batches of {batch_signals}");
         assert!(result.0 == reference.0, "{workers} workers, batches of {batch_signals}");
         assert!(result.1 == reference.1, "{workers} workers, batches of {batch_signals}");
+    }
+}
+
+/// A point-to-point hello of an IS-IS system, and an OSPFv3 hello of a router.
+fn hellos(n: u8) -> [Vec<u8>; 2] {
+    let isis = [&[0x83, 20, 1, 0, 17, 1, 0, 0, 2][..], &[n; 6], &[0, 30, 0, 20, 1]].concat();
+    let mut ospf = vec![3, 1, 0, 36, 10, 0, 0, n];
+    ospf.resize(36, 0);
+    [isis, ospf]
+}
+
+#[test]
+fn packets_of_link_state_protocols_keep_their_payload() {
+    for workers in [1, 4] {
+        let mut engine =
+            Engine::start(workers, &DecodeConfig::default(), DetectConfig::default(), |_| {});
+        let (mut batch, direction) = (Batch::default(), Direction::Ingress);
+        for n in 1..=20 {
+            // Other payloads before them, which go to other workers.
+            let payload = batch.append(&[0; 5]);
+            let (src, dst) = ([192, 0, 2, n].into(), [192, 0, 2, 99].into());
+            let other = Datagram { src, dst, port: 3785, payload, direction };
+            let [isis, ospf] = hellos(n);
+            let isis = IsisFrame { src: [n; 6], payload: batch.append(&isis), direction };
+            let ospf = Datagram { port: 0, payload: batch.append(&ospf), ..other.clone() };
+            for kind in [SignalKind::Bfd(other), SignalKind::Isis(isis), SignalKind::Ospf(ospf)] {
+                batch.signals.push(Signal { at: Timestamp(i64::from(n)), link: 1, kind });
+            }
+        }
+        assert!(engine.submit(batch));
+        let summary = engine.finish().summary;
+        assert_eq!((summary.isis.hello, summary.ospf.hello, summary.undecodable), (20, 20, 0));
     }
 }

@@ -155,12 +155,23 @@ fn outlived(new: &Instance, known: &Held, now: Timestamp) -> bool {
     known.instance.flushed && !new.flushed && known.elapsed_s(now) >= ZERO_AGE_LIFETIME_S
 }
 
-/// FNV-1a of all parts, 64 bits.
-pub(super) fn digest(parts: &[&[u8]]) -> u64 {
-    let octets = parts.iter().flat_map(|part| part.iter());
-    octets.fold(0xcbf2_9ce4_8422_2325, |hash, &octet| {
-        (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+/// A digest of content, FNV-1a in 64 bits: equal content, equal digest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Digest(u64);
+
+impl Digest {
+    pub(super) const NONE: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    /// The digest of what came before and these octets.
+    pub(super) fn and(self, octets: &[u8]) -> Self {
+        let step =
+            |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3);
+        Self(octets.iter().fold(self.0, step))
+    }
+
+    pub(super) const fn value(self) -> u64 {
+        self.0
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 use super::content::Content;
 use super::fletcher;
 use super::isis::{Tlvs, instance};
+use super::lsdb::Digest;
 use super::reader::{Fault, IgpError, Reader};
 use edgelore_model::{AddressFamily, NodeId, Prefix, Span, TopologyEdge, TopologyPrefix};
 
@@ -29,6 +30,10 @@ const OVERLOAD: u8 = 0x04;
 const NARROW_METRIC: u8 = 0x3f;
 /// A wide metric above which a prefix is not considered (RFC 5305 §4).
 const MAX_PATH_METRIC: u32 = 0xfe00_0000;
+
+/// Authentication and extended sequence number, which differ each time that the same is said
+/// again (RFC 5304, RFC 7602).
+const UNTOLD: [u8; 2] = [10, 11];
 
 const TLV_NEIGHBOURS: u8 = 2;
 const TLV_INSTANCE: u8 = 7;
@@ -64,7 +69,8 @@ pub struct Lsp {
     pub instance: u16,
     /// What it says; nothing when it is withdrawn.
     pub content: Content,
-    /// A digest of everything in it that is not identity, sequence, lifetime or checksum.
+    /// A digest of everything in it that is neither identity, sequence, lifetime, checksum nor
+    /// authentication.
     pub digest: u64,
 }
 
@@ -84,16 +90,20 @@ impl Lsp {
         if summed && !fletcher::holds(pdu.get(UNSUMMED_LEN..).unwrap_or_default()) {
             return Err(reader.error(Fault::Checksum));
         }
-        let mut topology = Topology::default();
-        tlvs.into_iter()
-            .try_for_each(|tlv| tlv.and_then(|(code, value)| topology.tlv(code, value)))?;
+        let (mut topology, mut digest) = (Topology::default(), Digest::NONE.and(&[flags]));
+        for tlv in tlvs {
+            let (code, value) = tlv?;
+            topology.tlv(code, value)?;
+            if !UNTOLD.contains(&code) {
+                digest = digest.and(&[code]).and(value);
+            }
+        }
         let mut content = Content { overload: flags & OVERLOAD != 0, ..Content::of(origin) };
         let instance = topology.instance;
         if lifetime_s != 0 {
             topology.tell(&mut content);
         }
-        // Everything behind the checksum: the flags and the TLVs.
-        let digest = super::lsdb::digest(&[pdu.get(FLAGS_AT..).unwrap_or_default()]);
+        let digest = digest.value();
         Ok(Self { lifetime_s, fragment, sequence, checksum, instance, content, digest })
     }
 
@@ -103,9 +113,6 @@ impl Lsp {
         Span::from_millis(MAX_AGE_S.saturating_sub(self.lifetime_s) as i64 * 1_000)
     }
 }
-
-/// Where the flags stand, from the length on.
-const FLAGS_AT: usize = 18;
 
 /// What the TLVs tell, before it is decided which of them counts.
 #[derive(Default)]

@@ -36,7 +36,7 @@ use edgelore_model::{
 };
 use hello::{Hellos, Speaker};
 use isis::{Level, Pdu};
-use lsdb::{Instance, Key, Lsdb};
+use lsdb::{Digest, Instance, Key, Lsdb};
 use ospf::{Body, Lsa, Lsas, Packet};
 use std::net::IpAddr;
 
@@ -162,7 +162,7 @@ impl Igp {
             ages: !header.do_not_age,
             flushed: header.is_flushed(),
         };
-        let digest = lsdb::digest(&[&[header.options], lsa.body]);
+        let digest = Digest::NONE.and(&[header.options]).and(lsa.body).value();
         self.offer(key, instance, digest, header.age(), content, seen, emit);
     }
 
