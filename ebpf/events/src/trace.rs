@@ -76,7 +76,7 @@ pub const fn drop_reason(slot: usize) -> Option<u32> {
         Some(slot)
     } else if (slot as usize) < DROP_SLOTS - 1 {
         let rest = slot - CORE_REASONS;
-        Some(((rest / SUBSYSTEM_REASONS + 1) << 16) | rest % SUBSYSTEM_REASONS)
+        Some(((rest / SUBSYSTEM_REASONS + 1) << 16) | (rest % SUBSYSTEM_REASONS))
     } else {
         None
     }
