@@ -7,5 +7,6 @@ mod clock;
 pub mod file;
 pub mod netlink;
 pub mod ring;
+pub mod trace;
 
 pub use clock::Clock;

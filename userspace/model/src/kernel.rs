@@ -34,6 +34,28 @@ pub enum TcpState {
     NewSynReceived,
 }
 
+impl TcpState {
+    /// The state that the kernel numbers so; `None` for a number that it does not use.
+    #[must_use]
+    pub const fn from_kernel(number: u32) -> Option<Self> {
+        Some(match number {
+            1 => Self::Established,
+            2 => Self::SynSent,
+            3 => Self::SynReceived,
+            4 => Self::FinWait1,
+            5 => Self::FinWait2,
+            6 => Self::TimeWait,
+            7 => Self::Close,
+            8 => Self::CloseWait,
+            9 => Self::LastAck,
+            10 => Self::Listen,
+            11 => Self::Closing,
+            12 => Self::NewSynReceived,
+            _ => return None,
+        })
+    }
+}
+
 /// What tracepoints counted since the last sample, or one event of the rare kinds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
