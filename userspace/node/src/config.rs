@@ -94,6 +94,8 @@ pub struct CaptureConfig {
     pub counter_interval_ms: u32,
     /// How long a signal waits for earlier ones from slower sources, in ms, 0 to 1000.
     pub reorder_ms: u32,
+    /// Whether the kernel's tracepoints are watched: drops, queues, retransmissions, sockets.
+    pub tracepoints: bool,
 }
 
 impl Default for CaptureConfig {
@@ -104,6 +106,7 @@ impl Default for CaptureConfig {
             fib_tables: vec![254],
             counter_interval_ms: 10,
             reorder_ms: 10,
+            tracepoints: true,
         }
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! ring (XDP, tcx) ──┐
 //! rtnetlink FIB   ──┼─bounded─► reorder ─► engine
-//! counters 10 ms  ──┘
+//! counters 10 ms  ──┤
+//! tracepoints     ──┘
 //! ```
 //!
 //! **Invariant:** a source never spins and never outlives its stop flag by more than
@@ -20,6 +21,7 @@ use edgelore_capture::netlink::{CounterConfig, CounterSource, FibConfig, FibSour
 use edgelore_capture::ring::{
     Attachment, Counters, DirectionCounters, Ring, RingConfig, RingError, Watch,
 };
+use edgelore_capture::trace::{TraceConfig, TraceSource};
 use edgelore_model::{Batch, LossReason, Signal, SignalKind, Span};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,6 +59,8 @@ pub struct Sources {
     ring: Ring,
     fib: FibSource,
     counters: CounterSource,
+    /// Absent when it is not wanted or cannot be had: the others say what matters most.
+    trace: Option<TraceSource>,
     clock: Clock,
     reorder: Span,
 }
@@ -83,19 +87,22 @@ impl Sources {
         let tables = config.fib_tables.clone();
         let fib = FibSource::open(FibConfig { clock, tables, ..FibConfig::default() })?;
         let interval = Duration::from_millis(config.counter_interval_ms.into());
-        let counters =
-            CounterSource::open(CounterConfig { interval, ..CounterConfig::new(clock, links) })?;
+        let counters = CounterSource::open(CounterConfig {
+            interval,
+            ..CounterConfig::new(clock, links.clone())
+        })?;
+        let trace = config.tracepoints.then(|| open_trace(clock, links, status)).flatten();
         let reorder = Span::from_millis(config.reorder_ms.into());
-        Ok(Self { ring, fib, counters, clock, reorder })
+        Ok(Self { ring, fib, counters, trace, clock, reorder })
     }
 
     /// Reads all sources into the engine until `stop` is set; gives the engine back.
     pub fn run(self, mut engine: Engine, stop: &Arc<AtomicBool>, status: &StatusSource) -> Engine {
         let (batches, queue) = bounded(BATCHES_QUEUED_MAX);
-        let Self { mut ring, mut fib, mut counters, clock, reorder } = self;
+        let Self { mut ring, mut fib, mut counters, trace, clock, reorder } = self;
         let ring_status = status.clone();
         let mut counted = None;
-        let threads = [
+        let mut threads = vec![
             spawn("ring", batches.clone(), stop, Full::Wait, status, move |batch| {
                 let polled = ring.poll(POLL, batch);
                 let now = clock.now();
@@ -109,16 +116,39 @@ impl Sources {
             spawn("fib", batches.clone(), stop, Full::Wait, status, move |batch| {
                 fib.read(POLL, batch).map(drop).map_err(|error| error.to_string())
             }),
-            spawn("counters", batches, stop, Full::Drop, status, move |batch| {
+            spawn("counters", batches.clone(), stop, Full::Drop, status, move |batch| {
                 counters.read(POLL, batch).map(drop).map_err(|error| error.to_string())
             }),
         ];
+        if let Some(mut trace) = trace {
+            threads.push(spawn("trace", batches.clone(), stop, Full::Wait, status, move |batch| {
+                trace.read(POLL, batch).map(drop).map_err(|error| error.to_string())
+            }));
+        }
+        drop(batches);
         merge(&queue, &mut engine, Reorder::new(reorder), clock, status);
         for thread in threads {
             thread.join().expect("a source thread never panics");
         }
         engine
     }
+}
+
+/// Opens the tracepoint source and says what it could have; without it capture goes on.
+fn open_trace(clock: Clock, links: Vec<u32>, status: &StatusSource) -> Option<TraceSource> {
+    let source = TraceSource::open(&TraceConfig::new(clock, links))
+        .inspect_err(|error| tracing::warn!(%error, "tracepoints are not watched"))
+        .ok()?;
+    let mut status = status.update();
+    for tracepoint in source.attached() {
+        status.tracepoints.insert(tracepoint.name().to_owned(), "attached".to_owned());
+    }
+    for missing in source.missing() {
+        tracing::warn!(what = missing.name, why = missing.why, "not to be had on this kernel");
+        status.tracepoints.insert(missing.name.to_owned(), missing.why.clone());
+    }
+    drop(status);
+    Some(source)
 }
 
 /// How the programs are attached, per interface, for the operator.

@@ -17,6 +17,9 @@ pub struct Status {
     pub at: Timestamp,
     /// Per interface, how its programs are attached.
     pub interfaces: BTreeMap<String, Vec<String>>,
+    /// Per tracepoint, `attached` or why it is missing.
+    #[serde(default)]
+    pub tracepoints: BTreeMap<String, String>,
     /// The kernel side's counters by name.
     pub kernel: BTreeMap<String, u64>,
     /// What was decoded.
