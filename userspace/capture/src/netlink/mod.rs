@@ -23,12 +23,14 @@
 //! counter in [`FibCounters`] says otherwise.
 
 mod counters;
+mod device;
 mod fib;
 mod message;
 mod socket;
 mod table;
 
 pub use counters::{CounterConfig, CounterSource, SAMPLE_UNCERTAINTY, SamplerCounters};
+pub use device::Device;
 pub use fib::{FibConfig, FibCounters, FibSource, TABLE_MAIN};
 pub use message::MessageError;
 
