@@ -27,6 +27,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::{map, tracepoint};
 use aya_ebpf::maps::{LruPerCpuHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya_ebpf::programs::TracePointContext;
+use core::hint::black_box;
 use edgelore_events::trace::{
     Connection, Counts, INTERFACE_NAME_LEN, Layout, NamespaceLayout, PORTS, QUEUES_MAX,
     QueueCounts, RECORDS_BYTES, RETRANSMITS_MAX, StateRecord, TimeoutRecord, count, drop_slot,
@@ -123,6 +124,8 @@ macro_rules! field {
 /// one CPU, and each count belongs to one program.
 #[inline(always)]
 fn add(which: usize) {
+    // The verifier must see the bound on the very register that is added to the pointer.
+    let which = black_box(which);
     if let Some(counts) = COUNTS.get_ptr_mut(0)
         && which < count::LEN
     {
@@ -155,9 +158,9 @@ fn watched(net: Option<*const u8>) -> bool {
         return true;
     }
     let Some(net) = net else { return false };
+    let offset = layout!(namespace.net_inum);
     // SAFETY: the helper checks the address.
-    let found =
-        unsafe { bpf_probe_read_kernel(net.byte_add(layout!(namespace.net_inum)).cast::<u32>()) };
+    let found = unsafe { bpf_probe_read_kernel(net.byte_add(offset).cast::<u32>()) };
     found == Ok(inum)
 }
 

@@ -46,6 +46,8 @@ enum Command {
     Outcomes(commands::outcomes::Arguments),
     /// Say what the node sees, withholds and loses.
     Status(commands::status::Arguments),
+    /// Say what stands between this machine and a node that works, and what to do about it.
+    Doctor(commands::doctor::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Incidents(arguments) => commands::incidents::run(&arguments),
         Command::Outcomes(arguments) => commands::outcomes::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
+        Command::Doctor(arguments) => commands::doctor::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

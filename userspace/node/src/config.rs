@@ -104,6 +104,8 @@ pub struct CaptureConfig {
     pub queue_interval_ms: u32,
     /// How long a signal waits for earlier ones from slower sources, in ms, 0 to 1000.
     pub reorder_ms: u32,
+    /// Whether the kernel's tracepoints are watched: drops, queues, retransmissions, sockets.
+    pub tracepoints: bool,
     /// Routers that report over BMP; none unless this is there.
     pub bmp: Option<BmpConfig>,
 }
@@ -196,6 +198,7 @@ impl Default for CaptureConfig {
             counter_interval_ms: 10,
             queue_interval_ms: 100,
             reorder_ms: 10,
+            tracepoints: true,
             bmp: None,
         }
     }

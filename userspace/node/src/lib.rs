@@ -14,6 +14,7 @@ pub mod advise;
 pub mod api;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod engine;
 pub mod interfaces;
 pub mod journal;

@@ -199,7 +199,7 @@ mod tests {
         let keeper = Arc::new(Mutex::new(keeper.unwrap()));
         let (changes, taken) = crossbeam::channel::bounded(1);
         let tuning = Tuning::default();
-        (Reloader::new(file, current, changes, tuning, keeper), taken, directory)
+        (Reloader::new(file, current, Some(changes), tuning, keeper), taken, directory)
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
         let (mut reloader, taken, _directory) = reloader("[capture]\ninterfaces = ['eth0']");
         for (bad, named) in [
             ("[capture]\ninterfaces = ['eth[']", "capture.interfaces"),
-            ("[capture]\ninterfaces = []", "no interfaces to watch"),
+            ("[capture]\ninterfaces = []", "needs a restart"),
             ("[detect]\nquiet = 3", "quiet"),
         ] {
             std::fs::write(&reloader.file, bad).unwrap();

@@ -18,6 +18,9 @@ pub struct Status {
     pub at: Timestamp,
     /// Per interface, how its programs are attached.
     pub interfaces: BTreeMap<String, Vec<String>>,
+    /// Per tracepoint, `attached` or why it is missing.
+    #[serde(default)]
+    pub tracepoints: BTreeMap<String, String>,
     /// The kernel side's counters by name.
     pub kernel: BTreeMap<String, u64>,
     /// The BMP listener's counters by name; empty without one.

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 /// News that wait for the ring's thread.
 pub const CHANGES_QUEUED_MAX: usize = 1024;
-/// Lists of links that wait for the counters' thread.
+/// Lists of links that wait for a source that takes them.
 const LINKS_QUEUED_MAX: usize = 16;
 /// How often the kernel's counters are read for the operator.
 const COUNTERS_EVERY: Span = Span::from_millis(200);
@@ -49,7 +49,7 @@ pub struct Watcher {
     interfaces: Interfaces,
     xdp: XdpPolicy,
     changes: Receiver<Change>,
-    links: Sender<Vec<u32>>,
+    links: [Sender<Vec<u32>>; 2],
     /// Interfaces that cannot be watched, with the reason.
     failures: BTreeMap<u32, (String, String)>,
     status: StatusSource,
@@ -62,8 +62,8 @@ pub struct Watcher {
 pub struct Ends {
     /// Takes news.
     pub changes: Sender<Change>,
-    /// Gives the indexes of the watched interfaces whenever they change.
-    pub links: Receiver<Vec<u32>>,
+    /// Give the indexes of the watched interfaces whenever they change, to two sources.
+    pub links: [Receiver<Vec<u32>>; 2],
 }
 
 impl Watcher {
@@ -80,13 +80,14 @@ impl Watcher {
     ) -> Result<(Self, Ends), LiveError> {
         let ring_config = RingConfig { watch: Vec::new(), ring_bytes: config.ring_bytes };
         let (changes_in, changes) = bounded(CHANGES_QUEUED_MAX);
-        let (links, links_out) = bounded(LINKS_QUEUED_MAX);
+        let (counters_in, counters_out) = bounded(LINKS_QUEUED_MAX);
+        let (trace_in, trace_out) = bounded(LINKS_QUEUED_MAX);
         let mut watcher = Self {
             ring: Ring::open(&ring_config, clock)?,
             interfaces: Interfaces::new(config.selection()?),
             xdp: config.xdp.into(),
             changes,
-            links,
+            links: [counters_in, trace_in],
             failures: BTreeMap::new(),
             status: status.clone(),
             clock,
@@ -106,7 +107,7 @@ impl Watcher {
             tracing::warn!(interface, "there is no such interface yet, it is waited for");
         }
         watcher.tell();
-        Ok((watcher, Ends { changes: changes_in, links: links_out }))
+        Ok((watcher, Ends { changes: changes_in, links: [counters_out, trace_out] }))
     }
 
     /// Indexes of the watched interfaces.
@@ -154,8 +155,10 @@ impl Watcher {
         }
         let links = self.interfaces.links();
         if links != before {
-            // The counters' thread is gone only when the node stops.
-            let _ = self.links.send(links);
+            for taker in &self.links {
+                // A taker that has gone needs no news: the node stops, or has no such source.
+                let _ = taker.send(links.clone());
+            }
         }
     }
 

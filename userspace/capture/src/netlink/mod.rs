@@ -29,6 +29,7 @@
 //! counter in [`FibCounters`] says otherwise.
 
 mod counters;
+mod device;
 mod fib;
 mod message;
 mod neighbour;
@@ -39,6 +40,7 @@ mod subscription;
 mod table;
 
 pub use counters::{CounterConfig, CounterSource, SAMPLE_UNCERTAINTY, SamplerCounters};
+pub use device::Device;
 pub use fib::{FibConfig, FibCounters, FibSource, TABLE_MAIN};
 pub use message::MessageError;
 pub use neighbour::{NeighbourConfig, NeighbourSource};

@@ -28,8 +28,8 @@ mod tracefs;
 
 pub use counters::TraceCounters;
 pub use error::{Missing, TraceError};
-pub use format::{Field, Format, FormatError};
+pub use format::{FIELDS_MAX, Field, Format, FormatError, SYMBOLS_MAX};
 pub use layout::Tracepoint;
 pub use object::object_embedded;
-pub use source::{TraceConfig, TraceSource};
+pub use source::{RECORDS_READ_MAX, TraceConfig, TraceSource};
 pub use tracefs::{Origin, Tracefs};

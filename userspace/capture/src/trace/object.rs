@@ -8,7 +8,7 @@ use super::layout::{Tracepoint, namespace};
 use super::perf;
 use super::tracefs::{Origin, Tracefs};
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
-use aya::programs::Program;
+use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use edgelore_events::trace::{Connection, Counts, Layout, QueueCounts, names};
 use edgelore_events::{ABI_SECTION, ABI_VERSION};
@@ -143,7 +143,11 @@ fn attach(ebpf: &mut Ebpf, tracepoint: Tracepoint, number: u64) -> Result<OwnedF
     let Some(Program::TracePoint(program)) = ebpf.program_mut(tracepoint.program()) else {
         return Err(format!("the eBPF object has no program {}", tracepoint.program()));
     };
-    program.load().map_err(|error| format!("load its program: {}", chain(&error)))?;
+    program.load().map_err(|error| match error {
+        // Without the verifier's log, which may take pages.
+        ProgramError::LoadError { io_error, .. } => format!("load its program: {io_error}"),
+        other => format!("load its program: {}", chain(&other)),
+    })?;
     let descriptor = program.fd().map_err(|error| chain(&error))?;
     perf::attach(descriptor.as_fd(), number).map_err(|error| format!("attach: {error}"))
 }

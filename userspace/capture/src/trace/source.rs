@@ -20,7 +20,6 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeMap;
-use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -284,8 +283,11 @@ impl TraceSource {
         // SAFETY: the request is valid for reading and writing, and the name ends in zero.
         let result =
             unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFINDEX as _, &raw mut request) };
+        if result != 0 {
+            return None;
+        }
         // SAFETY: the call succeeded, so the kernel has written the index.
-        let index = (result == 0).then(|| unsafe { request.ifr_ifru.ifru_ifindex })?;
+        let index = unsafe { request.ifr_ifru.ifru_ifindex };
         u32::try_from(index).ok()
     }
 }

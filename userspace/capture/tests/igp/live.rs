@@ -189,7 +189,7 @@ fn isis(frr: &Frr) -> anyhow::Result<Claims> {
         None => id.to_owned(),
     };
     let (mut claims, mut origin) = (Claims::default(), String::new());
-    for line in frr.text("show isis database detail")?.lines() {
+    for line in frr.show_text("show isis database detail")?.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             [id, ..] if id.len() == "0000.0000.0001.00-00".len() && id.ends_with("-00") => {

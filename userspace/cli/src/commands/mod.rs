@@ -2,6 +2,7 @@
 
 pub(crate) mod advise;
 pub(crate) mod decode;
+pub(crate) mod doctor;
 pub(crate) mod fingerprint;
 pub(crate) mod incidents;
 pub(crate) mod keygen;

@@ -6,7 +6,9 @@
 //! rtnetlink FIB   ──┼─► batches
 //!   links ▼ watched │
 //! counters 10 ms  ──┤
-//! queues, neighbours┘
+//! tracepoints     ──┤
+//! queues          ──┤
+//! neighbours      ──┘
 //! ```
 
 use super::{Full, LiveError, POLL, Start};
@@ -19,6 +21,7 @@ use edgelore_capture::netlink::{
     CounterConfig, CounterSource, FibConfig, FibSource, NeighbourConfig, NeighbourSource,
     QueueConfig, QueueSource, TableConfig,
 };
+use edgelore_capture::trace::{TraceConfig, TraceSource};
 use edgelore_model::{Batch, SignalKind};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,6 +34,8 @@ pub(super) struct Gateway {
     counters: CounterSource,
     queues: QueueSource,
     neighbours: NeighbourSource,
+    /// Absent when it is not wanted or cannot be had: the others say what matters most.
+    trace: Option<TraceSource>,
 }
 
 impl Gateway {
@@ -44,13 +49,14 @@ impl Gateway {
         let fib = FibSource::open(FibConfig { clock, tables, ..FibConfig::default() })?;
         let interval = Duration::from_millis(config.counter_interval_ms.into());
         let links = watcher.links();
+        let trace = config.tracepoints.then(|| open_trace(clock, links.clone(), status)).flatten();
         let counters =
             CounterSource::open(CounterConfig { interval, ..CounterConfig::new(clock, links) })?;
         let interval = Duration::from_millis(config.queue_interval_ms.into());
         let queues = QueueConfig(TableConfig { interval, ..QueueConfig::new(clock).0 });
         let queues = QueueSource::open(queues)?;
         let neighbours = NeighbourSource::open(NeighbourConfig::new(clock))?;
-        Ok(Self { watcher, ends, fib, counters, queues, neighbours })
+        Ok(Self { watcher, ends, fib, counters, queues, neighbours, trace })
     }
 
     /// Where the operator's changes go.
@@ -59,9 +65,10 @@ impl Gateway {
     }
 
     pub(super) fn start(self, start: &Start<'_>) -> Vec<JoinHandle<()>> {
-        let Self { mut watcher, ends, mut fib, mut counters, mut queues, mut neighbours } = self;
-        let Ends { changes, links } = ends;
-        vec![
+        let Self { mut watcher, ends, mut fib, mut counters, mut queues, mut neighbours, trace } =
+            self;
+        let Ends { changes, links: [links, traced_links] } = ends;
+        let mut threads = vec![
             start.spawn("ring", Full::Wait, move |batch| watcher.read(batch)),
             start.spawn("fib", Full::Wait, move |batch| {
                 let read = fib.read(POLL, batch);
@@ -76,8 +83,34 @@ impl Gateway {
             }),
             start.spawn("queues", Full::Wait, move |batch| told(queues.read(POLL, batch))),
             start.spawn("neighbours", Full::Wait, move |batch| told(neighbours.read(POLL, batch))),
-        ]
+        ];
+        threads.extend(trace.map(|mut trace| {
+            start.spawn("trace", Full::Wait, move |batch| {
+                if let Some(links) = traced_links.try_iter().last() {
+                    told(trace.watch(&links))?;
+                }
+                told(trace.read(POLL, batch))
+            })
+        }));
+        threads
     }
+}
+
+/// Opens the tracepoint source and says what it could have; without it capture goes on.
+fn open_trace(clock: Clock, links: Vec<u32>, status: &StatusSource) -> Option<TraceSource> {
+    let source = TraceSource::open(&TraceConfig::new(clock, links))
+        .inspect_err(|error| tracing::warn!(%error, "tracepoints are not watched"))
+        .ok()?;
+    let mut status = status.update();
+    for tracepoint in source.attached() {
+        status.tracepoints.insert(tracepoint.name().to_owned(), "attached".to_owned());
+    }
+    for missing in source.missing() {
+        tracing::warn!(what = missing.name, why = missing.why, "not to be had on this kernel");
+        status.tracepoints.insert(missing.name.to_owned(), missing.why.clone());
+    }
+    drop(status);
+    Some(source)
 }
 
 /// What a source's thread tells of a read.
