@@ -89,11 +89,6 @@ impl Toolchain {
 const OBJECTS: [(&str, &str); 2] =
     [("edgelore-programs", "edgelore.bpf.o"), ("edgelore-tracepoints", "tracepoints.bpf.o")];
 
-/// Where the packet path's object goes.
-pub(crate) fn object() -> PathBuf {
-    root().join("target/bpf").join(OBJECTS[0].1)
-}
-
 /// Builds the objects.
 pub(crate) fn build() -> Result<()> {
     let Some(toolchain) = Toolchain::installed() else {
