@@ -9,7 +9,7 @@ use crate::setup::linker;
 use crate::shell::{self, root};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 const TARGET: &str = "bpfel-unknown-none";
