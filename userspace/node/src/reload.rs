@@ -10,7 +10,7 @@ use crate::config::{Config, ConfigError};
 use crate::engine::Tuning;
 use crate::keeper::Keeper;
 use crate::watcher::Change;
-use crossbeam::channel::{Sender, TrySendError};
+use crossbeam::channel::Sender;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -98,9 +98,7 @@ impl Reloader {
         let before = (&self.current.capture.interfaces, self.current.capture.xdp);
         if let Some(changes) = self.changes.as_ref().filter(|_| capture != before) {
             let select = Change::Select(next.capture.selection()?, next.capture.xdp.into());
-            changes.try_send(select).map_err(|refused| match refused {
-                TrySendError::Full(_) | TrySendError::Disconnected(_) => ReloadError::Ring,
-            })?;
+            changes.try_send(select).map_err(|_| ReloadError::Ring)?;
         }
         if next.detect != self.current.detect {
             self.tuning.set(next.detect.clone());
