@@ -39,7 +39,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
             "run as root or with the capabilities above, on a kernel that allows eBPF",
         ),
     ];
-    if facts.interfaces.is_empty() {
+    if facts.interfaces.is_empty() && facts.config.is_ok() {
         let advice = "name them in capture.interfaces";
         findings.push(problem("interfaces", "none configured", advice));
     }
