@@ -107,7 +107,7 @@ fn survey() -> Surveyed {
     let tracefs = match Tracefs::open() {
         Ok(tracefs) => tracefs,
         Err(error) => {
-            let why = format!("tracefs is not mounted and cannot be mounted: {error}");
+            let why = format!("no tracefs can be read, and none can be mounted: {error}");
             let all = Tracepoint::ALL.into_iter();
             found.missing.extend(all.map(|t| Missing { name: t.name(), why: why.clone() }));
             return found;

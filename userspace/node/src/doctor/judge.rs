@@ -39,11 +39,12 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
             "run as root or with the capabilities above, on a kernel that allows eBPF",
         ),
     ];
-    if facts.interfaces.is_empty() {
+    if facts.interfaces.is_empty() && facts.config.is_ok() {
         let advice = "name them in capture.interfaces";
         findings.push(problem("interfaces", "none configured", advice));
     }
-    findings.extend(facts.interfaces.iter().flat_map(interface));
+    let own = |name: &str| matches!(&facts.node, Some(Ok(status)) if status.interfaces.contains_key(name));
+    findings.extend(facts.interfaces.iter().flat_map(|one| interface(one, own(&one.name))));
     findings.extend(facts.attached.iter().flat_map(attached));
     findings.extend(facts.tracepoints.iter().flat_map(tracepoints));
     findings.push(ring(facts.ring_bytes, facts.memory_bytes));
@@ -154,13 +155,14 @@ fn objects(embedded: bool) -> Finding {
     problem("eBPF objects", "not in this binary", "build it by `cargo xtask build`")
 }
 
-fn interface(interface: &Interface) -> Vec<Finding> {
+/// `own` says that the running node watches it.
+fn interface(interface: &Interface, own: bool) -> Vec<Finding> {
     let check = format!("interface {}", interface.name);
     match &interface.device {
         Err(why) => vec![problem(&check, why.as_str(), "rtnetlink must be allowed")],
         Ok(None) => vec![problem(&check, "is not there", "correct capture.interfaces")],
         Ok(Some(device)) => {
-            vec![reachable(&check, device), xdp(&check, device), mtu(&check, device)]
+            vec![reachable(&check, device), xdp(&check, device, own), mtu(&check, device)]
                 .into_iter()
                 .chain(offloads(&check, device))
                 .collect()
@@ -176,9 +178,10 @@ fn reachable(check: &str, device: &Device) -> Finding {
     }
 }
 
-fn xdp(check: &str, device: &Device) -> Finding {
+fn xdp(check: &str, device: &Device, own: bool) -> Finding {
     match device.xdp_program {
         None => ok(check, "no XDP program is attached: native XDP, else generic, is tried"),
+        Some(_) if own => ok(check, "watched by the running node"),
         Some(number) => warning(
             check,
             format!("XDP program {number} is attached"),
@@ -424,6 +427,15 @@ mod tests {
             assert_eq!((bad[0].check.as_str(), bad[0].severity), (check, severity), "{bad:?}");
             assert!(bad[0].found.contains(found) && !bad[0].advice.is_empty(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_running_nodes_own_program_is_no_stranger() {
+        let mut facts = healthy();
+        device(|device| device.xdp_program = Some(7))(&mut facts);
+        let interfaces = [("eth0".to_owned(), vec!["XdpNative".to_owned()])].into();
+        facts.node = Some(Ok(Status { interfaces, ..Status::default() }));
+        assert!(judge(&facts).iter().all(|finding| finding.severity == Severity::Ok));
     }
 
     #[test]
