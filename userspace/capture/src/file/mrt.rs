@@ -33,6 +33,8 @@ const RESYNC_SPAN_S: u32 = 86_400;
 const PEERS_MAX: usize = 4096;
 /// Subtype of TABLE_DUMP_V2 that tells where peers stand.
 const GEO_PEER_TABLE: u16 = 7;
+/// Length of what a TABLE_DUMP begins with, in bytes.
+const VIEW_AND_SEQUENCE_LEN: usize = 4;
 /// Bytes read at once.
 const READ_LEN: usize = 64 * 1024;
 
@@ -139,16 +141,16 @@ impl MrtReader {
         if !self.fill(HEADER_LEN + header.length as usize) {
             return self.cut_short(header, batch);
         }
+        let length = HEADER_LEN + self.body_length(header);
         self.seconds = Some(header.seconds);
         self.counts.records += 1;
-        let end = self.start + HEADER_LEN + header.length as usize;
-        let body = &self.buffer[self.start + HEADER_LEN..end];
+        let body = &self.buffer[self.start + HEADER_LEN..self.start + length];
         if header.dumps_table() {
             let at = Timestamp::from_secs_nanos(i64::from(header.seconds), 0);
             let (kind, subtype, payload) = (header.kind, header.subtype, batch.append(body));
             let kind = SignalKind::Table(TableRecord { kind, subtype, payload });
             batch.signals.push(Signal { at, link: 0, kind });
-            self.consume(HEADER_LEN + header.length as usize);
+            self.consume(length);
             return Ok(true);
         }
         match Record::read(header.seconds, header.kind, header.subtype, body) {
@@ -166,8 +168,24 @@ impl MrtReader {
             Ok(None) => self.counts.skipped += 1,
             Err(record::Malformed) => self.fault(FormatFault::MrtRecord, batch),
         }
-        self.consume(HEADER_LEN + header.length as usize);
+        self.consume(length);
         Ok(true)
+    }
+
+    /// The length of a record's body, all of which is there. Collectors of the year 2000 left the
+    /// view and the sequence number of a TABLE_DUMP out of it.
+    fn body_length(&mut self, header: Header) -> usize {
+        let stated = header.length as usize;
+        let whole = stated + VIEW_AND_SEQUENCE_LEN;
+        if header.kind != TABLE_DUMP || !self.fill(HEADER_LEN + whole) {
+            return stated;
+        }
+        self.fill(HEADER_LEN + whole + HEADER_LEN);
+        let ends_at = |length: usize| match &self.rest()[HEADER_LEN + length..] {
+            [] => true,
+            next => Header::read(next).is_some_and(|next| next.plausible()),
+        };
+        if !ends_at(stated) && ends_at(whole) { whole } else { stated }
     }
 
     /// The record is longer than what is left: the file is cut off, unless a header is found

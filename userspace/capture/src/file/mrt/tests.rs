@@ -57,6 +57,23 @@ fn a_cut_file_yields_what_came_before_and_counts_the_cut() {
 }
 
 #[test]
+fn a_table_dump_that_does_not_count_its_first_bytes() {
+    // Four bytes more than stated, in each record; the last is followed by nothing.
+    let old = |body: &[u8]| {
+        [&[0, 0, 0, 9, 0, 12, 0, 1, 0, 0, 0, body.len() as u8 - 4][..], body].concat()
+    };
+    let bodies = [vec![7; 50], vec![8; 60], vec![9; 70]];
+    let (batch, ended, reader) = read(bodies.iter().flat_map(|body| old(body)).collect());
+    assert!(matches!(ended, Ok(false)));
+    assert_eq!((reader.counts().records, reader.counts().faults), (3, 0));
+    let told = batch.signals.iter().map(|signal| match signal.kind {
+        SignalKind::Table(record) => batch.payload(record.payload).to_vec(),
+        _ => panic!("{signal:?}"),
+    });
+    assert!(told.eq(bodies));
+}
+
+#[test]
 fn a_table_dump_is_handed_on_as_it_is() {
     let table = |kind: u8, subtype: u8, body: &[u8]| {
         [&[0, 0, 0, 9, 0, kind, 0, subtype, 0, 0, 0, body.len() as u8][..], body].concat()
