@@ -54,11 +54,11 @@ fn routers_are_heard_without_any_interface() {
     let start = Instant::now();
     loop {
         let now = status.now();
-        if let Some(figures) = now.bmp_routers.values().next() {
-            if figures.messages == 1 {
-                assert_eq!((figures.bytes, now.bmp["accepted"]), (12, 1));
-                break;
-            }
+        if let Some(figures) = now.bmp_routers.values().next()
+            && figures.messages == 1
+        {
+            assert_eq!((figures.bytes, now.bmp["accepted"]), (12, 1));
+            break;
         }
         assert!(start.elapsed() < PATIENCE, "the status does not show the router: {now:?}");
         std::thread::sleep(Duration::from_millis(20));
