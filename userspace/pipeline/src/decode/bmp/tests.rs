@@ -410,8 +410,7 @@ proptest! {
         prop_assert!(counted <= heard.batch.signals.len() as u64);
     }
 
-    /// What a table withdraws is never believed before it announced anything, once the session
-    /// began before our eyes; and downs and ups of a peer alternate.
+    /// Downs and ups of a peer alternate, whatever its router reports in whichever order.
     #[test]
     fn downs_and_ups_alternate(events in proptest::collection::vec(0u8..5, 0..30)) {
         let p = peer(0, 0, 0, 1);
