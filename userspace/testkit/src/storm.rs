@@ -75,8 +75,9 @@ impl Storm {
         self.told.sent.load(Ordering::Relaxed)
     }
 
-    /// CPU time of the sending thread so far. A virtual link hands a packet on within the sender's
-    /// own time: unless the kernel accounts interrupts apart, the way through the gateways is in it.
+    /// CPU time of the sending thread so far. A virtual link mostly hands a packet on within the
+    /// sender's own time, so that the way through the gateways is in it; not so what the kernel
+    /// leaves to its own threads under load, or accounts to interrupts apart.
     #[must_use]
     pub fn cpu(&self) -> Duration {
         Duration::from_nanos(self.told.cpu_ns.load(Ordering::Relaxed))
