@@ -1,22 +1,42 @@
 //! What the XDP program costs a packet: `BPF_PROG_TEST_RUN` on made-up frames, beside a program
-//! that does nothing, which is the floor of that harness.
+//! that does nothing, which is the floor of that harness, and beside the same first look in C.
+//!
+//! Every run of that harness exchanges the program behind the kernel's dispatcher, which takes far
+//! longer than a program does; so a round repeats often and there are few of them.
 
 use crate::frames;
 use crate::measure::{Contender, Effort, Series, Work, interleave};
 use crate::report::Section;
 use crate::ring::{open, unavailable};
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::{Program as AyaProgram, TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
 use edgelore_capture::ring::{Program, Ring};
+use nix::time::{ClockId, clock_gettime};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 const TITLE: &str = "XDP program, ns a packet";
 /// Runs in one round: long enough to hide the system call, short enough to fit a time slice.
 const REPEAT: u32 = 50_000;
+/// What builds the program in C; another version would be another peer.
+const CLANG: &str = "clang-22";
+const C_SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/xdp.c");
+const C_PROGRAM: &str = "c_first_look";
 
 pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     if let Some(why) = unavailable() {
         return Ok(vec![Section::without_rows(TITLE, why)]);
     }
     let ring = open()?;
+    let peer = match Peer::build() {
+        Ok(peer) => Some(peer),
+        Err(error) => {
+            eprintln!("the XDP program in C is skipped: {error:#}");
+            None
+        }
+    };
     let columns = [
         "frame",
         "bytes",
@@ -24,49 +44,108 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
         "min",
         "Edgelore",
         "min",
-        "max",
         "difference",
         "of minima",
         "ratio",
+        "C: difference",
+        "of minima",
+        "Edgelore / C",
     ];
     let mut section = Section::new(TITLE, &columns);
     section.note(
         "`BPF_PROG_TEST_RUN`, many repetitions a round. The empty program is the harness's floor; \
          the difference is the median of differences taken round by round, and beside it that of \
-         the fastest rounds, which other load on the machine disturbs least. The first four \
-         frames are not control plane, the last two are control plane that is withheld.",
+         the fastest rounds, which other load on the machine disturbs least; the ratio is the \
+         median of ratios to the empty program. The first four frames are not control plane, the \
+         last two are control plane that is withheld. The peer is `bench/peers/xdp.c` by clang 22: \
+         it looks at the first four as Edgelore does, and does nothing with the others.",
     );
     let cases = [
-        ("UDP over IPv4", frames::udp()),
-        ("TCP, not BGP", frames::tcp_other()),
-        ("UDP in a VLAN", frames::vlan_udp()),
-        ("UDP over IPv6", frames::ipv6_udp()),
-        ("BGP, pure ACK", frames::pure_ack()),
-        ("BGP, KEEPALIVE", frames::keepalive()),
+        ("UDP over IPv4", frames::udp(), true),
+        ("TCP, not BGP", frames::tcp_other(), true),
+        ("UDP in a VLAN", frames::vlan_udp(), true),
+        ("UDP over IPv6", frames::ipv6_udp(), true),
+        ("BGP, pure ACK", frames::pure_ack(), false),
+        ("BGP, KEEPALIVE", frames::keepalive(), false),
     ];
-    for (name, frame) in &cases {
-        let series = measure(&ring, frame, effort)?;
+    for (name, frame, comparable) in &cases {
+        let peer = peer.as_ref().filter(|_| *comparable);
+        let series = measure(&ring, peer, frame, effort)?;
         section.row(cells(name, frame.len(), &series));
     }
     Ok(vec![section])
 }
 
-/// The empty program and ours, in this order.
-fn measure(ring: &Ring, frame: &[u8], effort: Effort) -> Result<Vec<Series>> {
-    let contender = |name, program| {
+/// The same first look in C.
+struct Peer(Ebpf);
+
+impl Peer {
+    /// Compiles and loads it.
+    fn build() -> Result<Self> {
+        let directory = tempfile::tempdir().context("make a temporary directory")?;
+        let object = directory.path().join("xdp.o");
+        let status = Command::new(CLANG)
+            .args(["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-c", C_SOURCE, "-o"])
+            .arg(&object)
+            .status()
+            .with_context(|| format!("run {CLANG}"))?;
+        ensure!(status.success(), "{CLANG} failed: {status}");
+        Self::load(&object)
+    }
+
+    fn load(object: &Path) -> Result<Self> {
+        let mut ebpf = EbpfLoader::new().load_file(object).context("load the program in C")?;
+        match ebpf.program_mut(C_PROGRAM) {
+            Some(AyaProgram::Xdp(xdp)) => xdp.load().context("load the program in C")?,
+            _ => anyhow::bail!("{C_PROGRAM} is not in the object"),
+        }
+        Ok(Self(ebpf))
+    }
+
+    fn xdp(&self) -> Result<&Xdp> {
+        match self.0.program(C_PROGRAM) {
+            Some(AyaProgram::Xdp(xdp)) => Ok(xdp),
+            _ => anyhow::bail!("{C_PROGRAM} is not in the object"),
+        }
+    }
+
+    /// This thread's CPU time for `repeat` runs, as [`Ring::inject`] takes it.
+    fn time(&self, frame: &[u8], repeat: u32) -> Result<Duration> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        let start = thread_cpu_time()?;
+        self.xdp()?.test_run(options).context("run the program in C")?;
+        Ok(thread_cpu_time()?.saturating_sub(start))
+    }
+}
+
+fn thread_cpu_time() -> Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
+}
+
+/// The empty program, ours, and the one in C if there is one, in this order.
+fn measure(ring: &Ring, peer: Option<&Peer>, frame: &[u8], effort: Effort) -> Result<Vec<Series>> {
+    let ours = |name, program| {
         Contender::new(name, move || {
             let elapsed = ring.inject(program, frame, REPEAT)?;
             Ok(Work { units: u64::from(REPEAT), elapsed })
         })
     };
-    let contenders = vec![contender("empty", Program::Empty), contender("edgelore", Program::Xdp)];
-    interleave(effort.pick(201, 21), contenders)
+    let mut contenders = vec![ours("empty", Program::Empty), ours("edgelore", Program::Xdp)];
+    if let Some(peer) = peer {
+        contenders.push(Contender::new("C", move || {
+            let elapsed = peer.time(frame, REPEAT)?;
+            Ok(Work { units: u64::from(REPEAT), elapsed })
+        }));
+    }
+    interleave(effort.pick(201, 41), contenders)
 }
 
-fn cells(name: &str, bytes: usize, series: &[Series]) -> [String; 10] {
+fn cells(name: &str, bytes: usize, series: &[Series]) -> [String; 12] {
     let (empty, ours) = (&series[0], &series[1]);
-    let ((empty_min, _), (min, max)) = (empty.ns_range(), ours.ns_range());
+    let ((empty_min, _), (min, _)) = (empty.ns_range(), ours.ns_range());
     let ns = |value: f64| format!("{value:.2}");
+    let none = || "–".to_owned();
+    let peer = series.get(2);
     [
         name.to_owned(),
         bytes.to_string(),
@@ -74,9 +153,11 @@ fn cells(name: &str, bytes: usize, series: &[Series]) -> [String; 10] {
         ns(empty_min),
         ns(ours.ns()),
         ns(min),
-        ns(max),
         ns(ours.ns_above(empty)),
         ns(min - empty_min),
         ns(empty.speedup_over(ours)),
+        peer.map_or_else(none, |peer| ns(peer.ns_above(empty))),
+        peer.map_or_else(none, |peer| ns(peer.ns_range().0 - empty_min)),
+        peer.map_or_else(none, |peer| ns(peer.speedup_over(ours))),
     ]
 }

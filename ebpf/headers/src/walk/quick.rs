@@ -2,11 +2,10 @@
 //! plane's, plainly over IPv4 or IPv6, perhaps with one VLAN tag. For these a handful of loads at
 //! fixed offsets is the whole walk.
 
-use super::Scope;
 use super::ethertype::{IPV4, IPV6};
 use super::link::{ETHERNET_LEN, VLAN_8021Q, VLAN_TAG_LEN};
 use super::network::{IPV4_FRAGMENT_MASK, IPV4_LEN_MIN, IPV6_LEN, TCP, UDP};
-use super::transport::{by_tcp, by_udp};
+use super::{Scope, port};
 use crate::Bytes;
 
 /// Source and destination port, which both TCP and UDP begin with.
@@ -24,28 +23,32 @@ pub fn is_other<B: Bytes + ?Sized>(frame: &B, scope: Scope) -> bool {
     other(frame, scope).unwrap_or(false)
 }
 
+/// Numbers are compared in network order, as they lie in the packet.
 #[inline(always)]
 fn other<B: Bytes + ?Sized>(frame: &B, scope: Scope) -> Option<bool> {
     const TAGGED_LEN: usize = ETHERNET_LEN + VLAN_TAG_LEN;
+    const IPV4_NETWORK: u16 = IPV4.to_be();
+    const IPV6_NETWORK: u16 = IPV6.to_be();
+    const VLAN_NETWORK: u16 = VLAN_8021Q.to_be();
     // One check covers the EtherType and a plain IPv4 packet, the most frequent of all.
     let head: [u8; ETHERNET_LEN + IPV4_NEED] = frame.octets(0)?;
-    let ethertype = be16(&head, 12);
-    if ethertype == IPV4 {
+    let ethertype = network16(&head, 12);
+    if ethertype == IPV4_NETWORK {
         return Some(ipv4(&head, ETHERNET_LEN, scope));
     }
-    if ethertype == IPV6 {
+    if ethertype == IPV6_NETWORK {
         let head: [u8; ETHERNET_LEN + IPV6_NEED] = frame.octets(0)?;
         return Some(ipv6(&head, ETHERNET_LEN, scope));
     }
-    if ethertype != VLAN_8021Q {
+    if ethertype != VLAN_NETWORK {
         return None;
     }
-    let ethertype = be16(&head, 16);
-    if ethertype == IPV4 {
+    let ethertype = network16(&head, 16);
+    if ethertype == IPV4_NETWORK {
         let head: [u8; TAGGED_LEN + IPV4_NEED] = frame.octets(0)?;
         return Some(ipv4(&head, TAGGED_LEN, scope));
     }
-    if ethertype == IPV6 {
+    if ethertype == IPV6_NETWORK {
         let head: [u8; TAGGED_LEN + IPV6_NEED] = frame.octets(0)?;
         return Some(ipv6(&head, TAGGED_LEN, scope));
     }
@@ -55,7 +58,7 @@ fn other<B: Bytes + ?Sized>(frame: &B, scope: Scope) -> Option<bool> {
 #[inline(always)]
 fn ipv4<const N: usize>(head: &[u8; N], at: usize, scope: Scope) -> bool {
     head[at] == IPV4_PLAIN
-        && be16(head, at + 6) & IPV4_FRAGMENT_MASK == 0
+        && network16(head, at + 6) & IPV4_FRAGMENT_MASK.to_be() == 0
         && no_control(head, head[at + 9], at + IPV4_LEN_MIN, scope)
 }
 
@@ -66,15 +69,37 @@ fn ipv6<const N: usize>(head: &[u8; N], at: usize, scope: Scope) -> bool {
 
 #[inline(always)]
 fn no_control<const N: usize>(head: &[u8; N], protocol: u8, at: usize, scope: Scope) -> bool {
-    let (src, dst) = (be16(head, at), be16(head, at + 2));
+    let (src, dst) = (network16(head, at), network16(head, at + 2));
     match protocol {
-        UDP => by_udp(src, dst).is_none(),
-        TCP => by_tcp(src, dst, scope).is_none(),
+        UDP => !is_udp_control(src, dst),
+        TCP => !is_tcp_control(src, scope) && !is_tcp_control(dst, scope),
         _ => false,
     }
 }
 
+/// Ports in network order.
 #[inline(always)]
-const fn be16<const N: usize>(head: &[u8; N], at: usize) -> u16 {
-    u16::from_be_bytes([head[at], head[at + 1]])
+const fn is_udp_control(src: u16, dst: u16) -> bool {
+    const LDP: u16 = port::LDP.to_be();
+    const SINGLE_HOP: u16 = port::BFD_SINGLE_HOP.to_be();
+    const ECHO: u16 = port::BFD_ECHO.to_be();
+    const MULTI_HOP: u16 = port::BFD_MULTI_HOP.to_be();
+    const LAG: u16 = port::BFD_LAG.to_be();
+    const SEAMLESS: u16 = port::BFD_SEAMLESS.to_be();
+    matches!(dst, LDP | SINGLE_HOP | ECHO | MULTI_HOP | LAG | SEAMLESS) || src == SEAMLESS
+}
+
+/// One of the two ports, in network order.
+#[inline(always)]
+const fn is_tcp_control(port: u16, scope: Scope) -> bool {
+    const BGP: u16 = port::BGP.to_be();
+    const LDP: u16 = port::LDP.to_be();
+    const BMP: u16 = port::BMP.to_be();
+    port == BGP || port == LDP || (matches!(scope, Scope::Capture) && port == BMP)
+}
+
+/// Two octets as they lie there, in one load.
+#[inline(always)]
+fn network16<const N: usize>(head: &[u8; N], at: usize) -> u16 {
+    head[at..].first_chunk().map_or(0, |octets| u16::from_ne_bytes(*octets))
 }

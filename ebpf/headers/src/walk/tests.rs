@@ -479,4 +479,25 @@ proptest! {
         let Walk::Control(raw) = walk_ip(&ip, 0) else { panic!("not control plane") };
         prop_assert_eq!(&ip[raw.payload_offset..][..raw.payload_len], &payload[..]);
     }
+
+    /// `walk_ethernet` of these tests compares the quick answer with the whole walk.
+    #[test]
+    fn the_quick_answer_is_right_for_every_port(
+        v6 in any::<bool>(), udp in any::<bool>(), tag in any::<bool>(), turn in any::<bool>(),
+        known in proptest::sample::select(vec![179u16, 646, 1790, 3784, 3785, 4784, 6784, 7784]),
+        near in 0u16..3, other in any::<u16>(), options in 0usize..2, fragment in 0u16..2,
+    ) {
+        let (a, b) = (known + near - 1, other);
+        let ports = if turn { (a, b) } else { (b, a) };
+        let base = if udp { Build::udp(0, b"payload") } else { Build::tcp(0, 0, b"payload") };
+        let tags = if tag { vec![(0x8100, 5)] } else { vec![] };
+        let build = Build { ports, v6, tags, ..base };
+        let frame = Build { options_len: options * 4, ipv4_fragment: fragment, ..build }.frame();
+        let walk = walk_ethernet(&frame);
+        let plain = v6 || (options == 0 && fragment == 0);
+        prop_assert_eq!(plain && walk == Walk::Other, is_other(&frame[..], Scope::Gateway));
+        for cut in 0..frame.len() {
+            walk_ethernet(&frame[..cut]);
+        }
+    }
 }

@@ -21,7 +21,7 @@ pub(super) fn kind<B: Bytes + ?Sized>(
 }
 
 #[inline(always)]
-pub(super) const fn by_udp(src: u16, dst: u16) -> Option<Kind> {
+const fn by_udp(src: u16, dst: u16) -> Option<Kind> {
     match dst {
         port::BFD_SINGLE_HOP
         | port::BFD_ECHO
@@ -35,7 +35,7 @@ pub(super) const fn by_udp(src: u16, dst: u16) -> Option<Kind> {
 }
 
 #[inline(always)]
-pub(super) const fn by_tcp(src: u16, dst: u16, scope: Scope) -> Option<Kind> {
+const fn by_tcp(src: u16, dst: u16, scope: Scope) -> Option<Kind> {
     if dst == port::BGP || src == port::BGP {
         Some(Kind::Bgp)
     } else if dst == port::LDP || src == port::LDP {
