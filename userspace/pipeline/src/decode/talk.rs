@@ -1,16 +1,21 @@
 //! What the messages of one connection mean: counts, observations, the state of the session.
 //!
-//! **Invariant:** a message that does not decode is counted and changes nothing else, except that
-//! an UPDATE, even a malformed one, shows that its session is up.
+//! **Invariant:** a message that does not decode is counted, explained while the conversation has
+//! had few such, and changes nothing else, except that an UPDATE, even a malformed one, shows that
+//! its session is up.
 
 use super::bgp::update::{Delta, Encoding, PathIdHint};
-use super::bgp::{AsWidth, Capabilities, Message, Negotiated, Notification, Open, message_type};
+use super::bgp::{AsWidth, BgpError, Message, Negotiated, Notification, Open, message_type};
 use super::session::{ConnectionId, Sessions, Transition};
 use edgelore_model::{
-    DownCause, Observation, Observed, OpenCapabilities, Rib, RouteDelta, SessionKey, Summary,
-    Timestamp,
+    BgpFaultCounts, DownCause, FaultHandling, Observation, Observed, Rib, RouteDelta, SessionKey,
+    Summary, Timestamp,
 };
 use std::net::IpAddr;
+
+/// Faults explained one by one in a conversation; the others are only counted, so that a speaker of
+/// nonsense costs no more than one of sense.
+const FAULTS_EXPLAINED_MAX: u8 = 16;
 
 /// What is remembered of a conversation between two speakers.
 #[derive(Debug)]
@@ -22,14 +27,22 @@ pub(super) struct Talk {
     pub(super) spoken: bool,
     /// NOTIFICATION, RST or FIN was seen.
     pub(super) ended: bool,
-    opens: [Option<Capabilities>; 2],
+    opens: [Option<Open>; 2],
     negotiated: Option<[Negotiated; 2]>,
+    faults_explained: u8,
 }
 
 impl Talk {
     pub(super) fn new(id: ConnectionId) -> Self {
-        let opens = [None, None];
-        Self { id, found_midway: true, spoken: false, ended: false, opens, negotiated: None }
+        Self {
+            id,
+            found_midway: true,
+            spoken: false,
+            ended: false,
+            opens: [None, None],
+            negotiated: None,
+            faults_explained: 0,
+        }
     }
 
     fn any_open(&self) -> bool {
@@ -41,7 +54,7 @@ impl Talk {
         match (source, &self.negotiated) {
             (Source::Wire, Some(negotiated)) => Encoding::Negotiated(&negotiated[side]),
             (Source::Wire, None) => {
-                let old = self.opens.iter().flatten().any(|open| !open.as4);
+                let old = self.opens.iter().flatten().any(|open| open.capabilities.as4.is_none());
                 let width = if old { AsWidth::Two } else { AsWidth::Four };
                 Encoding::Presumed { width, path_ids: PathIdHint::Unlikely }
             }
@@ -154,8 +167,39 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
         self.apply(transition);
     }
 
+    /// Counts a fault, and explains it unless enough were.
+    fn fault(
+        &mut self,
+        talk: &mut Talk,
+        speaker: Speaker,
+        handling: FaultHandling,
+        error: &BgpError,
+    ) {
+        let BgpFaultCounts { attribute_discard, treat_as_withdraw, session_reset } =
+            &mut self.summary.bgp_faults;
+        *match handling {
+            FaultHandling::AttributeDiscard => attribute_discard,
+            FaultHandling::TreatAsWithdraw => treat_as_withdraw,
+            FaultHandling::SessionReset => session_reset,
+        } += 1;
+        if handling != FaultHandling::AttributeDiscard {
+            self.undecodable();
+        }
+        if talk.faults_explained < FAULTS_EXPLAINED_MAX {
+            talk.faults_explained += 1;
+            let (session, speaker, fault) = (self.session, speaker.address, error.to_string());
+            self.observe(Observed::MessageFault { session, speaker, handling, fault });
+        }
+    }
+
     fn open(&mut self, talk: &mut Talk, speaker: Speaker, body: &[u8]) {
-        let Ok(open) = Open::parse(body) else { return self.undecodable() };
+        let open = match Open::parse(body) {
+            Ok(open) => open,
+            Err(error) => return self.fault(talk, speaker, FaultHandling::SessionReset, &error),
+        };
+        if let Some(error) = &open.passed_over {
+            self.fault(talk, speaker, FaultHandling::AttributeDiscard, error);
+        }
         let completes = talk.opens[speaker.side].is_none() && talk.any_open();
         if !completes {
             // A conversation that was under way begins anew.
@@ -165,15 +209,13 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
             self.apply(transition);
         }
         (talk.found_midway, talk.ended) = (false, false);
-        let (session, hold_time_s) = (self.session, open.hold_time_s);
-        let capabilities = OpenCapabilities::default();
         self.observe(Observed::Open {
-            session,
+            session: self.session,
             speaker: speaker.address,
-            hold_time_s,
-            capabilities,
+            hold_time_s: open.hold_time_s,
+            capabilities: open.summary(),
         });
-        talk.opens[speaker.side] = Some(open.capabilities);
+        talk.opens[speaker.side] = Some(open);
         if let [Some(low), Some(high)] = &talk.opens {
             talk.negotiated =
                 Some([Negotiated::between(low, high), Negotiated::between(high, low)]);
@@ -190,33 +232,48 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
             let transition = self.sessions.updated(self.session, talk.id, talk.any_open());
             self.apply(transition);
         }
-        let Ok(delta) = Delta::read(body, &talk.encoding(speaker.side, source)) else {
-            return self.undecodable();
+        let delta = match Delta::read(body, &talk.encoding(speaker.side, source)) {
+            Ok(delta) => delta,
+            Err(error) => return self.fault(talk, speaker, FaultHandling::SessionReset, &error),
         };
-        if delta.cut_short.is_some() {
-            self.undecodable();
+        if let Some((handling, error)) = &delta.fault {
+            self.fault(talk, speaker, *handling, error);
         }
         self.summary.prefixes += delta.counts;
-        let Delta { withdrawn, announced, path, .. } = delta;
-        if !withdrawn.is_empty() || !announced.is_empty() {
-            let (session, speaker) = (self.session, speaker.address);
-            let delta = RouteDelta { session, speaker, rib: Rib::Wire, withdrawn, announced, path };
-            self.observe(Observed::Routes(delta));
+        self.moved(speaker.address, Rib::Wire, delta);
+    }
+
+    /// Observes what an UPDATE moved in a table.
+    fn moved(&mut self, speaker: IpAddr, rib: Rib, delta: Delta) {
+        let session = self.session;
+        if !delta.withdrawn.is_empty() || !delta.announced.is_empty() {
+            self.observe(Observed::Routes(RouteDelta {
+                session,
+                speaker,
+                rib,
+                withdrawn: delta.withdrawn,
+                announced: delta.announced,
+                withdrawn_path_ids: delta.withdrawn_path_ids,
+                announced_path_ids: delta.announced_path_ids,
+                path: delta.path,
+            }));
+        } else if let Some((afi, safi)) = delta.end_of_rib {
+            self.observe(Observed::EndOfRib { session, speaker, rib, afi, safi });
         }
     }
 
     fn notification(&mut self, talk: &mut Talk, speaker: Speaker, body: &[u8]) {
-        let Ok(Notification { code, subcode }) = Notification::parse(body) else {
-            return self.undecodable();
+        let read = match Notification::parse(body) {
+            Ok(read) => read,
+            Err(error) => return self.fault(talk, speaker, FaultHandling::SessionReset, &error),
         };
-        let session = self.session;
-        let speaker = speaker.address;
         self.observe(Observed::Notification {
-            session,
-            speaker,
-            code,
-            subcode,
-            communication: None,
+            session: self.session,
+            speaker: speaker.address,
+            code: read.code,
+            subcode: read.subcode,
+            hard_reset: read.hard_reset,
+            communication: read.communication,
         });
         self.ended(talk, DownCause::Notification);
         talk.opens = [None, None];
