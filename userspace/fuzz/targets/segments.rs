@@ -2,7 +2,9 @@
 //! them. The same segments one by one must give the same observations.
 #![no_main]
 
-use edgelore_model::{Batch, Direction, Observation, Segment, Signal, SignalKind, Timestamp};
+use edgelore_model::{
+    Batch, Direction, Observation, Segment, Signal, SignalKind, StreamProtocol, Timestamp,
+};
 use edgelore_pipeline::decode::{DecodeConfig, Decoder};
 use libfuzzer_sys::fuzz_target;
 use std::net::SocketAddr;
@@ -18,6 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
         let (src, dst) = if which & 2 == 0 { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
         let payload = batch.append(payload);
         let kind = SignalKind::Segment(Segment {
+            protocol: StreamProtocol::Bgp,
             src,
             dst,
             seq: u32::from(*seq).wrapping_mul(19).wrapping_sub(500),

@@ -24,4 +24,5 @@ pub mod distil;
 pub mod fingerprint;
 pub mod packet;
 pub mod resolve;
+pub mod rib;
 pub mod synthesise;

@@ -27,6 +27,8 @@ pub use nlri::{NlriForm, PathIds, Prefixes, count_other};
 pub use notification::Notification;
 pub use open::{Capabilities, GracefulRestart, Negotiated, Open};
 
+pub(crate) use hash::mix;
+
 /// Octets of marker, length and type (RFC 4271 §4.1).
 pub const HEADER_LEN: usize = 19;
 /// Octets of the marker.
