@@ -18,6 +18,7 @@ mod measure;
 mod packet;
 mod pipeline;
 mod report;
+mod rib;
 mod ring;
 mod store;
 mod xdp;
@@ -33,10 +34,11 @@ use std::process::ExitCode;
 /// A scenario: its name and what it measures.
 type Scenario = (&'static str, fn(Effort) -> Result<Vec<Section>>);
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 8] = [
     ("xdp", xdp::run),
     ("ring", ring::run),
     ("decode", decode::run),
+    ("rib", rib::run),
     ("hash", hash::run),
     ("pipeline", pipeline::run),
     ("packet", packet::run),
