@@ -138,7 +138,7 @@ fn with_delta(updates: &Updates) -> Read {
 
 fn delta(message: &[u8]) -> Option<usize> {
     let delta = black_box(Delta::read(bgp::message(message).ok()?.body, &ENCODING).ok()?);
-    delta.cut_short.is_none().then(|| delta.withdrawn.len() + delta.announced.len())
+    delta.fault.is_none().then(|| delta.withdrawn.len() + delta.announced.len())
 }
 
 fn with_bgpkit(shared: &Bytes, updates: &Updates) -> Read {

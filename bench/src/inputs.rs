@@ -85,7 +85,8 @@ impl Updates {
         Ok(updates)
     }
 
-    fn push(&mut self, message: &[u8]) {
+    /// Adds a message.
+    pub(crate) fn push(&mut self, message: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(message);
         self.messages.push((start, self.bytes.len()));
@@ -121,12 +122,7 @@ fn streams(path: &Path) -> Result<Vec<Vec<u8>>> {
 
 /// An UPDATE that announces `prefixes` IPv4 prefixes.
 pub(crate) fn update(prefixes: u64, random: &mut Random) -> Vec<u8> {
-    let mut attributes = vec![0x40, 1, 1, 0, 0x40, 2, 18, 2, 4];
-    for _ in 0..4 {
-        let asn = 64_512 + (random.next() % 1_000) as u32;
-        attributes.extend_from_slice(&asn.to_be_bytes());
-    }
-    attributes.extend_from_slice(&[0x40, 3, 4, 192, 0, 2, 1]);
+    let mut attributes = attributes(random);
     attributes.extend_from_slice(&[0xc0, 8, 8, 0xfc, 0, 0, 1, 0xfc, 0, 0, 2]);
     let mut nlri = Vec::new();
     for _ in 0..prefixes {
@@ -138,14 +134,37 @@ pub(crate) fn update(prefixes: u64, random: &mut Random) -> Vec<u8> {
             nlri.pop();
         }
     }
+    framed(&attributes, &nlri)
+}
+
+/// An UPDATE that announces the prefixes of `nlri`, with a MULTI_EXIT_DISC.
+pub(crate) fn announcement(nlri: &[u8], med: u8, random: &mut Random) -> Vec<u8> {
+    let mut attributes = attributes(random);
+    attributes.extend_from_slice(&[0x80, 4, 4, 0, 0, 0, med]);
+    attributes.extend_from_slice(&[0xc0, 8, 8, 0xfc, 0, 0, 1, 0xfc, 0, 0, 2]);
+    framed(&attributes, nlri)
+}
+
+/// ORIGIN, an AS_PATH of four, and NEXT_HOP.
+fn attributes(random: &mut Random) -> Vec<u8> {
+    let mut attributes = vec![0x40, 1, 1, 0, 0x40, 2, 18, 2, 4];
+    for _ in 0..4 {
+        let asn = 64_512 + (random.next() % 1_000) as u32;
+        attributes.extend_from_slice(&asn.to_be_bytes());
+    }
+    attributes.extend_from_slice(&[0x40, 3, 4, 192, 0, 2, 1]);
+    attributes
+}
+
+fn framed(attributes: &[u8], nlri: &[u8]) -> Vec<u8> {
     let attributes_len = attributes.len() as u16;
     let message_len = (HEADER_LEN + 4 + attributes.len() + nlri.len()) as u16;
     let mut message = vec![0xff; 16];
     message.extend_from_slice(&message_len.to_be_bytes());
     message.extend_from_slice(&[message_type::UPDATE, 0, 0]);
     message.extend_from_slice(&attributes_len.to_be_bytes());
-    message.extend_from_slice(&attributes);
-    message.extend_from_slice(&nlri);
+    message.extend_from_slice(attributes);
+    message.extend_from_slice(nlri);
     message
 }
 

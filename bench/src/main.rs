@@ -20,6 +20,7 @@ mod memory;
 mod packet;
 mod pipeline;
 mod report;
+mod rib;
 mod ring;
 mod saturation;
 mod store;
@@ -37,11 +38,12 @@ use std::process::ExitCode;
 /// A scenario: its name and what it measures.
 type Scenario = (&'static str, fn(Effort) -> Result<Vec<Section>>);
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 11] = [
     ("xdp", xdp::run),
     ("transport", transport::run),
     ("ring", ring::run),
     ("decode", decode::run),
+    ("rib", rib::run),
     ("hash", hash::run),
     ("pipeline", pipeline::run),
     ("packet", packet::run),

@@ -32,8 +32,8 @@ pub use kernel::{KernelEvent, NeighbourChange, NeighbourState, QueueSample, TcpS
 pub use ldp::LdpChange;
 pub use net::{AddressFamily, Direction, NetError, Prefix, SessionKey};
 pub use observation::{
-    BfdChange, BfdState, DownCause, Observation, Observed, OpenCapabilities, PathSummary,
-    RouteDelta,
+    BfdChange, BfdState, DownCause, FaultHandling, Observation, Observed, OpenCapabilities,
+    PathSummary, RouteDelta,
 };
 pub use outcome::{Known, Outcome, Query, Resolution, Situation};
 pub use signal::{
@@ -42,7 +42,7 @@ pub use signal::{
     StreamProtocol, TableRecord, WholeMessage, tcp_flags,
 };
 pub use summary::{
-    BfdCounts, BgpCounts, BmpCounts, IsisCounts, LdpCounts, OspfCounts, PrefixCounts, Summary,
-    TableCounts,
+    BfdCounts, BgpCounts, BgpFaultCounts, BmpCounts, IsisCounts, LdpCounts, OspfCounts,
+    PrefixCounts, Summary, TableCounts,
 };
 pub use time::{Interval, Span, Timestamp};

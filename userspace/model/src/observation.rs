@@ -57,8 +57,37 @@ pub enum Observed {
         code: u8,
         /// Error subcode.
         subcode: u8,
+        /// It was wrapped in a Hard Reset (RFC 8538 §3): graceful restart does not apply. Code
+        /// and subcode are the ones inside.
+        #[serde(default)]
+        hard_reset: bool,
         /// Shutdown communication (RFC 9003); stays on the gateway.
         communication: Option<String>,
+    },
+    /// A BGP message had a fault (RFC 7606). The first few of a conversation are reported one by
+    /// one, all are counted.
+    MessageFault {
+        /// The session.
+        session: SessionKey,
+        /// Who sent the message.
+        speaker: IpAddr,
+        /// What the fault means for the routes.
+        handling: FaultHandling,
+        /// What is wrong, and where in the message; stays on the gateway.
+        fault: String,
+    },
+    /// A speaker has sent all routes that it had when the session came up (RFC 4724 §2).
+    EndOfRib {
+        /// The session.
+        session: SessionKey,
+        /// Who sent it.
+        speaker: IpAddr,
+        /// The table it was seen in.
+        rib: Rib,
+        /// Address family identifier (RFC 4760).
+        afi: u16,
+        /// Subsequent address family identifier (RFC 4760).
+        safi: u8,
     },
     /// Routes as one UPDATE moved them.
     Routes(RouteDelta),
@@ -106,6 +135,7 @@ pub enum Observed {
 
 /// What an OPEN offers that detection and resolution read (RFC 5492).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OpenCapabilities {
     /// The sender's AS number: the four-octet one where it has the capability (RFC 6793).
     pub asn: u32,
@@ -115,14 +145,42 @@ pub struct OpenCapabilities {
     pub families: u8,
     /// Add-path for at least one family (RFC 7911).
     pub add_path: bool,
+    /// Families in which the sender wants to send several paths (RFC 7911 §4).
+    pub add_path_send: u8,
+    /// Families in which the sender is ready to receive several paths (RFC 7911 §4).
+    pub add_path_receive: u8,
     /// Extended messages (RFC 8654).
     pub extended_messages: bool,
     /// Extended next hop encoding (RFC 8950).
     pub extended_next_hop: bool,
     /// Route refresh (RFC 2918).
     pub route_refresh: bool,
+    /// Enhanced route refresh (RFC 7313).
+    pub enhanced_route_refresh: bool,
     /// Graceful restart's restart time in seconds (RFC 4724); `None` without the capability.
     pub graceful_restart_s: Option<u16>,
+    /// Families that graceful restart covers; 0 when the sender only helps others.
+    pub graceful_restart_families: u8,
+    /// The sender has restarted (the R bit of RFC 4724 §3).
+    pub restarting: bool,
+    /// NOTIFICATIONs do not end graceful restart (the N bit of RFC 8538 §2).
+    pub graceful_notification: bool,
+    /// Long-lived graceful restart (RFC 9494).
+    pub long_lived_graceful_restart: bool,
+    /// BGP role (RFC 9234 §4.1): 0 provider, 1 route server, 2 its client, 3 customer, 4 peer.
+    pub role: Option<u8>,
+}
+
+/// What a fault in a message means for the state that it should have changed (RFC 7606 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultHandling {
+    /// The attribute or capability is passed over; all else holds.
+    AttributeDiscard,
+    /// The routes announced count as withdrawn.
+    TreatAsWithdraw,
+    /// Nothing of it can be relied upon: its receiver ends the session.
+    SessionReset,
 }
 
 /// How one knows that a session ended.
@@ -150,10 +208,17 @@ pub struct RouteDelta {
     pub speaker: IpAddr,
     /// The table it was seen in.
     pub rib: Rib,
-    /// Unicast prefixes withdrawn, IPv4 and IPv6, in wire order.
+    /// Unicast prefixes withdrawn, IPv4 and IPv6, in wire order; what was announced with a fault
+    /// that amounts to a withdrawal (RFC 7606) comes last.
     pub withdrawn: Vec<Prefix>,
     /// Unicast prefixes announced, IPv4 and IPv6, in wire order.
     pub announced: Vec<Prefix>,
+    /// Path identifiers of `withdrawn` (RFC 7911), one each; empty when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn_path_ids: Vec<u32>,
+    /// Path identifiers of `announced` (RFC 7911), one each; empty when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub announced_path_ids: Vec<u32>,
     /// The attributes of what was announced; `None` when nothing was.
     pub path: Option<PathSummary>,
 }
@@ -161,16 +226,19 @@ pub struct RouteDelta {
 /// What detection needs to know of an UPDATE's path attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PathSummary {
-    /// Number of ASes in AS_PATH; an AS_SET counts one (RFC 4271 §9.1.2.2).
+    /// Number of ASes in AS_PATH; an AS_SET counts one (RFC 4271 §9.1.2.2), a confederation's
+    /// segments none (RFC 5065 §5.3).
     pub length: u16,
-    /// Last AS of AS_PATH; 0 when the path is empty or ends in an AS_SET.
+    /// Last AS of AS_PATH; 0 when the path is empty or does not end in an AS_SEQUENCE
+    /// (RFC 6811 §2).
     pub origin_as: u32,
-    /// NEXT_HOP, or that of MP_REACH_NLRI (its global address).
+    /// NEXT_HOP, or that of MP_REACH_NLRI (its global address where it has two).
     pub next_hop: Option<IpAddr>,
-    /// Communities, extended and large ones included.
+    /// Communities: standard (RFC 1997), extended (RFC 4360, RFC 5701) and large (RFC 8092).
     pub communities: u16,
-    /// First 64 bits of SHA-256 of the path attributes as sent without MP_REACH_NLRI and
-    /// MP_UNREACH_NLRI, to tell a repeated announcement from a changed one.
+    /// A 64-bit hash of the path attributes as sent without MP_REACH_NLRI and MP_UNREACH_NLRI, to
+    /// tell a repeated announcement from a changed one. The same on every machine; not made to
+    /// withstand a neighbour that wants two announcements to look the same.
     pub attributes_hash: u64,
 }
 

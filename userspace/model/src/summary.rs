@@ -41,15 +41,55 @@ counts! {
         ipv6_announced,
         /// IPv6 unicast withdrawn.
         ipv6_withdrawn,
-        /// Announced in any other address family.
+        /// Announced in any other address family, those counted apart below included.
         other_announced,
-        /// Withdrawn in any other address family.
+        /// Withdrawn in any other address family, those counted apart below included.
         other_withdrawn,
+        /// Multicast (SAFI 2, RFC 4760) announced.
+        multicast_announced,
+        /// Multicast withdrawn.
+        multicast_withdrawn,
+        /// Labelled unicast (SAFI 4, RFC 8277) announced.
+        labelled_announced,
+        /// Labelled unicast withdrawn.
+        labelled_withdrawn,
+        /// VPN (SAFI 128 and 129, RFC 4364, RFC 4659, RFC 6514) announced.
+        vpn_announced,
+        /// VPN withdrawn.
+        vpn_withdrawn,
+        /// EVPN routes (RFC 7432) announced.
+        evpn_announced,
+        /// EVPN routes withdrawn.
+        evpn_withdrawn,
+        /// Flow specifications (SAFI 133 and 134, RFC 8955, RFC 8956) announced.
+        flowspec_announced,
+        /// Flow specifications withdrawn.
+        flowspec_withdrawn,
+        /// VPLS (RFC 4761) announced.
+        vpls_announced,
+        /// VPLS withdrawn.
+        vpls_withdrawn,
+        /// Route target constraints (SAFI 132, RFC 4684) announced.
+        route_target_announced,
+        /// Route target constraints withdrawn.
+        route_target_withdrawn,
     }
 }
 
 counts! {
-    /// BFD control packets by state (RFC 5880 §4.1).
+    /// BGP messages with faults by what they mean (RFC 7606 §2), each under the gravest.
+    BgpFaultCounts {
+        /// UPDATEs of which attributes, or OPENs of which capabilities, are passed over.
+        attribute_discard,
+        /// UPDATEs whose announcements count as withdrawals.
+        treat_as_withdraw,
+        /// Messages for which the receiver ends the session.
+        session_reset,
+    }
+}
+
+counts! {
+    /// BFD control packets by state (RFC 5880 §4.1), and by kind.
     BfdCounts {
         /// State 3.
         up,
@@ -59,6 +99,16 @@ counts! {
         init,
         /// State 0.
         admin_down,
+        /// Echo packets (RFC 5881 §4): counted here alone, for their content is their sender's.
+        echo,
+        /// Of the control packets, those of multihop sessions (RFC 5883).
+        multihop,
+        /// Of the control packets, those on members of an aggregate (RFC 7130).
+        micro,
+        /// Of the control packets, those of seamless BFD (RFC 7881).
+        seamless,
+        /// Of the control packets, those with an authentication section.
+        authenticated,
     }
 }
 
@@ -160,6 +210,9 @@ counts! {
 pub struct Summary {
     /// BGP messages.
     pub bgp: BgpCounts,
+    /// BGP messages with faults.
+    #[serde(default)]
+    pub bgp_faults: BgpFaultCounts,
     /// Prefixes.
     pub prefixes: PrefixCounts,
     /// BFD packets.
@@ -185,6 +238,7 @@ pub struct Summary {
 impl AddAssign for Summary {
     fn add_assign(&mut self, other: Self) {
         self.bgp += other.bgp;
+        self.bgp_faults += other.bgp_faults;
         self.prefixes += other.prefixes;
         self.bfd += other.bfd;
         self.bmp += other.bmp;

@@ -26,5 +26,6 @@ pub mod distil;
 pub mod fingerprint;
 pub mod packet;
 pub mod resolve;
+pub mod rib;
 pub mod synthesise;
 pub mod topology;

@@ -8,7 +8,12 @@
 //! | Required Min Echo RX Interval | authentication, if A          |
 //! ```
 //!
-//! **Invariant:** keeps one state per speaker of a session, in a bounded table.
+//! Multihop (RFC 5883), seamless (RFC 7881) and micro-BFD (RFC 7130) have the same packets on
+//! ports of their own; the authentication section is stepped over, for only the two ends have the
+//! key. Echo packets are counted by the caller alone: their content is their sender's own affair.
+//!
+//! **Invariant:** keeps one state per speaker of a session and kind, for micro-BFD per member link
+//! too, in a bounded table.
 
 use super::table::Table;
 use edgelore_model::{BfdChange, BfdCounts, BfdState, SessionKey};
@@ -19,6 +24,18 @@ const LEN_MIN: usize = 24;
 const LEN_MIN_AUTHENTICATED: usize = 26;
 const AUTHENTICATION: u8 = 0x04;
 const MULTIPOINT: u8 = 0x01;
+
+/// UDP ports, by which the kinds are told apart.
+pub(super) mod port {
+    /// Control packets of one hop (RFC 5881 §4).
+    pub(crate) const SINGLE_HOP: u16 = 3784;
+    /// Echo packets (RFC 5881 §4).
+    pub(crate) const ECHO: u16 = 3785;
+    /// Multihop (RFC 5883 §4).
+    pub(crate) const MULTI_HOP: u16 = 4784;
+    /// Members of an aggregate (RFC 7130 §2.2).
+    pub(crate) const MICRO: u16 = 6784;
+}
 
 /// Why a packet is discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +85,8 @@ pub struct ControlPacket {
     pub desired_min_tx_us: u32,
     /// Microseconds.
     pub required_min_rx_us: u32,
+    /// An authentication section follows.
+    pub authenticated: bool,
 }
 
 impl ControlPacket {
@@ -102,6 +121,7 @@ impl ControlPacket {
             your_discriminator: word(4),
             desired_min_tx_us: word(8),
             required_min_rx_us: word(12),
+            authenticated,
         };
         packet.check(flags).map(|()| packet)
     }
@@ -131,9 +151,32 @@ const fn state(bits: u8) -> BfdState {
     }
 }
 
+/// The kind of a session between two speakers: they may have one of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    SingleHop,
+    MultiHop,
+    /// On one member, named by its interface index.
+    Micro(u32),
+    Seamless,
+}
+
+impl Kind {
+    /// By the destination port and the link. What goes to none of the ports is a seamless
+    /// reflector's answer, the only packet that goes to a port of the initiator's choice.
+    pub(super) const fn of(port: u16, link: u32) -> Self {
+        match port {
+            port::MULTI_HOP => Self::MultiHop,
+            port::MICRO => Self::Micro(link),
+            port::SINGLE_HOP => Self::SingleHop,
+            _ => Self::Seamless,
+        }
+    }
+}
+
 /// The last word of every BFD speaker.
 pub(super) struct Speakers {
-    last: Table<(SessionKey, IpAddr), BfdChange>,
+    last: Table<(SessionKey, IpAddr, Kind), BfdChange>,
 }
 
 impl Speakers {
@@ -147,8 +190,8 @@ impl Speakers {
     }
 
     /// What the packet says, if it differs from what its speaker said before.
-    pub(super) fn change(&mut self, change: BfdChange) -> Option<BfdChange> {
-        let key = (change.session, change.speaker);
+    pub(super) fn change(&mut self, kind: Kind, change: BfdChange) -> Option<BfdChange> {
+        let key = (change.session, change.speaker, kind);
         match self.last.find(&key) {
             Some(place) if *self.last.at(place) == change => None,
             Some(place) => {
@@ -163,14 +206,21 @@ impl Speakers {
     }
 }
 
-/// Counts a packet by its state.
-pub(super) fn count(counts: &mut BfdCounts, state: BfdState) {
-    match state {
+/// Counts a packet by its state and kind.
+pub(super) fn count(counts: &mut BfdCounts, packet: &ControlPacket, kind: Kind) {
+    match packet.state {
         BfdState::AdminDown => counts.admin_down += 1,
         BfdState::Down => counts.down += 1,
         BfdState::Init => counts.init += 1,
         BfdState::Up => counts.up += 1,
     }
+    match kind {
+        Kind::SingleHop => {}
+        Kind::MultiHop => counts.multihop += 1,
+        Kind::Micro(_) => counts.micro += 1,
+        Kind::Seamless => counts.seamless += 1,
+    }
+    counts.authenticated += u64::from(packet.authenticated);
 }
 
 #[cfg(test)]
@@ -190,6 +240,30 @@ mod tests {
         let read = ControlPacket::parse(&packet()).unwrap();
         assert_eq!((read.state, read.diagnostic, read.detect_multiplier), (BfdState::Up, 3, 5));
         assert_eq!((read.desired_min_tx_us, read.required_min_rx_us), (300_000, 50_000));
+    }
+
+    #[test]
+    fn an_authentication_section_is_stepped_over() {
+        let mut packet = packet();
+        packet[1] |= AUTHENTICATION;
+        packet[3] = 33;
+        packet.extend_from_slice(&[1, 9, 2, b's', b'e', b'c', b'r', b'e', b't']);
+        let read = ControlPacket::parse(&packet).unwrap();
+        assert_eq!((read.authenticated, read.state), (true, BfdState::Up));
+        assert!(ControlPacket::parse(&packet[..32]).is_err());
+    }
+
+    #[test]
+    fn kinds_are_told_by_their_ports() {
+        for (port, expected) in [
+            (3784, Kind::SingleHop),
+            (4784, Kind::MultiHop),
+            (6784, Kind::Micro(5)),
+            (7784, Kind::Seamless),
+            (49_152, Kind::Seamless),
+        ] {
+            assert_eq!(Kind::of(port, 5), expected, "{port}");
+        }
     }
 
     #[test]

@@ -45,9 +45,6 @@ use table::Table;
 use talk::{Scene, Source, Speaker, Talk};
 use tcp::Limits;
 
-/// UDP port of BFD echo packets: their content is their sender's own affair (RFC 5881 §4).
-const BFD_ECHO_PORT: u16 = 3785;
-
 /// What a [`Decoder`] may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeConfig {
@@ -260,7 +257,7 @@ impl Decoder {
                 );
             }
             SignalKind::Bfd(datagram) => {
-                match self.bfd(batch.payload(datagram.payload), datagram) {
+                match self.bfd(batch.payload(datagram.payload), datagram, link) {
                     Some(change) => Observed::Bfd(change),
                     None => return,
                 }
@@ -462,16 +459,18 @@ impl Decoder {
         self.recorded.insert(session, Talk::new(ConnectionId::RECORDED)).0
     }
 
-    fn bfd(&mut self, payload: &[u8], datagram: &Datagram) -> Option<BfdChange> {
-        if datagram.port == BFD_ECHO_PORT {
+    fn bfd(&mut self, payload: &[u8], datagram: &Datagram, link: u32) -> Option<BfdChange> {
+        if datagram.port == bfd::port::ECHO {
+            self.summary.bfd.echo += 1;
             return None;
         }
         let Ok(packet) = ControlPacket::parse(payload) else {
             self.summary.undecodable += 1;
             return None;
         };
-        bfd::count(&mut self.summary.bfd, packet.state);
-        self.speakers.change(BfdChange {
+        let kind = bfd::Kind::of(datagram.port, link);
+        bfd::count(&mut self.summary.bfd, &packet, kind);
+        let change = BfdChange {
             session: SessionKey::between(datagram.src, datagram.dst),
             speaker: datagram.src,
             state: packet.state,
@@ -479,7 +478,8 @@ impl Decoder {
             detect_multiplier: packet.detect_multiplier,
             desired_min_tx_us: packet.desired_min_tx_us,
             required_min_rx_us: packet.required_min_rx_us,
-        })
+        };
+        self.speakers.change(kind, change)
     }
 }
 

@@ -1,17 +1,22 @@
 //! What the messages of one connection mean: counts, observations, the state of the session.
 //!
-//! **Invariant:** a message that does not decode is counted and changes nothing else, except that
-//! an UPDATE, even a malformed one, shows that its session is up.
+//! **Invariant:** a message that does not decode is counted, explained while the conversation has
+//! had few such, and changes nothing else, except that an UPDATE, even a malformed one, shows that
+//! its session is up.
 
 use super::bgp::update::{Delta, Encoding, PathIdHint};
-use super::bgp::{AsWidth, Capabilities, Message, Negotiated, Notification, Open, message_type};
+use super::bgp::{AsWidth, BgpError, Message, Negotiated, Notification, Open, message_type};
 use super::bmp::routers::Routers;
 use super::session::{ConnectionId, Sessions, Transition};
 use edgelore_model::{
-    DownCause, Observation, Observed, OpenCapabilities, Rib, RouteDelta, SessionKey, Summary,
+    BgpFaultCounts, DownCause, FaultHandling, Observation, Observed, Rib, SessionKey, Summary,
     Timestamp,
 };
 use std::net::IpAddr;
+
+/// Faults explained one by one in a conversation; the others are only counted, so that a speaker of
+/// nonsense costs no more than one of sense.
+const FAULTS_EXPLAINED_MAX: u8 = 16;
 
 /// What is remembered of a conversation between two speakers.
 #[derive(Debug)]
@@ -23,14 +28,22 @@ pub(super) struct Talk {
     pub(super) spoken: bool,
     /// NOTIFICATION, RST or FIN was seen.
     pub(super) ended: bool,
-    opens: [Option<Capabilities>; 2],
+    opens: [Option<Open>; 2],
     negotiated: Option<[Negotiated; 2]>,
+    faults_explained: u8,
 }
 
 impl Talk {
     pub(super) fn new(id: ConnectionId) -> Self {
-        let opens = [None, None];
-        Self { id, found_midway: true, spoken: false, ended: false, opens, negotiated: None }
+        Self {
+            id,
+            found_midway: true,
+            spoken: false,
+            ended: false,
+            opens: [None, None],
+            negotiated: None,
+            faults_explained: 0,
+        }
     }
 
     fn any_open(&self) -> bool {
@@ -42,7 +55,7 @@ impl Talk {
         match (source, &self.negotiated) {
             (Source::Wire, Some(negotiated)) => Encoding::Negotiated(&negotiated[side]),
             (Source::Wire, None) => {
-                let old = self.opens.iter().flatten().any(|open| !open.as4);
+                let old = self.opens.iter().flatten().any(|open| open.capabilities.as4.is_none());
                 let width = if old { AsWidth::Two } else { AsWidth::Four };
                 Encoding::Presumed { width, path_ids: PathIdHint::Unlikely }
             }
@@ -156,8 +169,39 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
         self.apply(transition);
     }
 
+    /// Counts a fault, and explains it unless enough were.
+    fn fault(
+        &mut self,
+        talk: &mut Talk,
+        speaker: Speaker,
+        handling: FaultHandling,
+        error: &BgpError,
+    ) {
+        let BgpFaultCounts { attribute_discard, treat_as_withdraw, session_reset } =
+            &mut self.summary.bgp_faults;
+        *match handling {
+            FaultHandling::AttributeDiscard => attribute_discard,
+            FaultHandling::TreatAsWithdraw => treat_as_withdraw,
+            FaultHandling::SessionReset => session_reset,
+        } += 1;
+        if handling != FaultHandling::AttributeDiscard {
+            self.undecodable();
+        }
+        if talk.faults_explained < FAULTS_EXPLAINED_MAX {
+            talk.faults_explained += 1;
+            let (session, speaker, fault) = (self.session, speaker.address, error.to_string());
+            self.observe(Observed::MessageFault { session, speaker, handling, fault });
+        }
+    }
+
     fn open(&mut self, talk: &mut Talk, speaker: Speaker, body: &[u8]) {
-        let Ok(open) = Open::parse(body) else { return self.undecodable() };
+        let open = match Open::parse(body) {
+            Ok(open) => open,
+            Err(error) => return self.fault(talk, speaker, FaultHandling::SessionReset, &error),
+        };
+        if let Some(error) = &open.passed_over {
+            self.fault(talk, speaker, FaultHandling::AttributeDiscard, error);
+        }
         let completes = talk.opens[speaker.side].is_none() && talk.any_open();
         if !completes {
             // A conversation that was under way begins anew.
@@ -167,15 +211,13 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
             self.apply(transition);
         }
         (talk.found_midway, talk.ended) = (false, false);
-        let (session, hold_time_s) = (self.session, open.hold_time_s);
-        let capabilities = offered(&open);
         self.observe(Observed::Open {
-            session,
+            session: self.session,
             speaker: speaker.address,
-            hold_time_s,
-            capabilities,
+            hold_time_s: open.hold_time_s,
+            capabilities: open.summary(),
         });
-        talk.opens[speaker.side] = Some(open.capabilities);
+        talk.opens[speaker.side] = Some(open);
         if let [Some(low), Some(high)] = &talk.opens {
             talk.negotiated =
                 Some([Negotiated::between(low, high), Negotiated::between(high, low)]);
@@ -192,49 +234,34 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
             let transition = self.sessions.updated(self.session, talk.id, talk.any_open());
             self.apply(transition);
         }
-        let Ok(delta) = Delta::read(body, &talk.encoding(speaker.side, source)) else {
-            return self.undecodable();
+        let delta = match Delta::read(body, &talk.encoding(speaker.side, source)) {
+            Ok(delta) => delta,
+            Err(error) => return self.fault(talk, speaker, FaultHandling::SessionReset, &error),
         };
-        if delta.cut_short.is_some() {
-            self.undecodable();
+        if let Some((handling, error)) = &delta.fault {
+            self.fault(talk, speaker, *handling, error);
         }
         self.summary.prefixes += delta.counts;
-        let Delta { withdrawn, announced, path, .. } = delta;
-        if !withdrawn.is_empty() || !announced.is_empty() {
-            let (session, speaker) = (self.session, speaker.address);
-            let delta = RouteDelta { session, speaker, rib: Rib::Wire, withdrawn, announced, path };
-            self.observe(Observed::Routes(delta));
+        if let Some(moved) = delta.observed(self.session, speaker.address, Rib::Wire) {
+            self.observe(moved);
         }
     }
 
     fn notification(&mut self, talk: &mut Talk, speaker: Speaker, body: &[u8]) {
-        let Ok(Notification { code, subcode }) = Notification::parse(body) else {
-            return self.undecodable();
+        let read = match Notification::parse(body) {
+            Ok(read) => read,
+            Err(error) => return self.fault(talk, speaker, FaultHandling::SessionReset, &error),
         };
-        let session = self.session;
-        let speaker = speaker.address;
         self.observe(Observed::Notification {
-            session,
-            speaker,
-            code,
-            subcode,
-            communication: None,
+            session: self.session,
+            speaker: speaker.address,
+            code: read.code,
+            subcode: read.subcode,
+            hard_reset: read.hard_reset,
+            communication: read.communication,
         });
         self.ended(talk, DownCause::Notification);
         talk.opens = [None, None];
         talk.negotiated = None;
-    }
-}
-
-/// What an OPEN offers.
-pub(super) fn offered(open: &Open) -> OpenCapabilities {
-    let Capabilities { as4, extended_messages, families, add_path, .. } = &open.capabilities;
-    OpenCapabilities {
-        asn: open.my_as.into(),
-        four_octet_as: *as4,
-        families: families.len().max(1) as u8,
-        add_path: !add_path.is_empty(),
-        extended_messages: *extended_messages,
-        ..OpenCapabilities::default()
     }
 }

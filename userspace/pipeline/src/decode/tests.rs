@@ -25,8 +25,8 @@ fn keepalive() -> Vec<u8> {
 }
 
 fn update(third_octet: u8) -> Vec<u8> {
-    let path = [0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe8];
-    message(2, &[&[0, 0, 0, 13][..], &path, &[24, 10, 0, third_octet]].concat())
+    let path = [0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe8, 0x40, 3, 4, 192, 0, 2, 7];
+    message(2, &[&[0, 0, 0, 20][..], &path, &[24, 10, 0, third_octet]].concat())
 }
 
 fn cease() -> Vec<u8> {
@@ -113,6 +113,8 @@ fn name(observation: &Observation) -> String {
         Observed::Routes(delta) => format!("+{} -{}", delta.announced.len(), delta.withdrawn.len()),
         Observed::Bfd(change) => format!("bfd {:?} {}", change.state, change.detect_multiplier),
         Observed::StreamGap { .. } => "gap".into(),
+        Observed::EndOfRib { afi, safi, .. } => format!("end {afi}/{safi}"),
+        Observed::MessageFault { handling, .. } => format!("{handling:?}"),
         Observed::Lost { count, .. } => format!("lost {count}"),
         other => format!("{other:?}"),
     }
@@ -170,10 +172,10 @@ fn a_connection_found_midway_ends_a_session() {
 }
 
 #[test]
-fn end_of_rib_is_counted_and_moves_nothing() {
+fn end_of_rib_is_counted_and_told() {
     let mut wire = Wire::default();
     wire.segment(A, B, tcp_flags::SYN, &[]).segment(A, B, 0, &message(2, &[0; 4]));
-    assert_eq!(wire.observations(), Vec::<String>::new());
+    assert_eq!(wire.observations(), ["end 1/1"]);
     let (_, summary) = decode(std::slice::from_ref(&wire.batch));
     assert_eq!((summary.bgp.update, summary.undecodable), (1, 0));
 }
@@ -185,8 +187,47 @@ fn what_does_not_decode_is_counted_and_passed_over() {
     wire.segment(A, B, tcp_flags::SYN, &[]).segment(A, B, 0, &bad.concat());
     wire.segment(A, B, 0, &update(1));
     let (observations, summary) = decode(std::slice::from_ref(&wire.batch));
-    assert_eq!(observations.len(), 1);
+    let names: Vec<String> = observations.iter().map(name).collect();
+    assert_eq!(names, ["SessionReset", "SessionReset", "+1 -0"]);
     assert_eq!((summary.undecodable, summary.bgp.update, summary.gaps), (4, 2, 0));
+    assert_eq!(summary.bgp_faults.session_reset, 2);
+}
+
+#[test]
+fn few_faults_are_explained_and_all_counted() {
+    let mut wire = Wire::default();
+    let mut faulty = update(1);
+    faulty[26] = 7;
+    wire.segment(A, B, tcp_flags::SYN, &[]).segment(A, B, 0, &faulty.repeat(40));
+    let (observations, summary) = decode(std::slice::from_ref(&wire.batch));
+    let explained = |o: &&Observation| matches!(o.what, Observed::MessageFault { .. });
+    assert_eq!(observations.iter().filter(explained).count(), 16);
+    assert_eq!((summary.bgp_faults.treat_as_withdraw, summary.undecodable), (40, 40));
+    let Observed::MessageFault { fault, .. } = &observations[0].what else { panic!("a fault") };
+    assert_eq!(fault, "in UPDATE: in path attributes: at byte 0: origin 7 is unknown");
+    assert_eq!(name(&observations[1]), "+0 -1", "announced, and treated as withdrawn");
+}
+
+#[test]
+fn opens_tell_what_the_speakers_can() {
+    let mut wire = Wire::default();
+    let restart = [2, 8, 64, 6, 0x80, 120, 0, 1, 1, 0x80, 2, 2, 2, 0];
+    let able = [&[4, 0xfd, 0xe9, 0, 90, 10, 0, 0, 2, restart.len() as u8][..], &restart].concat();
+    wire.handshake(A, B).segment(A, B, 0, &open(90)).segment(B, A, 0, &message(1, &able));
+    wire.segment(B, A, 0, &message(1, &able[..9]));
+    let (observations, summary) = decode(std::slice::from_ref(&wire.batch));
+    let offered: Vec<_> = observations
+        .iter()
+        .filter_map(|o| match o.what {
+            Observed::Open { capabilities, .. } => Some(capabilities),
+            _ => None,
+        })
+        .collect();
+    assert!(offered[0].four_octet_as && offered[0].graceful_restart_s.is_none());
+    assert_eq!((offered[0].asn, offered[1].asn), (65_000, 65_001));
+    assert_eq!((offered[1].graceful_restart_s, offered[1].restarting), (Some(120), true));
+    assert!(offered[1].route_refresh && !offered[1].four_octet_as);
+    assert_eq!((offered.len(), summary.bgp.open, summary.bgp_faults.session_reset), (2, 3, 1));
 }
 
 #[test]
@@ -227,6 +268,25 @@ fn bfd_is_observed_when_it_changes() {
     let names: Vec<String> = observations.iter().map(name).collect();
     assert_eq!(names, ["bfd Up 3", "bfd Up 5", "bfd Down 5"]);
     assert_eq!((summary.bfd.up, summary.bfd.down, summary.undecodable), (3, 1, 1));
+    assert_eq!((summary.bfd.echo, summary.bfd.multihop, summary.bfd.seamless), (1, 1, 0));
+}
+
+#[test]
+fn members_of_an_aggregate_are_speakers_of_their_own() {
+    let mut batch = Batch::default();
+    for (link, octets) in
+        [(1, [0x20, 0xc0, 3]), (2, [0x20, 0xc0, 3]), (1, [0x20, 0xc0, 3]), (2, [0x21, 0x40, 3])]
+    {
+        let payload = batch.append(&bfd(octets));
+        let (src, dst) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let direction = Direction::Ingress;
+        let kind = SignalKind::Bfd(Datagram { src, dst, port: 6784, payload, direction });
+        batch.signals.push(Signal { at: Timestamp(1), link, kind });
+    }
+    let (observations, summary) = decode(&[batch]);
+    let names: Vec<_> = observations.iter().map(|o| (o.link, name(o))).collect();
+    assert_eq!(names, [(1, "bfd Up 3".into()), (2, "bfd Up 3".into()), (2, "bfd Down 3".into())]);
+    assert_eq!((summary.bfd.micro, summary.bfd.up, summary.bfd.down), (4, 3, 1));
 }
 
 #[test]

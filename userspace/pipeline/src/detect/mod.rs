@@ -138,6 +138,8 @@ impl Detector {
             | Observed::Ldp(_)
             | Observed::PeerStatistics(_)
             | Observed::Router(_)
+            | Observed::MessageFault { .. }
+            | Observed::EndOfRib { .. }
             | Observed::Tick => {}
         }
     }

@@ -69,6 +69,7 @@ fn notification(at_ms: i64, code: u8, subcode: u8) -> Observation {
             speaker: gateway(),
             code,
             subcode,
+            hard_reset: false,
             communication: None,
         },
     )
@@ -308,6 +309,8 @@ fn routes(at_ms: i64, withdrawn: Vec<Prefix>, announced: Vec<Prefix>) -> Observa
         speaker: primary(),
         withdrawn,
         announced,
+        withdrawn_path_ids: Vec::new(),
+        announced_path_ids: Vec::new(),
         path,
     };
     at(at_ms, Observed::Routes(delta))

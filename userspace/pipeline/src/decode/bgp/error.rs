@@ -42,6 +42,45 @@ pub enum Fault {
     /// An attribute that may stand once stands twice (RFC 7606 §3).
     #[error("attribute {0} is repeated")]
     RepeatedAttribute(u8),
+    /// The optional and transitive bits are not those of the attribute (RFC 7606 §3 (c)).
+    #[error("flags {flags:#04x} of attribute {code} conflict with its kind")]
+    AttributeFlags {
+        /// The attribute's type code.
+        code: u8,
+        /// Its flags as sent.
+        flags: u8,
+    },
+    /// The length is none that the attribute can have (RFC 7606 §7).
+    #[error("length {length} of attribute {code} is not one it can have")]
+    AttributeLength {
+        /// The attribute's type code.
+        code: u8,
+        /// Its length in octets.
+        length: usize,
+    },
+    /// ORIGIN is none of the three values (RFC 4271 §5.1.1).
+    #[error("origin {0} is unknown")]
+    Origin(u8),
+    /// Routes are announced without a well-known mandatory attribute (RFC 7606 §3 (d)).
+    #[error("attribute {0} is missing")]
+    MissingAttribute(u8),
+    /// An attribute that only an internal session may carry came from an external neighbour.
+    #[error("attribute {0} is not for external sessions")]
+    InternalAttribute(u8),
+    /// A hold time of one or two seconds (RFC 4271 §6.2).
+    #[error("hold time {0} s is not acceptable")]
+    HoldTime(u16),
+    /// A BGP identifier of zero (RFC 6286 §2.1).
+    #[error("BGP identifier is zero")]
+    Identifier,
+    /// A capability whose length is none that it can have (RFC 5492 §4).
+    #[error("length {length} of capability {code} is not one it can have")]
+    CapabilityLength {
+        /// The capability's code.
+        code: u8,
+        /// Its length in octets.
+        length: u8,
+    },
     /// A message type nobody defined.
     #[error("message type {0} is unknown")]
     MessageType(u8),

@@ -13,16 +13,22 @@
 //! **Invariant:** no input makes it panic, and every slice it hands out lies within its input.
 
 mod attributes;
+mod check;
 mod error;
+mod hash;
 mod nlri;
+mod notification;
 mod open;
 pub mod update;
 
 pub use attributes::{AsPath, AsWidth, Attribute, Attributes, MpReach, MpUnreach, attribute_code};
 pub use error::{BgpError, Fault};
 pub use nlri::{NlriForm, PathIds, Prefixes, count_other};
+pub use notification::Notification;
 pub(super) use open::family_of;
-pub use open::{Capabilities, Negotiated, Open};
+pub use open::{Capabilities, GracefulRestart, Negotiated, Open};
+
+pub(crate) use hash::mix;
 
 /// Octets of marker, length and type (RFC 4271 §4.1).
 pub const HEADER_LEN: usize = 19;
@@ -54,28 +60,6 @@ pub struct Message<'a> {
     pub kind: u8,
     /// The message without its header.
     pub body: &'a [u8],
-}
-
-/// A NOTIFICATION's code and subcode (RFC 4271 §4.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Notification {
-    /// Error code.
-    pub code: u8,
-    /// Error subcode.
-    pub subcode: u8,
-}
-
-impl Notification {
-    /// Reads the body of a NOTIFICATION.
-    ///
-    /// # Errors
-    /// [`Fault::Truncated`] when it is shorter than two octets.
-    pub fn parse(body: &[u8]) -> Result<Self, BgpError> {
-        match *body {
-            [code, subcode, ..] => Ok(Self { code, subcode }),
-            _ => Err(BgpError::truncated(body.len(), 2).within("NOTIFICATION")),
-        }
-    }
 }
 
 /// Length of the message that starts at `bytes[0]`; `None` when fewer octets than that are there.

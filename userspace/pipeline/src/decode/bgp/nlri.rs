@@ -8,7 +8,7 @@
 //! **Invariant:** an iterator ends at its first fault, so that nothing after a fault is believed.
 
 use super::{BgpError, Fault};
-use edgelore_model::{AddressFamily, Prefix};
+use edgelore_model::{AddressFamily, Prefix, PrefixCounts};
 
 /// Octets of a path identifier.
 const PATH_ID_LEN: usize = 4;
@@ -79,13 +79,21 @@ pub struct Prefixes<'a> {
     ids: PathIds,
     bytes: &'a [u8],
     at: usize,
+    path_id: u32,
 }
 
 impl<'a> Prefixes<'a> {
     /// Reads `bytes` as prefixes of `family`.
     #[must_use]
     pub const fn new(family: AddressFamily, ids: PathIds, bytes: &'a [u8]) -> Self {
-        Self { family, ids, bytes, at: 0 }
+        Self { family, ids, bytes, at: 0, path_id: 0 }
+    }
+
+    /// The path identifier of the prefix handed out last; 0 without.
+    #[inline]
+    #[must_use]
+    pub const fn path_id(&self) -> u32 {
+        self.path_id
     }
 
     #[cold]
@@ -114,6 +122,9 @@ impl Iterator for Prefixes<'_> {
         };
         match Prefix::from_octets(self.family, leading, length) {
             Ok(prefix) => {
+                if let (PathIds::Present, Some(id)) = (self.ids, rest.first_chunk()) {
+                    self.path_id = u32::from_be_bytes(*id);
+                }
                 self.at += end;
                 Some(Ok(prefix))
             }
@@ -149,6 +160,54 @@ const fn layout(afi: u16, safi: u8) -> Layout {
         (_, 133 | 134) => Layout::FlowSpec,
         _ => Layout::Unknown,
     }
+}
+
+/// Adds routes of a family that is only counted, announced or withdrawn.
+pub(super) fn count_apart(
+    counts: &mut PrefixCounts,
+    afi: u16,
+    safi: u8,
+    announced: bool,
+    count: u64,
+) {
+    let (any, apart) =
+        if announced { announcements(counts, afi, safi) } else { withdrawals(counts, afi, safi) };
+    *any += count;
+    if let Some(apart) = apart {
+        *apart += count;
+    }
+}
+
+type Counters<'c> = (&'c mut u64, Option<&'c mut u64>);
+
+/// Where routes announced in a family are counted.
+const fn announcements(counts: &mut PrefixCounts, afi: u16, safi: u8) -> Counters<'_> {
+    let apart = match (afi, safi) {
+        (_, 2) => Some(&mut counts.multicast_announced),
+        (_, 4) => Some(&mut counts.labelled_announced),
+        (_, 128 | 129) => Some(&mut counts.vpn_announced),
+        (25, 70) => Some(&mut counts.evpn_announced),
+        (_, 133 | 134) => Some(&mut counts.flowspec_announced),
+        (25, 65) => Some(&mut counts.vpls_announced),
+        (_, 132) => Some(&mut counts.route_target_announced),
+        _ => None,
+    };
+    (&mut counts.other_announced, apart)
+}
+
+/// Where routes withdrawn in a family are counted.
+const fn withdrawals(counts: &mut PrefixCounts, afi: u16, safi: u8) -> Counters<'_> {
+    let apart = match (afi, safi) {
+        (_, 2) => Some(&mut counts.multicast_withdrawn),
+        (_, 4) => Some(&mut counts.labelled_withdrawn),
+        (_, 128 | 129) => Some(&mut counts.vpn_withdrawn),
+        (25, 70) => Some(&mut counts.evpn_withdrawn),
+        (_, 133 | 134) => Some(&mut counts.flowspec_withdrawn),
+        (25, 65) => Some(&mut counts.vpls_withdrawn),
+        (_, 132) => Some(&mut counts.route_target_withdrawn),
+        _ => None,
+    };
+    (&mut counts.other_withdrawn, apart)
 }
 
 /// How many routes a list of any family holds, as far as it reads evenly: what follows a fault is
@@ -201,6 +260,30 @@ mod tests {
             texts(Ipv6, PathIds::Present, &[0, 0, 0, 7, 32, 0x20, 1, 0xd, 0xb8]),
             ["2001:db8::/32"]
         );
+    }
+
+    #[test]
+    fn path_identifiers_are_handed_out() {
+        let mut list = Prefixes::new(Ipv4, PathIds::Present, &[0, 0, 1, 7, 8, 10, 0, 0, 0, 2, 0]);
+        assert!(list.next().unwrap().is_ok());
+        assert_eq!(list.path_id(), 263);
+        assert!(list.next().unwrap().is_ok());
+        assert_eq!(list.path_id(), 2);
+    }
+
+    #[test]
+    fn families_are_counted_apart_and_together() {
+        let mut counts = PrefixCounts::default();
+        for (afi, safi) in [(1, 2), (2, 4), (1, 128), (25, 70), (1, 133), (25, 65), (1, 132)] {
+            count_apart(&mut counts, afi, safi, true, 2);
+            count_apart(&mut counts, afi, safi, false, 1);
+        }
+        count_apart(&mut counts, 16_388, 71, true, 5);
+        assert_eq!((counts.other_announced, counts.other_withdrawn), (19, 7));
+        let apart = [counts.multicast_announced, counts.labelled_announced, counts.vpn_announced];
+        assert_eq!(apart, [2; 3]);
+        let apart = [counts.evpn_withdrawn, counts.flowspec_withdrawn, counts.vpls_withdrawn];
+        assert_eq!((apart, counts.route_target_withdrawn), ([1; 3], 1));
     }
 
     #[test]

@@ -18,14 +18,12 @@
 
 use super::routers::{Origin, Peer, Router, Routers, State, Tables};
 use super::{Message, PeerDown, PeerHeader, PeerKey, PeerUp, message_type, statistics, tlv_text};
-use crate::decode::bgp::update::{Delta, Encoding, PathIdHint, Update};
-use crate::decode::bgp::{
-    self, AsWidth, MpUnreach, Negotiated, Notification, Open, attribute_code, family_of,
-};
-use crate::decode::talk::{Scene, offered};
+use crate::decode::bgp::update::{Delta, Encoding, PathIdHint};
+use crate::decode::bgp::{self, AsWidth, Negotiated, Notification, Open, family_of};
+use crate::decode::talk::Scene;
 use edgelore_model::{
-    AddressFamily, DownCause, Observation, Observed, PeerStatistics, Prefix, Rib, RouteDelta,
-    RouterChange, SessionKey, Summary, Timestamp,
+    DownCause, FaultHandling, Observation, Observed, PeerStatistics, Rib, RouterChange, SessionKey,
+    Summary, Timestamp,
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -189,7 +187,7 @@ impl<E: FnMut(usize, Observation)> Report<'_, E> {
         }
         for (speaker, open) in [self.router, key.address].into_iter().zip(&opens) {
             let Some(open) = open else { continue };
-            let (hold_time_s, capabilities) = (open.hold_time_s, offered(open));
+            let (hold_time_s, capabilities) = (open.hold_time_s, open.summary());
             self.observe(Observed::Open { session, speaker, hold_time_s, capabilities });
         }
         self.observe(Observed::SessionUp { session });
@@ -227,13 +225,13 @@ impl<E: FnMut(usize, Observation)> Report<'_, E> {
 
     fn notification(&mut self, session: SessionKey, speaker: IpAddr, body: &[u8]) -> DownCause {
         match Notification::parse(body) {
-            Ok(Notification { code, subcode, .. }) => {
-                let communication = None;
+            Ok(Notification { code, subcode, hard_reset, communication }) => {
                 self.observe(Observed::Notification {
                     session,
                     speaker,
                     code,
                     subcode,
+                    hard_reset,
                     communication,
                 });
             }
@@ -252,59 +250,44 @@ impl<E: FnMut(usize, Observation)> Report<'_, E> {
             Ok(delta) => delta,
             Err(_) => return self.undecodable(),
         };
-        if delta.cut_short.is_some() {
+        if delta.fault.as_ref().is_some_and(|fault| fault.0 != FaultHandling::AttributeDiscard) {
             self.undecodable();
         }
         self.summary.prefixes += delta.counts;
-        let Delta { mut withdrawn, announced, path, .. } = delta;
-        self.believe(header.rib, peer, update.body, &announced, &mut withdrawn);
-        if withdrawn.is_empty() && announced.is_empty() {
-            return;
-        }
+        let mut delta = delta;
+        self.believe(header.rib, peer, &mut delta);
         let (session, rib) = (self.session(header.key), header.rib);
         let speaker = match rib {
             Rib::InPre | Rib::InPost | Rib::Wire => header.key.address,
             Rib::OutPre | Rib::OutPost | Rib::Local => self.router,
         };
-        self.observe(Observed::Routes(RouteDelta {
-            session,
-            speaker,
-            rib,
-            withdrawn,
-            announced,
-            path,
-        }));
+        if let Some(moved) = delta.observed(session, speaker, rib) {
+            self.observe(moved);
+        }
     }
 
     /// Takes out what is withdrawn from a table that is known to be empty.
-    fn believe(
-        &mut self,
-        rib: Rib,
-        peer: &mut Peer,
-        body: &[u8],
-        announced: &[Prefix],
-        withdrawn: &mut Vec<Prefix>,
-    ) {
-        for prefix in announced {
+    fn believe(&mut self, rib: Rib, peer: &mut Peer, delta: &mut Delta) {
+        for prefix in &delta.announced {
             peer.tables.announced(rib, prefix.family());
         }
-        if announced.is_empty() && withdrawn.is_empty() {
-            if let Some(family) = end_of_rib(body) {
+        if let Some((afi, UNICAST)) = delta.end_of_rib {
+            if let Some(family) = family_of(afi) {
                 peer.tables.complete(rib, family);
             }
             return;
         }
-        let before = withdrawn.len();
+        let before = delta.withdrawn.len();
         let tables = peer.tables;
-        withdrawn.retain(|prefix| !tables.is_empty(rib, prefix.family()));
-        self.summary.bmp.unfounded_withdrawals += (before - withdrawn.len()) as u64;
+        delta.retain_withdrawn(|prefix| !tables.is_empty(rib, prefix.family()));
+        self.summary.bmp.unfounded_withdrawals += (before - delta.withdrawn.len()) as u64;
     }
 }
 
 /// What the router's and its peer's OPENs agree on for messages from the peer, and from the
 /// router.
 fn negotiated([sent, received]: &[Option<Open>; 2]) -> Option<Box<[Negotiated; 2]>> {
-    let (router, peer) = (&sent.as_ref()?.capabilities, &received.as_ref()?.capabilities);
+    let (router, peer) = (sent.as_ref()?, received.as_ref()?);
     Some(Box::new([Negotiated::between(peer, router), Negotiated::between(router, peer)]))
 }
 
@@ -318,19 +301,4 @@ fn encoding<'p>(header: &PeerHeader, peer: &'p Peer) -> Encoding<'p> {
     };
     let width = if header.legacy_as_path { AsWidth::Two } else { AsWidth::Four };
     Encoding::Presumed { width, path_ids }
-}
-
-/// The unicast family whose End-of-RIB this UPDATE is (RFC 4724 §2).
-fn end_of_rib(body: &[u8]) -> Option<AddressFamily> {
-    if body == [0; 4] {
-        return Some(AddressFamily::Ipv4);
-    }
-    let mut attributes = Update::parse(body).ok()?.attributes();
-    let (only, more) = (attributes.next()?.ok()?, attributes.next());
-    let unreach = MpUnreach::parse(only.value).ok()?;
-    let ends = only.code == attribute_code::MP_UNREACH_NLRI
-        && more.is_none()
-        && unreach.nlri.is_empty()
-        && unreach.safi == UNICAST;
-    if ends { family_of(unreach.afi) } else { None }
 }

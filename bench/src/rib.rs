@@ -1,0 +1,229 @@
+//! UPDATE bytes to per-session, per-prefix state, with a full table of two sessions in place.
+//!
+//! Every contender reads the same messages: the prefixes of one session's table in an order of
+//! their own, 1 to 6 a message. The plain map that the state is measured against keeps no more
+//! than a hash and a time for each prefix.
+//!
+//! **Invariant:** the messages hold each prefix of the table once, so that a round changes all of
+//! it.
+
+use crate::inputs::{Random, Updates};
+use crate::measure::{Contender, Effort, Series, interleave};
+use crate::report::{Section, grouped, rate_cells};
+use anyhow::{Context as _, Result, ensure};
+use edgelore_model::{self as model, Prefix, RouteDelta, SessionKey, Timestamp};
+use edgelore_pipeline::decode::bgp::update::{Delta, Encoding, PathIdHint};
+use edgelore_pipeline::decode::bgp::{self, AsWidth};
+use edgelore_pipeline::rib::{Changes, Rib, RibConfig};
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// Prefixes of a full table.
+const PREFIXES: u32 = 900_000;
+/// Neighbours that announce one.
+const SPEAKERS: [u8; 2] = [1, 2];
+const ENCODING: Encoding<'static> =
+    Encoding::Presumed { width: AsWidth::Four, path_ids: PathIdHint::Unlikely };
+
+pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
+    let prefixes = effort.pick(PREFIXES, PREFIXES / 4);
+    // Two sets of messages that differ in their attributes alone.
+    let [first, second] = [1, 2].map(|med| messages(prefixes, med));
+    let before = resident_kib()?;
+    let mut rib = Rib::new(RibConfig::default());
+    let filling = fill(&mut rib, &first, prefixes)?;
+    let grown = resident_kib()?.saturating_sub(before);
+    let series = measure(&mut rib, &first, &second, effort)?;
+    Ok(vec![rates(&series, prefixes), memory(&rib, grown, &filling)])
+}
+
+/// What it took to put the tables in place.
+struct Filling {
+    whole: Duration,
+    /// The longest that one UPDATE took.
+    longest: Duration,
+}
+
+fn fill(rib: &mut Rib, updates: &Updates, prefixes: u32) -> Result<Filling> {
+    let mut longest = Duration::ZERO;
+    let start = Instant::now();
+    for speaker in SPEAKERS {
+        let mut new = 0;
+        for message in updates.iter() {
+            let delta = read(message, speaker);
+            let began = Instant::now();
+            new += rib.apply(&delta, Timestamp(0)).new;
+            longest = longest.max(began.elapsed());
+        }
+        ensure!(new == prefixes, "{new} of {prefixes} prefixes found a place");
+    }
+    Ok(Filling { whole: start.elapsed(), longest })
+}
+
+fn measure(
+    rib: &mut Rib,
+    first: &Updates,
+    second: &Updates,
+    effort: Effort,
+) -> Result<Vec<Series>> {
+    let rib = std::cell::RefCell::new(rib);
+    let clock = std::cell::Cell::new(0);
+    let mut plain = Plain::default();
+    let mut turn = false;
+    let mut plain_turn = false;
+    let now = || {
+        clock.set(clock.get() + 1_000_000_000);
+        Timestamp(clock.get())
+    };
+    // The attributes that the speakers announced last, so that a round repeats or changes all.
+    let contenders = vec![
+        Contender::timed("decoded, not applied", || {
+            Ok(first.iter().map(|m| black_box(read(m, 1)).announced.len() as u64).sum())
+        }),
+        Contender::timed("applied: repeated", || {
+            let changes = apply_all(&mut rib.borrow_mut(), first, 1, now());
+            ensure!(changes.changed + changes.new == 0, "not all are repeated: {changes:?}");
+            Ok(changes.repeated.into())
+        }),
+        Contender::timed("applied: changed", || {
+            turn = !turn;
+            let updates = if turn { second } else { first };
+            let changes = apply_all(&mut rib.borrow_mut(), updates, 2, now());
+            ensure!(changes.repeated + changes.new == 0, "not all are changed: {changes:?}");
+            Ok(changes.changed.into())
+        }),
+        Contender::timed("a map of the standard library: changed", || {
+            plain_turn = !plain_turn;
+            Ok(plain.apply(if plain_turn { second } else { first }))
+        }),
+    ];
+    interleave(effort.pick(9, 3), contenders)
+}
+
+fn rates(series: &[Series], prefixes: u32) -> Section {
+    let columns = ["work", "M prefixes/s", "min", "max", "ns a prefix", "× plain map"];
+    let mut section = Section::new("UPDATE to per-session, per-prefix state", &columns);
+    section.note(format!(
+        "{} prefixes of each of {} sessions in place; UPDATEs with 1 to 6 prefixes in random order, \
+         from their bytes to the state, on one thread. The plain map keeps a hash and a time for \
+         each prefix of one session.",
+        grouped(prefixes.into()),
+        SPEAKERS.len(),
+    ));
+    let base = &series[series.len() - 1];
+    for one in series {
+        section.row([one.name.clone()].into_iter().chain(rate_cells(one, base)));
+    }
+    section
+}
+
+fn memory(rib: &Rib, grown_kib: u64, filling: &Filling) -> Section {
+    let columns = ["entries", "slots MiB", "resident MiB", "fill ms", "longest UPDATE µs"];
+    let mut section = Section::new("Memory of the state", &columns);
+    section.note("Resident memory of the process after the state was filled, less that before.");
+    section.row([
+        grouped(rib.entries() as u64),
+        format!("{:.1}", rib.bytes() as f64 / 1_048_576.0),
+        format!("{:.1}", grown_kib as f64 / 1024.0),
+        format!("{:.0}", filling.whole.as_secs_f64() * 1e3),
+        format!("{:.0}", filling.longest.as_secs_f64() * 1e6),
+    ]);
+    section
+}
+
+fn apply_all(rib: &mut Rib, updates: &Updates, speaker: u8, at: Timestamp) -> Changes {
+    let mut sum = Changes::default();
+    for message in updates.iter() {
+        let changes = rib.apply(&read(message, speaker), at);
+        sum.new += changes.new;
+        sum.changed += changes.changed;
+        sum.repeated += changes.repeated;
+    }
+    sum
+}
+
+/// The delta of a message made here.
+fn read(message: &[u8], speaker: u8) -> RouteDelta {
+    let body = bgp::message(message).expect("made here").body;
+    let delta = Delta::read(body, &ENCODING).expect("made here");
+    let (near, speaker) = (IpAddr::from([192, 0, 2, 254]), IpAddr::from([192, 0, 2, speaker]));
+    RouteDelta {
+        session: SessionKey::between(near, speaker),
+        speaker,
+        rib: model::Rib::Wire,
+        withdrawn: delta.withdrawn,
+        announced: delta.announced,
+        withdrawn_path_ids: delta.withdrawn_path_ids,
+        announced_path_ids: delta.announced_path_ids,
+        path: delta.path,
+    }
+}
+
+/// What one would write without much thought.
+#[derive(Default)]
+struct Plain {
+    routes: HashMap<Prefix, (u64, Timestamp)>,
+}
+
+impl Plain {
+    fn apply(&mut self, updates: &Updates) -> u64 {
+        let mut count = 0;
+        for message in updates.iter() {
+            let delta = read(message, 1);
+            let hash = delta.path.map_or(0, |path| path.attributes_hash);
+            for prefix in &delta.announced {
+                self.routes.insert(*prefix, (hash, Timestamp(count as i64)));
+                count += 1;
+            }
+        }
+        count
+    }
+}
+
+/// UPDATEs that announce each of `count` prefixes once, in random order.
+fn messages(count: u32, med: u8) -> Updates {
+    let mut random = Random::new(7);
+    let mut numbers: Vec<u32> = (0..count).collect();
+    for at in (1..numbers.len()).rev() {
+        numbers.swap(at, random.within(&(0..=at as u64)) as usize);
+    }
+    let mut updates = Updates { bytes: Vec::new(), messages: Vec::new() };
+    let mut rest = &numbers[..];
+    while !rest.is_empty() {
+        let some = rest.len().min(random.within(&(1..=6)) as usize);
+        let (these, others) = rest.split_at(some);
+        // From 11.0.0.0/24 on: unicast space.
+        let nlri = these.iter().map(|number| (11 << 16) + number).flat_map(|number| {
+            let [_, a, b, c] = number.to_be_bytes();
+            [24, a, b, c]
+        });
+        updates.push(&crate::inputs::announcement(&nlri.collect::<Vec<u8>>(), med, &mut random));
+        rest = others;
+    }
+    updates
+}
+
+/// Memory of this process that is in RAM, KiB.
+fn resident_kib() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let figure = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    figure.and_then(|text| text.trim().parse().ok()).context("find VmRSS in /proc/self/status")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_messages_hold_each_prefix_once() {
+        let mut rib = Rib::new(RibConfig::default());
+        let filling = fill(&mut rib, &messages(5_000, 1), 5_000).unwrap();
+        assert!(filling.longest <= filling.whole);
+        let changed = apply_all(&mut rib, &messages(5_000, 2), 1, Timestamp(1));
+        assert_eq!(changed, Changes { changed: 5_000, ..Changes::default() });
+        assert!(resident_kib().unwrap() > 0);
+    }
+}
