@@ -161,6 +161,9 @@ fn live_ldp_keepalives_are_withheld_and_their_bytes_told() {
     }
 }
 
+/// Puts a frame into another's payload, or a header before what it carries.
+type Wrap = fn(&[u8]) -> Vec<u8>;
+
 #[test]
 fn live_what_lies_behind_labels_tags_and_tunnels_is_found() {
     if !live("live_what_lies_behind_labels_tags_and_tunnels_is_found") {
@@ -176,7 +179,7 @@ fn live_what_lies_behind_labels_tags_and_tunnels_is_found() {
             ldp_hello_frame(1, 15 + n),
         ]
     };
-    let wraps: [fn(&[u8]) -> Vec<u8>; 5] = [
+    let wraps: [Wrap; 5] = [
         labelled,
         tagged_twice,
         tunnelled,
