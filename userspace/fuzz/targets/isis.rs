@@ -8,17 +8,8 @@ use edgelore_pipeline::topology::Graph;
 use libfuzzer_sys::fuzz_target;
 
 /// PDU types with the length that their header states.
-const TYPES: [(u8, u8); 9] = [
-    (15, 27),
-    (16, 27),
-    (17, 20),
-    (18, 27),
-    (20, 27),
-    (24, 33),
-    (25, 33),
-    (26, 17),
-    (27, 17),
-];
+const TYPES: [(u8, u8); 9] =
+    [(15, 27), (16, 27), (17, 20), (18, 27), (20, 27), (24, 33), (25, 33), (26, 17), (27, 17)];
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Pdu::parse(bytes);

@@ -15,7 +15,8 @@ fuzz_target!(|bytes: &[u8]| {
     let hello = Datagram { src, dst, port: 646, payload, direction };
     batch.signals.push(Signal { at: Timestamp(0), link: 1, kind: SignalKind::LdpHello(hello) });
     let middle = bytes.len() / 2;
-    for (seq, flags, part) in [(0, 2, &[][..]), (1, 16, &bytes[..middle]), (2, 16, &bytes[middle..])]
+    for (seq, flags, part) in
+        [(0, 2, &[][..]), (1, 16, &bytes[..middle]), (2, 16, &bytes[middle..])]
     {
         let payload = batch.append(part);
         let kind = SignalKind::Segment(Segment {

@@ -54,9 +54,9 @@ fuzz_target!(|bytes: &[u8]| {
             (true, None) => assert_eq!(changes.new, 1),
             (true, Some(same)) => assert_eq!(
                 (changes.repeated, changes.changed),
-                ((same == hash).into(), (same != hash).into())
+                (u32::from(same == hash), u32::from(same != hash))
             ),
-            (false, before) => assert_eq!(changes.withdrawn, before.is_some().into()),
+            (false, before) => assert_eq!(changes.withdrawn, u32::from(before.is_some())),
         }
         assert!(rib.bytes() <= config.bytes_max);
     }

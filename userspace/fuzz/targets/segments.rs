@@ -15,8 +15,10 @@ fuzz_target!(|bytes: &[u8]| {
     while let [length, more, flags, seq, which, tail @ ..] = rest {
         let (payload, tail) = tail.split_at(usize::from(*length).min(tail.len()));
         rest = tail;
-        let ends: [SocketAddr; 2] =
-            [([192, 0, 2, 1], 40_000 + u16::from(which & 0b1101)).into(), ([192, 0, 2, 2], 179).into()];
+        let ends: [SocketAddr; 2] = [
+            ([192, 0, 2, 1], 40_000 + u16::from(which & 0b1101)).into(),
+            ([192, 0, 2, 2], 179).into(),
+        ];
         let (src, dst) = if which & 2 == 0 { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
         let payload = batch.append(payload);
         let protocol = match which >> 2 & 3 {
