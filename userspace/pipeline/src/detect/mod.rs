@@ -106,9 +106,10 @@ impl Detector {
                 self.session_trigger(*session, at, TriggerKind::Notification(*code, *subcode));
             }
             Observed::Routes(delta) => {
-                self.sessions.routes_seen(delta.session, observation.link);
-                self.convergences.routes_moved(delta, at, &self.sessions);
-                self.flaps.routes_moved(delta, at);
+                if self.sessions.routes_seen(delta, observation.link) {
+                    self.convergences.routes_moved(delta, at, &self.sessions);
+                    self.flaps.routes_moved(delta, at);
+                }
             }
             Observed::Bfd(change) => {
                 if self.sessions.bfd_changed(change, observation.link) {

@@ -1,6 +1,6 @@
 //! Sessions: whether they are up, on which link, and with which timers.
 
-use edgelore_model::{BfdChange, BfdState, SessionKey};
+use edgelore_model::{BfdChange, BfdState, Rib, RouteDelta, SessionKey};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -78,6 +78,9 @@ pub(super) struct Session {
     /// It carried routes since it came up.
     carried: bool,
     bfd_up: BTreeMap<IpAddr, bool>,
+    /// By speaker, the table whose routes are followed. A monitored router reports one route from
+    /// several tables, and it has moved once.
+    followed: BTreeMap<IpAddr, Rib>,
     pub(super) settings: SessionSettings,
 }
 
@@ -139,15 +142,18 @@ impl Sessions {
         Some(std::mem::replace(&mut session.phase, Phase::Established) == Phase::Down)
     }
 
-    /// Routes passed on it: it must be up.
-    pub(super) fn routes_seen(&mut self, key: SessionKey, link: u32) {
-        if let Some(session) = self.entry(key, link) {
-            session.routing = true;
-            session.carried = true;
-            if session.phase == Phase::Unknown {
-                session.phase = Phase::Established;
-            }
+    /// Routes passed on it: it must be up. False when another table of the same speaker is followed,
+    /// one nearer to the wire.
+    pub(super) fn routes_seen(&mut self, delta: &RouteDelta, link: u32) -> bool {
+        let Some(session) = self.entry(delta.session, link) else { return true };
+        session.routing = true;
+        session.carried = true;
+        if session.phase == Phase::Unknown {
+            session.phase = Phase::Established;
         }
+        let followed = session.followed.entry(delta.speaker).or_insert(delta.rib);
+        *followed = delta.rib.min(*followed);
+        *followed == delta.rib
     }
 
     /// The session failed: its state before, or `None` when it was down already.

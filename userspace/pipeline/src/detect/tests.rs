@@ -346,6 +346,33 @@ fn a_prefix_that_comes_and_goes_flaps() {
 }
 
 #[test]
+fn a_route_reported_from_two_tables_moves_once() {
+    let seen_after_policy = |mut observation: Observation| {
+        if let Observed::Routes(delta) = &mut observation.what {
+            delta.rib = Rib::InPost;
+        }
+        observation
+    };
+    let mut all = Vec::new();
+    for cycle in 0..2 {
+        for (moment, moved) in [
+            (0, routes(cycle * 2_000, vec![prefix(1)], vec![])),
+            (1_000, routes(cycle * 2_000 + 1_000, vec![], vec![prefix(1)])),
+        ] {
+            let mut before_policy = moved.clone();
+            if let Observed::Routes(delta) = &mut before_policy.what {
+                delta.rib = Rib::InPre;
+            }
+            let late = seen_after_policy(moved);
+            all.push(before_policy);
+            all.push(Observation { at: ms(cycle * 2_000 + moment + 400), ..late });
+        }
+    }
+    // Four transitions, where both tables together would make seven.
+    assert!(run(all).is_empty());
+}
+
+#[test]
 fn a_session_that_comes_and_goes_flaps() {
     let mut all = established();
     for cycle in 1..5 {
