@@ -61,8 +61,8 @@ fn routes(peer: &[u8], update: &[u8]) -> Vec<u8> {
 }
 
 fn announce(third: u8) -> Vec<u8> {
-    let path = [0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9];
-    [&[0, 0, 0, 13][..], &path, &[24, 10, 0, third]].concat()
+    let path = [0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9, 0x40, 3, 4, 192, 0, 2, 1];
+    [&[0, 0, 0, path.len() as u8][..], &path, &[24, 10, 0, third]].concat()
 }
 
 fn withdraw(third: u8) -> Vec<u8> {
@@ -337,9 +337,10 @@ fn flags_that_do_not_fit_are_corrected() {
         assert_eq!(address_of(flags, octets(written)).to_string(), read, "{flags:#x} {written}");
     }
     // AS_PATH in the width that the A flag denies.
-    let two = [0, 0, 0, 11, 0x40, 1, 1, 0, 0x40, 2, 4, 2, 1, 0xfd, 0xe9, 24, 10, 0, 1];
+    let path = [0x40, 1, 1, 0, 0x40, 2, 4, 2, 1, 0xfd, 0xe9, 0x40, 3, 4, 192, 0, 2, 1];
+    let two = [&[0, 0, 0, path.len() as u8][..], &path, &[24, 10, 0, 1]].concat();
     for (flags, update) in
-        [(FLAG_A, announce(1)), (0, announce(1)), (FLAG_A, two.into()), (0, two.into())]
+        [(FLAG_A, announce(1)), (0, announce(1)), (FLAG_A, two.clone()), (0, two)]
     {
         let mut heard = Heard::default();
         heard.say(&routes(&peer(0, flags, 0, 1), &update));
@@ -351,8 +352,13 @@ fn flags_that_do_not_fit_are_corrected() {
 
 #[test]
 fn path_identifiers_are_read_where_the_opens_agree_and_where_they_stand() {
-    let path = [0, 0, 0, 13, 0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9];
-    let with = [&path[..], &[0, 0, 0, 1, 24, 10, 0, 1, 0, 0, 0, 2, 24, 10, 0, 1]].concat();
+    let path = [0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9, 0x40, 3, 4, 192, 0, 2, 1];
+    let with = [
+        &[0, 0, 0, path.len() as u8][..],
+        &path,
+        &[0, 0, 0, 1, 24, 10, 0, 1, 0, 0, 0, 2, 24, 10, 0, 1],
+    ]
+    .concat();
     let without = announce(1);
     for (add_path, update) in [(true, &with), (true, &without), (false, &with), (false, &without)] {
         let p = peer(0, 0, 0, 1);
@@ -360,6 +366,7 @@ fn path_identifiers_are_read_where_the_opens_agree_and_where_they_stand() {
         heard.say(&peer_up(&p, 1, add_path)).say(&routes(&p, update));
         let (seen, _) = heard.decode();
         let Some(Observed::Routes(delta)) = seen.last() else { panic!("routes: {seen:?}") };
+        assert!(!delta.announced.is_empty() && delta.withdrawn.is_empty());
         assert!(delta.announced.iter().all(|prefix| prefix.to_string() == "10.0.1.0/24"));
     }
 }
