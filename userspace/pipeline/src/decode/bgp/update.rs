@@ -175,6 +175,16 @@ impl Delta {
         Reader::new(encoding).read(body).map_err(|error| error.within("UPDATE"))
     }
 
+    /// Reads an UPDATE that a monitored router made of an entry of its tables: routes of its own
+    /// have no AS_PATH, and may lack other attributes that a neighbour must send (RFC 7854 §5).
+    ///
+    /// # Errors
+    /// As [`Delta::read`].
+    pub fn reported(body: &[u8], encoding: &Encoding<'_>) -> Result<Self, BgpError> {
+        let reader = Reader { complete: false, ..Reader::new(encoding) };
+        reader.read(body).map_err(|error| error.within("UPDATE"))
+    }
+
     /// What it moved in a table, or that a table is complete; `None` when it says neither.
     pub(in crate::decode) fn observed(
         self,
@@ -215,6 +225,8 @@ impl Delta {
 
 struct Reader<'e, 'a> {
     encoding: &'e Encoding<'e>,
+    /// A neighbour sent it, so nothing mandatory may be missing.
+    complete: bool,
     delta: Delta,
     path: Option<&'a [u8]>,
     as4_path: Option<&'a [u8]>,
@@ -234,6 +246,7 @@ impl<'e, 'a> Reader<'e, 'a> {
     fn new(encoding: &'e Encoding<'e>) -> Self {
         Self {
             encoding,
+            complete: true,
             delta: Delta::default(),
             path: None,
             as4_path: None,
@@ -259,7 +272,9 @@ impl<'e, 'a> Reader<'e, 'a> {
         if let Err(error) = self.announce(1, UNICAST, update.nlri) {
             self.delta.note(FaultHandling::SessionReset, error.within("NLRI"));
         }
-        self.mandatory(&update);
+        if self.complete {
+            self.mandatory(&update);
+        }
         self.path(!update.nlri.is_empty());
         self.delta.end_of_rib = self.end_of_rib(&update);
         pad(&self.delta.announced, &mut self.delta.announced_path_ids);
@@ -350,8 +365,7 @@ impl<'e, 'a> Reader<'e, 'a> {
     }
 
     /// Routes need ORIGIN and AS_PATH or BGPsec_PATH, those outside of MP_REACH_NLRI also NEXT_HOP
-    /// (RFC 7606 §3 (d), RFC 4760 §3,
-    /// RFC 8205 §4).
+    /// (RFC 7606 §3 (d), RFC 4760 §3, RFC 8205 §4).
     fn mandatory(&mut self, update: &Update<'_>) {
         let classic = !update.nlri.is_empty();
         if !classic && !self.has(code::MP_REACH_NLRI) {

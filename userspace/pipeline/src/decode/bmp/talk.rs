@@ -246,7 +246,7 @@ impl<E: FnMut(usize, Observation)> Report<'_, E> {
         if peer.state == State::Unknown {
             peer.state = State::Presumed;
         }
-        let delta = match Delta::read(update.body, &encoding(header, peer)) {
+        let delta = match Delta::reported(update.body, &encoding(header, peer)) {
             Ok(delta) => delta,
             Err(_) => return self.undecodable(),
         };

@@ -321,6 +321,15 @@ fn a_table_known_to_be_empty_withdraws_nothing() {
 }
 
 #[test]
+fn a_route_of_the_router_itself_needs_no_path() {
+    let own = [0, 0, 0, 11, 0x40, 1, 1, 2, 0x40, 3, 4, 0, 0, 0, 0, 24, 10, 0, 7];
+    let mut heard = Heard::default();
+    heard.say(&initiation()).say(&routes(&peer(LOC_RIB, 0, 0, 1), &own));
+    assert_eq!(heard.names()[1], "10.0.0.8 Local +[10.0.7.0/24] -[]");
+    assert_eq!(heard.decode().1.undecodable, 0);
+}
+
+#[test]
 fn flags_that_do_not_fit_are_corrected() {
     let octets = |text: &str| match text.parse().unwrap() {
         IpAddr::V4(v4) => [&[0; 12][..], &v4.octets()].concat().try_into().unwrap(),
