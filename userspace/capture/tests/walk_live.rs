@@ -117,7 +117,7 @@ fn live_a_hello_is_remembered_once_its_record_is_in_the_ring() {
     assert!(filled.ring_full > 0, "the ring is full: {filled:?}");
     ring.inject(Program::Xdp, &hello, 3).unwrap();
     let counted = counters(&ring, Program::Xdp);
-    assert_eq!(counted.ring_full, filled.ring_full + 3, "each was tried");
+    assert_eq!(counted.shed_hello, filled.shed_hello + 3, "each was tried");
     assert_eq!(counted.isis_hellos_withheld, 0);
     let mut batch = Batch::default();
     while ring.poll(Duration::ZERO, &mut batch).unwrap() > 0 {}

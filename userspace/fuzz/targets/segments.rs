@@ -40,20 +40,18 @@ fuzz_target!(|bytes: &[u8]| {
         let at = Timestamp(batch.signals.len() as i64 * i64::from(*more) * 10_000_000);
         batch.signals.push(Signal { at, link: 0, kind });
     }
-    let together = decode(std::slice::from_ref(&batch));
-    let one_by_one: Vec<Batch> = batch
-        .signals
-        .iter()
-        .map(|signal| Batch { signals: vec![signal.clone()], bytes: batch.bytes.clone() })
-        .collect();
-    assert_eq!(together, decode(&one_by_one));
+    let all = batch.signals.len();
+    assert_eq!(decode(&batch, all), decode(&batch, 1));
 });
 
-fn decode(batches: &[Batch]) -> Vec<Observation> {
+/// Decodes `count` signals at a time.
+fn decode(batch: &Batch, count: usize) -> Vec<Observation> {
     let mut decoder = Decoder::new(DecodeConfig::default());
     let mut observations = Vec::new();
-    for batch in batches {
-        decoder.decode(batch, &mut |_, observation| observations.push(observation));
+    let mut part = Batch { signals: Vec::new(), bytes: batch.bytes.clone() };
+    for signals in batch.signals.chunks(count.max(1)) {
+        part.signals = signals.to_vec();
+        decoder.decode(&part, &mut |_, observation| observations.push(observation));
     }
     decoder.finish(&mut |_, observation| observations.push(observation));
     observations

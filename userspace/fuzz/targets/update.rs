@@ -14,8 +14,14 @@ fuzz_target!(|bytes: &[u8]| {
     for path_ids in [PathIdHint::Unlikely, PathIdHint::Likely] {
         let encoding = Encoding::Presumed { width: AsWidth::Four, path_ids };
         if let Ok(delta) = Delta::read(bytes, &encoding) {
-            let counted = delta.counts.ipv4_announced + delta.counts.ipv6_announced;
-            assert_eq!(delta.announced.len() as u64, counted);
+            // What is announced with a fault is counted as sent, and counts as withdrawn.
+            let counts = delta.counts;
+            let counted = counts.ipv4_announced
+                + counts.ipv6_announced
+                + counts.ipv4_withdrawn
+                + counts.ipv6_withdrawn;
+            assert_eq!((delta.announced.len() + delta.withdrawn.len()) as u64, counted);
+            assert!(delta.announced.is_empty() || delta.path.is_some());
         }
     }
 });
