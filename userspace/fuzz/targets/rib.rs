@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut now = Timestamp::default();
     for step in bytes.chunks_exact(6) {
         let [what, a, b, length, hash, wait] = [0, 1, 2, 3, 4, 5].map(|at| step[at]);
-        now = Timestamp(now.0 + (i64::from(wait) << (wait % 48)));
+        now = Timestamp(now.0.saturating_add(i64::from(wait) << (wait % 48)));
         let speaker = IpAddr::from([192, 0, 2, 1 + (what & 1)]);
         let session = SessionKey::between(speaker, IpAddr::from([192, 0, 2, 9]));
         let address = if what & 2 == 0 {
