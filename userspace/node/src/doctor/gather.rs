@@ -10,6 +10,7 @@ use edgelore_capture::Clock;
 use edgelore_capture::netlink::{Device, FibConfig, FibSource};
 use edgelore_capture::ring::{self, Ring, RingConfig, Watch};
 use edgelore_capture::trace::{self, Origin, TraceConfig, TraceSource};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub async fn gather(examination: &Examination) -> Facts {
     let valid = loaded.as_ref().map(drop).map_err(ConfigError::to_string);
     let config = loaded.unwrap_or_default();
     let clock = Clock::new();
-    let devices = &config.capture.interfaces;
+    let names = selected(&config);
     let key = config.publish.key.clone().unwrap_or_else(|| config.node.data_dir.join("key"));
     Facts {
         kernel: line("/proc/sys/kernel/osrelease").unwrap_or_default(),
@@ -41,8 +42,9 @@ pub async fn gather(examination: &Examination) -> Facts {
         objects_embedded: ring::object_embedded() && trace::object_embedded(),
         config: valid,
         programs: programs(&config, clock),
-        interfaces: devices.iter().map(|name| interface(name)).collect(),
-        attached: examination.attach.then(|| attach(&config, clock)),
+        interfaces: names.iter().map(|name| interface(name)).collect(),
+        routers: config.capture.bmp.is_some(),
+        attached: examination.attach.then(|| attach(&config, &names, clock)),
         tracepoints: config.capture.tracepoints.then(|| tracepoints(clock)),
         ring_bytes: config.capture.ring_bytes.into(),
         memory_bytes: memory(),
@@ -67,8 +69,9 @@ fn programs(config: &Config, clock: Clock) -> Result<(), String> {
 }
 
 /// Attaches the programs as the node would, says how, and detaches them.
-fn attach(config: &Config, clock: Clock) -> Result<Vec<String>, String> {
-    let watch = config.capture.interfaces.iter().map(Watch::both).collect();
+fn attach(config: &Config, names: &[String], clock: Clock) -> Result<Vec<String>, String> {
+    let xdp = config.capture.xdp.into();
+    let watch = names.iter().map(|name| Watch { xdp, ..Watch::both(name) }).collect();
     let ring = RingConfig { watch, ring_bytes: config.capture.ring_bytes };
     let ring = Ring::open(&ring, clock).map_err(|error| chain(&error))?;
     let describe = |attachment: &ring::Attachment| {
@@ -79,6 +82,16 @@ fn attach(config: &Config, clock: Clock) -> Result<Vec<String>, String> {
         format!("{mode} ({})", attachment.fallback.trim_end_matches("; "))
     };
     Ok(ring.attachments().iter().map(describe).collect())
+}
+
+/// The interfaces that the node would watch now, and those named in full that are not there.
+fn selected(config: &Config) -> Vec<String> {
+    // A glob that is none is a finding of the configuration.
+    let Ok(selection) = config.capture.selection() else { return Vec::new() };
+    let present = ring::interfaces().unwrap_or_default().into_iter().map(|(_, name)| name);
+    let wanted = present.filter(|name| selection.wants(name));
+    let names: BTreeSet<String> = wanted.chain(selection.names().map(str::to_owned)).collect();
+    names.into_iter().collect()
 }
 
 fn interface(name: &str) -> Interface {

@@ -39,9 +39,9 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
             "run as root or with the capabilities above, on a kernel that allows eBPF",
         ),
     ];
-    if facts.interfaces.is_empty() && facts.config.is_ok() {
-        let advice = "name them in capture.interfaces";
-        findings.push(problem("interfaces", "none configured", advice));
+    if facts.interfaces.is_empty() && !facts.routers && facts.config.is_ok() {
+        let advice = "name them in capture.interfaces, or routers in capture.bmp";
+        findings.push(problem("interfaces", "none is selected", advice));
     }
     let own = |name: &str| matches!(&facts.node, Some(Ok(status)) if status.interfaces.contains_key(name));
     findings.extend(facts.interfaces.iter().flat_map(|one| interface(one, own(&one.name))));
@@ -309,6 +309,7 @@ mod tests {
             config: Ok(()),
             programs: Ok(()),
             interfaces: vec![Interface { name: "eth0".to_owned(), device: Ok(Some(device)) }],
+            routers: false,
             attached: None,
             tracepoints: Some(Ok(Tracepoints {
                 attached: vec!["skb:kfree_skb".to_owned()],

@@ -70,8 +70,10 @@ pub struct Facts {
     pub config: Result<(), String>,
     /// The programs load and pass their self-test.
     pub programs: Result<(), String>,
-    /// The configured interfaces.
+    /// The interfaces that the configuration selects now, and those it names that are not there.
     pub interfaces: Vec<Interface>,
+    /// Routers are listened to over BMP.
+    pub routers: bool,
     /// How the programs were attached, if that was asked for.
     pub attached: Option<Result<Vec<String>, String>>,
     /// Tracepoints; `None` when they are not wanted.
