@@ -9,22 +9,20 @@
 
 use crate::config::CaptureConfig;
 use crate::interfaces::{Interfaces, Selection, Step};
-use crate::live::{LiveError, POLL};
+use crate::live::{Due, LiveError, POLL};
 use crate::status::StatusSource;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use edgelore_capture::Clock;
 use edgelore_capture::ring::{
     Attachment, Counters, DirectionCounters, Ring, RingConfig, Watch, XdpPolicy, interfaces,
 };
-use edgelore_model::{Batch, Span, Timestamp};
+use edgelore_model::Batch;
 use std::collections::BTreeMap;
 
 /// News that wait for the ring's thread.
 pub const CHANGES_QUEUED_MAX: usize = 1024;
 /// Lists of links that wait for a source that takes them.
 const LINKS_QUEUED_MAX: usize = 16;
-/// How often the kernel's counters are read for the operator.
-const COUNTERS_EVERY: Span = Span::from_millis(200);
 
 /// News for the ring's thread.
 #[derive(Clone, Debug)]
@@ -53,8 +51,7 @@ pub struct Watcher {
     /// Interfaces that cannot be watched, with the reason.
     failures: BTreeMap<u32, (String, String)>,
     status: StatusSource,
-    clock: Clock,
-    counted: Option<Timestamp>,
+    due: Due,
 }
 
 /// The other ends of a watcher's queues.
@@ -90,8 +87,7 @@ impl Watcher {
             links: [counters_in, trace_in],
             failures: BTreeMap::new(),
             status: status.clone(),
-            clock,
-            counted: None,
+            due: Due::new(clock),
         };
         for (ifindex, name) in interfaces()? {
             if let Some(Step::Attach { ifindex, name }) =
@@ -123,9 +119,7 @@ impl Watcher {
     pub fn read(&mut self, batch: &mut Batch) -> Result<(), String> {
         self.follow();
         let polled = self.ring.poll(POLL, batch);
-        let now = self.clock.now();
-        if self.counted.is_none_or(|last| now - last >= COUNTERS_EVERY) {
-            self.counted = Some(now);
+        if self.due.now() {
             let counters = self.ring.counters().map_err(|error| error.to_string())?;
             self.status.update().kernel = named(&counters);
         }

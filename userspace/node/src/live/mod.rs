@@ -160,18 +160,19 @@ impl Start<'_> {
 }
 
 /// When a source's counters are read for the operator.
-struct Due {
+#[derive(Debug)]
+pub(crate) struct Due {
     clock: Clock,
     last: Option<Timestamp>,
 }
 
 impl Due {
-    const fn new(clock: Clock) -> Self {
+    pub(crate) const fn new(clock: Clock) -> Self {
         Self { clock, last: None }
     }
 
     /// It is time, and the next time is [`COUNTERS_EVERY`] from now.
-    fn now(&mut self) -> bool {
+    pub(crate) fn now(&mut self) -> bool {
         let now = self.clock.now();
         let due = self.last.is_none_or(|last| now - last >= COUNTERS_EVERY);
         if due {
