@@ -1,56 +1,25 @@
-//! The packets of OSPF and IS-IS in a capture file, found by a reader of the tests' own, so that
-//! decoding is tested apart from the walk that finds packets in production.
+//! The packets of OSPF and IS-IS in a capture file, and in frames from a packet socket; the latter
+//! are found by a walk of the tests' own.
 
+use edgelore_capture::file::FileSource;
 use edgelore_model::{Batch, Datagram, Direction, IsisFrame, Signal, SignalKind, Timestamp};
-use pcap_parser::traits::PcapNGPacketBlock;
-use pcap_parser::{Block, PcapBlockOwned, PcapError, create_reader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-/// The link type of Ethernet frames.
-pub(crate) const ETHERNET: i32 = 1;
-
-/// Everything of the two protocols that a pcap or pcapng file holds.
+/// Everything of the two protocols that a capture file holds, up to where it is damaged; interfaces
+/// are not told apart.
 pub(crate) fn read(path: &Path) -> Batch {
-    let bytes = std::fs::read(path).expect("the capture can be read");
-    let mut reader = create_reader(1 << 16, &bytes[..]).expect("it is a capture");
-    let (mut batch, mut link_types) = (Batch::default(), Vec::new());
-    loop {
-        match reader.next() {
-            Ok((length, block)) => {
-                take(&block, &mut link_types, &mut batch);
-                reader.consume(length);
-            }
-            Err(PcapError::Incomplete(_)) => reader.refill().expect("the file goes on"),
-            Err(PcapError::Eof) => return batch,
-            Err(error) => panic!("{}: {error:?}", path.display()),
-        }
-    }
+    let mut source = FileSource::open(path).expect("the capture can be opened");
+    let mut all = Batch::default();
+    while let Ok(true) = source.next_batch(&mut all) {}
+    all.signals.retain(|signal| matches!(signal.kind, SignalKind::Ospf(_) | SignalKind::Isis(_)));
+    all.signals.iter_mut().for_each(|signal| signal.link = 0);
+    all
 }
 
-fn take(block: &PcapBlockOwned<'_>, link_types: &mut Vec<i32>, batch: &mut Batch) {
-    match block {
-        PcapBlockOwned::LegacyHeader(header) => link_types.push(header.network.0),
-        PcapBlockOwned::Legacy(packet) => {
-            let at = Timestamp::from_secs_nanos(packet.ts_sec.into(), packet.ts_usec * 1_000);
-            let frame = &packet.data[..packet.caplen as usize];
-            signal(link_types[0], at, frame, batch);
-        }
-        PcapBlockOwned::NG(Block::InterfaceDescription(described)) => {
-            link_types.push(described.linktype.0);
-        }
-        PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
-            let micros = i64::from(packet.ts_high) << 32 | i64::from(packet.ts_low);
-            let link_type = link_types[packet.if_id as usize];
-            signal(link_type, Timestamp(micros * 1_000), packet.packet_data(), batch);
-        }
-        PcapBlockOwned::NG(_) => {}
-    }
-}
-
-/// Takes a frame in if it holds a packet of either protocol.
-pub(crate) fn signal(link_type: i32, at: Timestamp, frame: &[u8], batch: &mut Batch) {
-    let Some((src, packet)) = of_link(link_type, frame) else { return };
+/// Takes an Ethernet frame in if it holds a packet of either protocol.
+pub(crate) fn signal(at: Timestamp, frame: &[u8], batch: &mut Batch) {
+    let Some((src, packet)) = ethernet(frame) else { return };
     let direction = Direction::Ingress;
     let kind = match packet {
         Network::Isis(pdu) => {
@@ -68,24 +37,6 @@ pub(crate) fn signal(link_type: i32, at: Timestamp, frame: &[u8], batch: &mut Ba
 enum Network<'a> {
     Ip(&'a [u8]),
     Isis(&'a [u8]),
-}
-
-fn of_link(link_type: i32, frame: &[u8]) -> Option<([u8; 6], Network<'_>)> {
-    const NO_ADDRESS: [u8; 6] = [0; 6];
-    match link_type {
-        0 => Some((NO_ADDRESS, Network::Ip(frame.get(4..)?))),
-        ETHERNET => ethernet(frame),
-        // Cisco HDLC: OSI packets have an octet of padding.
-        104 if frame.get(2..4)? == [0xfe, 0xfe] => {
-            Some((NO_ADDRESS, Network::Isis(frame.get(5..)?)))
-        }
-        104 => Some((NO_ADDRESS, Network::Ip(frame.get(4..)?))),
-        // Frame relay in Cisco's encapsulation.
-        107 => Some((NO_ADDRESS, Network::Ip(frame.get(4..)?))),
-        // Juniper's metadata before Ethernet.
-        178 => ethernet(frame.get(6 + usize::from(be16(frame, 4)?)..)?),
-        _ => None,
-    }
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {

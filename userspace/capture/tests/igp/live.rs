@@ -53,7 +53,7 @@ impl Tap {
         let mut frame = vec![0; 65_536];
         while let Ok((length, from)) = recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut frame) {
             let before = self.batch.signals.len();
-            frames::signal(frames::ETHERNET, now(), &frame[..length], &mut self.batch);
+            frames::signal(now(), &frame[..length], &mut self.batch);
             let link = from.map_or(0, |from| from.ifindex() as u32);
             self.batch.signals[before..].iter_mut().for_each(|signal| signal.link = link);
         }
