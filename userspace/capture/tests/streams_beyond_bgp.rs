@@ -3,8 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers here are test code")]
 
-mod streams;
-
+use edgelore_capture::file::FileSource;
 use edgelore_model::{Batch, Observation, Observed, Rib, Summary};
 use edgelore_pipeline::decode::{DecodeConfig, Decoder};
 use serde_json::{Map, Value, json};
@@ -18,10 +17,14 @@ fn data() -> Option<PathBuf> {
     data
 }
 
-fn decode(batch: &Batch) -> (Vec<Observation>, Summary) {
+fn decode(path: &Path) -> (Vec<Observation>, Summary) {
+    let mut source = FileSource::open(path).unwrap();
     let mut decoder = Decoder::new(DecodeConfig::default());
-    let mut observations = Vec::new();
-    decoder.decode(batch, &mut |_, observation| observations.push(observation));
+    let (mut batch, mut observations, mut more) = (Batch::default(), Vec::new(), true);
+    while more {
+        more = source.next_batch(&mut batch).unwrap();
+        decoder.decode(&batch, &mut |_, observation| observations.push(observation));
+    }
     decoder.finish(&mut |_, observation| observations.push(observation));
     (observations, *decoder.summary())
 }
@@ -29,7 +32,7 @@ fn decode(batch: &Batch) -> (Vec<Observation>, Summary) {
 #[test]
 fn bmp_and_ldp_of_the_fixtures() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/captures");
-    let read = |file: &str| decode(&streams::signals(&fixtures.join(file)));
+    let read = |file: &str| decode(&fixtures.join(file));
     let (seen, summary) = read("trafrepro.pcaps_bmp-traffic.pcap");
     let bmp = summary.bmp;
     assert_eq!((bmp.initiation, bmp.peer_up, bmp.route_monitoring), (1, 18, 84));
@@ -81,7 +84,7 @@ fn bmp_counts_of_the_data_folder() {
     let Some(data) = data() else { return };
     let (mut agree, mut wrong) = (0, Vec::new());
     for (file, counts) in rows(&data, "bmp-pcap/") {
-        let (observations, summary) = decode(&streams::signals(&data.join(&file)));
+        let (observations, summary) = decode(&data.join(&file));
         let got = serde_json::to_value(summary.bmp).unwrap();
         let (monitored, statistics) =
             NOT_TSHARK.iter().find(|(name, ..)| *name == file).map_or_else(
@@ -122,7 +125,7 @@ fn ldp_counts_of_the_data_folder() {
         if !counts.contains_key("ldp") {
             continue;
         }
-        let (observations, summary) = decode(&streams::signals(&data.join(&file)));
+        let (observations, summary) = decode(&data.join(&file));
         let of = |key| number(&counts, "ldp", key);
         let ldp = summary.ldp;
         let got = [
@@ -152,7 +155,7 @@ fn ldp_counts_of_the_data_folder() {
 fn peers_of_the_data_folder_go_down() {
     let Some(data) = data() else { return };
     let file = data.join("bmp-pcap/pmacct.205-BMP-6wind-FRR-peer_down_traffic-00.pcap");
-    let (observations, _) = decode(&streams::signals(&file));
+    let (observations, _) = decode(&file);
     let count = |matches: fn(&Observed) -> bool| {
         observations.iter().filter(|observation| matches(&observation.what)).count()
     };
