@@ -10,7 +10,7 @@ use edgelore_model::{Batch, Observation, Observed};
 use edgelore_node::engine::Output;
 use edgelore_node::replay::replay;
 use edgelore_pipeline::decode::{DecodeConfig, Decoder};
-use edgelore_pipeline::detect::{DetectConfig, Detector};
+use edgelore_pipeline::detect::{DetectConfig, Detected, Detector};
 use hdrhistogram::Histogram;
 use std::cell::Cell;
 use std::hint::black_box;
@@ -130,10 +130,11 @@ fn replay_all(files: &[PathBuf], workers: usize) -> Yield {
                     add(1, delta.withdrawn.len() + delta.announced.len());
                 }
                 Output::Observation(_) => {}
-                Output::Finding(finding) => {
+                Output::Detected(Detected::Closed(finding)) => {
                     black_box(finding);
                     add(2, 1);
                 }
+                Output::Detected(_) => {}
             }
         });
         broken += u64::from(read.is_err());

@@ -1,7 +1,7 @@
 //! Printing: JSON for scripts, plain aligned text for people.
 
 use anyhow::Result;
-use edgelore_model::{Advice, Scope};
+use edgelore_model::Advice;
 use edgelore_node::replay::Damage;
 use edgelore_node::view::IncidentView;
 use serde::Serialize;
@@ -55,18 +55,10 @@ pub(crate) fn incident(incident: &IncidentView) -> Result<()> {
         incident.start.estimate,
         incident.event,
         incident.protocol,
-        scope(&incident.scope),
+        incident.scope.to_string(),
         incident.prefixes,
         if incident.gaps { "  (evidence has gaps)" } else { "" },
     ))
-}
-
-fn scope(scope: &Scope) -> String {
-    match scope {
-        Scope::Session(session) => format!("session {session}"),
-        Scope::Link(link) => format!("link {}", link.0),
-        Scope::Prefix(prefix, speaker) => format!("prefix {prefix} from {speaker}"),
-    }
 }
 
 /// Ranked advice with its evidence.

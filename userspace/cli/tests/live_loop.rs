@@ -62,7 +62,7 @@ fn live_a_gateway_measures_failures_and_distils_the_change_between_them() {
     let interfaces = network.uplinks().map(|name| format!("{name:?}")).join(", ");
     let text = format!(
         "[node]\ndata_dir = {data:?}\n[capture]\ninterfaces = [{interfaces}]\n\
-         [detect]\nquiet_ms = 1000\n"
+         [detect.convergence]\nquiet_ms = 1000\n"
     );
     std::fs::write(&config, text).unwrap();
     let mut command = network.gateway().command(EDGELORE);

@@ -27,7 +27,10 @@ pub use igp::{
     HelloChange, IgpArea, IgpProtocol, LinkStateAction, LinkStateChange, NodeId, TopologyEdge,
     TopologyPrefix,
 };
-pub use incident::{EventType, Incident, IncidentId, Link, Protocol, Scope, Trigger, TriggerKind};
+pub use incident::{
+    Adjacency, EventType, Incident, IncidentId, Link, Measured, PROGRESS_MAX, Progress, Protocol,
+    RuledOut, Scope, Trigger, TriggerKind,
+};
 pub use kernel::{KernelEvent, NeighbourChange, NeighbourState, QueueSample, TcpState};
 pub use ldp::LdpChange;
 pub use net::{AddressFamily, Direction, NetError, Prefix, SessionKey};

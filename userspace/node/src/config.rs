@@ -308,9 +308,9 @@ impl Config {
                 "one router and more",
             ),
             (
-                "detect.quiet_ms",
-                self.detect.quiet_ms >= 1,
-                self.detect.quiet_ms.to_string(),
+                "detect.convergence.quiet_ms",
+                self.detect.convergence.quiet_ms >= 1,
+                self.detect.convergence.quiet_ms.to_string(),
                 "1 and more",
             ),
         ];
@@ -356,7 +356,7 @@ mod tests {
             ("[capture]\nxdp = 'fast'", "xdp"),
             ("[capture]\nqueue_interval_ms = 9", "capture.queue_interval_ms"),
             ("[node]\nworkers = 0", "node.workers"),
-            ("[detect]\nquiet_ms = 'long'", "quiet_ms"),
+            ("[detect.convergence]\nquiet_ms = 'long'", "quiet_ms"),
             ("[capture.bmp]\nlisten = '[::]:1790'\nallow = []", "capture.bmp.allow"),
             ("[capture.bmp]\nlisten = '[::]:1790'\nallow = ['10.0.0.0/33']", "10.0.0.0/33"),
             (

@@ -15,7 +15,7 @@
 use crossbeam::channel::{Receiver, Sender, bounded};
 use edgelore_model::{Batch, Observation, Signal, SignalKind, Summary, Timestamp};
 use edgelore_pipeline::decode::{DecodeConfig, Decoder, shard_of};
-use edgelore_pipeline::detect::{DetectConfig, Detector, Finding};
+use edgelore_pipeline::detect::{DetectConfig, Detected, Detector};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, spawn};
@@ -43,8 +43,8 @@ type Decoded = Vec<(u64, Observation)>;
 pub enum Output<'a> {
     /// An observation.
     Observation(&'a Observation),
-    /// An incident closed.
-    Finding(Finding),
+    /// What detection tells.
+    Detected(Detected),
 }
 
 /// The last word of an engine that was shut down.
@@ -266,7 +266,7 @@ fn detect_all(
     tuning: &Tuning,
     mut output: impl FnMut(Output<'_>),
 ) {
-    let mut closed = Vec::new();
+    let mut detected = Vec::new();
     loop {
         let round: Vec<Decoded> = workers.iter().filter_map(|queue| queue.recv().ok()).collect();
         if round.is_empty() {
@@ -277,13 +277,13 @@ fn detect_all(
         }
         for (_, observation) in merge(round, last) {
             output(Output::Observation(&observation));
-            detector.observe(&observation, &mut closed);
-            closed.drain(..).for_each(|finding| output(Output::Finding(finding)));
+            detector.observe(&observation, &mut detected);
+            detected.drain(..).for_each(|detected| output(Output::Detected(detected)));
         }
         figures.0.detector.store(detector.overflows(), Ordering::Relaxed);
     }
-    detector.finish(&mut closed);
-    closed.drain(..).for_each(|finding| output(Output::Finding(finding)));
+    detector.finish(&mut detected);
+    detected.drain(..).for_each(|detected| output(Output::Detected(detected)));
     figures.0.detector.store(detector.overflows(), Ordering::Relaxed);
 }
 

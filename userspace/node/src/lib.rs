@@ -36,7 +36,7 @@ use config::Config;
 use crossbeam::channel::{Receiver, bounded};
 use edgelore_capture::Clock;
 use edgelore_pipeline::decode::DecodeConfig;
-use edgelore_pipeline::detect::Finding;
+use edgelore_pipeline::detect::{Detected, Finding};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::Privacy;
 use engine::{Engine, Output};
@@ -52,8 +52,8 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-/// Findings that wait for the keeper.
-const FINDINGS_QUEUED_MAX: usize = 256;
+/// What detection told that waits for the keeper.
+const DETECTED_QUEUED_MAX: usize = 256;
 
 /// Why the node could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -109,19 +109,19 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
     let pending = Arc::new(Notify::new());
     let socket = start_services(&runtime, &context, &pending, data_dir)?;
 
-    let (found, findings) = bounded(FINDINGS_QUEUED_MAX);
+    let (found, detected) = bounded(DETECTED_QUEUED_MAX);
     let keeper = {
         let (keeper, status) = (Arc::clone(&context.keeper), status.clone());
-        std::thread::spawn(move || keep_all(&findings, &keeper, &status, &pending))
+        std::thread::spawn(move || keep_all(&detected, &keeper, &status, &pending))
     };
     let engine = Engine::start(
         config.node.workers,
         &DecodeConfig::default(),
         config.detect.clone(),
         move |out| {
-            if let Output::Finding(finding) = out {
+            if let Output::Detected(detected) = out {
                 // The keeper goes only after the engine.
-                let _ = found.send(finding);
+                let _ = found.send(detected);
             }
         },
     );
@@ -229,36 +229,46 @@ fn start_services(
 }
 
 fn keep_all(
-    findings: &Receiver<Finding>,
+    detected: &Receiver<Detected>,
     keeper: &Mutex<Keeper>,
     status: &StatusSource,
     pending: &Notify,
 ) {
-    for finding in findings {
-        // Interfaces come and are renamed: whatever was ever watched by a name hides it.
-        let watched: Vec<String> = status.update().interfaces.keys().cloned().collect();
-        let kept = {
-            let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
-            keeper.hide(watched);
-            keeper.keep(&finding)
-        };
-        let incident = view::IncidentView::from(&finding.incident);
-        tracing::info!(
-            id = incident.id,
-            event = incident.event,
-            duration_ms = incident.duration_ms.map(|d| d.estimate),
-            prefixes = incident.prefixes,
-            "incident closed"
-        );
-        status.update().incidents += 1;
-        match kept {
-            Ok(outcomes) if outcomes.is_empty() => {}
-            Ok(outcomes) => {
-                status.update().outcomes += outcomes.len() as u64;
-                pending.notify_one();
+    for detected in detected {
+        match detected {
+            Detected::Opened(opened) => {
+                tracing::info!(event = %opened.event, protocol = %opened.protocol, "incident opened");
             }
-            Err(error) => tracing::error!(%error, "a finding could not be kept"),
+            Detected::Closed(finding) => keep(&finding, keeper, status, pending),
+            Detected::Settled(_) => {}
         }
+    }
+}
+
+fn keep(finding: &Finding, keeper: &Mutex<Keeper>, status: &StatusSource, pending: &Notify) {
+    // Interfaces come and are renamed: whatever was ever watched by a name hides it.
+    let watched: Vec<String> = status.update().interfaces.keys().cloned().collect();
+    let kept = {
+        let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        keeper.hide(watched);
+        keeper.keep(finding)
+    };
+    let incident = view::IncidentView::from(&finding.incident);
+    tracing::info!(
+        id = incident.id,
+        event = incident.event,
+        duration_ms = incident.duration_ms.map(|d| d.estimate),
+        prefixes = incident.prefixes,
+        "incident closed"
+    );
+    status.update().incidents += 1;
+    match kept {
+        Ok(outcomes) if outcomes.is_empty() => {}
+        Ok(outcomes) => {
+            status.update().outcomes += outcomes.len() as u64;
+            pending.notify_one();
+        }
+        Err(error) => tracing::error!(%error, "a finding could not be kept"),
     }
 }
 

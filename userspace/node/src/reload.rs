@@ -11,22 +11,20 @@ use crate::engine::Tuning;
 use crate::keeper::Keeper;
 use crate::watcher::Change;
 use crossbeam::channel::Sender;
+use edgelore_pipeline::detect::DetectConfig;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Keys that can change while the node runs; every other needs a restart.
-pub const LIVE_KEYS: [&str; 9] = [
+pub const LIVE_KEYS: [&str; 6] = [
     "capture.interfaces",
     "capture.xdp",
-    "detect.quiet_ms",
-    "detect.convergence_max_ms",
-    "detect.lookback_ms",
-    "detect.withdrawal_burst_prefixes",
-    "detect.withdrawal_window_ms",
-    "detect.flap_transitions",
-    "detect.flap_quiet_ms",
+    "detect.convergence",
+    "detect.flap",
+    "detect.saturation",
+    "detect.degradation",
 ];
 
 /// Why a reload changed nothing.
@@ -93,7 +91,7 @@ impl Reloader {
         let mut next = self.current.clone();
         next.capture.interfaces = new.capture.interfaces;
         next.capture.xdp = new.capture.xdp;
-        next.detect = new.detect.with_bounds_of(&self.current.detect);
+        next.detect = DetectConfig { bounds: self.current.detect.bounds, ..new.detect };
         let capture = (&next.capture.interfaces, next.capture.xdp);
         let before = (&self.current.capture.interfaces, self.current.capture.xdp);
         if let Some(changes) = self.changes.as_ref().filter(|_| capture != before) {
@@ -161,13 +159,13 @@ mod tests {
         let old = Config::default();
         let mut new = old.clone();
         new.capture.interfaces = vec!["eth0".to_owned()];
-        new.detect.quiet_ms = 1;
-        new.detect.links_max = 1;
+        new.detect.convergence.quiet_ms = 1;
+        new.detect.bounds.links_max = 1;
         new.node.workers = 3;
         new.publish.store = Some("embedded:x".to_owned());
         let Reloaded { changed, restart } = compare(&old, &new);
-        assert_eq!(changed, ["capture.interfaces", "detect.quiet_ms"]);
-        assert_eq!(restart, ["detect.links_max", "node.workers", "publish.store"]);
+        assert_eq!(changed, ["capture.interfaces", "detect.convergence"]);
+        assert_eq!(restart, ["detect.bounds", "node.workers", "publish.store"]);
         assert_eq!(compare(&old, &old), Reloaded::default());
     }
 
@@ -215,10 +213,10 @@ mod tests {
             assert!(taken.is_empty());
         }
         let good = "[node]\nworkers = 2\n[capture]\ninterfaces = ['eth*']\nxdp = 'generic'\n\
-                    [detect]\nquiet_ms = 700\n";
+                    [detect.convergence]\nquiet_ms = 700\n";
         std::fs::write(&reloader.file, good).unwrap();
         let reloaded = reloader.reload().unwrap();
-        assert_eq!(reloaded.changed, ["capture.interfaces", "capture.xdp", "detect.quiet_ms"]);
+        assert_eq!(reloaded.changed, ["capture.interfaces", "capture.xdp", "detect.convergence"]);
         assert_eq!(reloaded.restart, ["node.workers"]);
         let Change::Select(selection, xdp) = taken.try_recv().unwrap() else { panic!("no change") };
         assert!(selection.wants("eth7"));

@@ -8,7 +8,7 @@ use crate::pace::{Pace, Pacer, SystemTimer, Timer};
 use edgelore_capture::file::{FileError, FileProgress, FileSource, SteppedOver};
 use edgelore_model::{Batch, Timestamp};
 use edgelore_pipeline::decode::DecodeConfig;
-use edgelore_pipeline::detect::DetectConfig;
+use edgelore_pipeline::detect::{DetectConfig, Detected};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -78,7 +78,8 @@ impl Replay<'_> {
         let incidents = Arc::new(AtomicU64::new(0));
         let closed = Arc::clone(&incidents);
         let output = move |out: Output<'_>| {
-            closed.fetch_add(u64::from(matches!(out, Output::Finding(_))), Ordering::Relaxed);
+            let one = matches!(out, Output::Detected(Detected::Closed(_)));
+            closed.fetch_add(u64::from(one), Ordering::Relaxed);
             output(out);
         };
         let config = DecodeConfig::default();

@@ -6,7 +6,7 @@ use edgelore_model::{
 };
 use edgelore_node::engine::{Engine, Output};
 use edgelore_pipeline::decode::DecodeConfig;
-use edgelore_pipeline::detect::{DetectConfig, Finding};
+use edgelore_pipeline::detect::{DetectConfig, Detected, Finding};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 
@@ -49,7 +49,8 @@ fn run(workers: usize, batch_signals: usize) -> (Vec<Observation>, Vec<Finding>,
     let mut engine = Engine::start(workers, &DecodeConfig::default(), detect, move |output| {
         let sent = match output {
             Output::Observation(observation) => sender.send((Some(observation.clone()), None)),
-            Output::Finding(finding) => sender.send((None, Some(finding))),
+            Output::Detected(Detected::Closed(finding)) => sender.send((None, Some(*finding))),
+            Output::Detected(_) => Ok(()),
         };
         sent.expect("the receiver outlives the engine");
     });

@@ -3,7 +3,7 @@
 use edgelore_node::engine::{Output, Totals};
 use edgelore_node::pace::{Pace, Timer};
 use edgelore_node::replay::{Progress, Replay};
-use edgelore_pipeline::detect::{DetectConfig, Finding};
+use edgelore_pipeline::detect::{DetectConfig, Detected, Finding};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -56,8 +56,8 @@ fn run(files: &[PathBuf], pace: &str, workers: usize, stop_after: Option<u64>) -
         );
     };
     let replayed = replay.run(files, timer.clone(), told, move |output| {
-        if let Output::Finding(finding) = output {
-            sender.send(finding).expect("the receiver outlives the replay");
+        if let Output::Detected(Detected::Closed(finding)) = output {
+            sender.send(*finding).expect("the receiver outlives the replay");
         }
     });
     replayed.read.expect("the fixtures can be read");

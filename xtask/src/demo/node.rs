@@ -185,7 +185,7 @@ fn configuration(data: &Path, store: &str, token: &Path, network: &Network) -> S
     format!(
         "[node]\ndata_dir = {data:?}\ntopology_class = {TOPOLOGY_CLASS:?}\n\
          node_count = {NODE_COUNT}\n\n[capture]\ninterfaces = [{interfaces}]\n\n\
-         [detect]\nquiet_ms = {QUIET_MS}\n\n\
+         [detect.convergence]\nquiet_ms = {QUIET_MS}\n\n\
          [publish]\nstore = {store:?}\ntoken_file = {token:?}\n"
     )
 }

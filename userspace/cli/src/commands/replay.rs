@@ -8,7 +8,7 @@ use edgelore_node::engine::Output;
 use edgelore_node::pace::{Pace, SystemTimer};
 use edgelore_node::replay::{Progress, Replay, Replayed};
 use edgelore_node::view::IncidentView;
-use edgelore_pipeline::detect::{DetectConfig, Finding};
+use edgelore_pipeline::detect::{ConvergenceConfig, DetectConfig, Detected, Finding};
 use edgelore_pipeline::distil::{Distilled, Distiller, Site};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: u8,
     /// A convergence has ended when routing stood still for this long, in ms.
-    #[arg(long, default_value_t = DetectConfig::default().quiet_ms)]
+    #[arg(long, default_value_t = ConvergenceConfig::default().quiet_ms)]
     quiet_ms: u32,
     /// The network's shape, for the outcomes.
     #[arg(long, default_value = "hub_spoke")]
@@ -52,7 +52,9 @@ struct Report {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let detect = DetectConfig { quiet_ms: arguments.quiet_ms, ..DetectConfig::default() };
+    let convergence =
+        ConvergenceConfig { quiet_ms: arguments.quiet_ms, ..ConvergenceConfig::default() };
+    let detect = DetectConfig { convergence, ..DetectConfig::default() };
     let site =
         Site { topology_class: arguments.topology_class.clone(), node_count: arguments.nodes };
     let mut distiller = Distiller::new(site, detect.method());
@@ -67,9 +69,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         timer,
         |now| bar.show(now),
         move |output| {
-            if let Output::Finding(finding) = output {
+            if let Output::Detected(Detected::Closed(finding)) = output {
                 // The receiver outlives the replay.
-                let _ = found.send(finding);
+                let _ = found.send(*finding);
             }
         },
     );

@@ -43,8 +43,15 @@ fn finding(hours: i64, severity: u64, bfd: bool) -> Finding {
         prefixes: vec!["198.51.100.0/24".parse().unwrap()],
         severity,
         gaps: false,
+        maintenance: false,
+        measured: edgelore_model::Measured::default(),
+        progress: Vec::new(),
+        ruled_out: Vec::new(),
     };
-    Finding { incident, settings: vec![(session(), settings)] }
+    Finding {
+        incident,
+        settings: edgelore_pipeline::detect::Settings { sessions: vec![(session(), settings)] },
+    }
 }
 
 fn yesterday() -> Timestamp {

@@ -14,13 +14,15 @@
 //! until it was up again.
 
 use super::fib::Moved;
+use super::known::Known;
 use super::life::Life;
-use super::sessions::{Session, SessionSettings, Sessions, Settings};
-use super::{DetectConfig, Finding};
+use super::sessions::{Session, SessionSettings, Sessions};
+use super::{Bounds, Detected, Finding, Opened, Settings};
 use edgelore_model::{
-    EventType, FibChange, Incident, IncidentId, Interval, Link, NextHop, Prefix, Protocol,
-    RouteDelta, Scope, SessionKey, Span, Timestamp, Trigger, TriggerKind,
+    EventType, FibChange, Incident, IncidentId, Interval, Link, Measured, NextHop, Prefix,
+    Protocol, RouteDelta, Scope, SessionKey, Span, Timestamp, Trigger, TriggerKind,
 };
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -41,9 +43,40 @@ const BFD_SLOW_US: u64 = 1_000_000;
 /// How late after a change of carrier the kernel's message may be read.
 const LINK_REPORT: Span = Span::from_millis(20);
 
+/// What a convergence is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConvergenceConfig {
+    /// A convergence has ended when routing stood still for this long, in ms. Shorter than a
+    /// usual advertisement interval splits one convergence into several.
+    pub quiet_ms: u32,
+    /// A convergence that never quietens is closed after this long, in ms.
+    pub longest_ms: u32,
+    /// Routing changes this long before their trigger still belong to it, in ms: a daemon may
+    /// change the kernel's table before it says on the wire why.
+    pub lookback_ms: u32,
+    /// So many prefixes withdrawn by one speaker within `withdrawal_window_ms` are a burst.
+    pub withdrawal_burst_prefixes: u32,
+    /// See `withdrawal_burst_prefixes`, in ms.
+    pub withdrawal_window_ms: u32,
+}
+
+impl Default for ConvergenceConfig {
+    fn default() -> Self {
+        Self {
+            quiet_ms: 5_000,
+            longest_ms: 600_000,
+            lookback_ms: 1_000,
+            withdrawal_burst_prefixes: 100,
+            withdrawal_window_ms: 1_000,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Convergences {
-    config: DetectConfig,
+    config: ConvergenceConfig,
+    bounds: Bounds,
     open: BTreeMap<Scope, Open>,
     recent: VecDeque<Change>,
     bursts: HashMap<SessionKey, Burst>,
@@ -68,14 +101,6 @@ impl Burst {
             self.prefixes -= count;
         }
     }
-}
-
-/// What a change of the kernel's table is judged by.
-#[derive(Debug)]
-pub(super) struct View<'a> {
-    pub(super) life: &'a Life,
-    /// Gateways of the former next hops that no route uses any more.
-    pub(super) emptied: Vec<IpAddr>,
 }
 
 /// A routing change, by the session or link that the prefix used before.
@@ -124,13 +149,14 @@ impl Moves {
 
 impl Convergences {
     /// Takes other thresholds and times from now on.
-    pub(super) fn retune(&mut self, config: &DetectConfig) {
-        self.config = config.with_bounds_of(&self.config);
+    pub(super) fn retune(&mut self, config: &ConvergenceConfig) {
+        self.config.clone_from(config);
     }
 
-    pub(super) fn new(config: DetectConfig) -> Self {
+    pub(super) fn new(config: ConvergenceConfig, bounds: Bounds) -> Self {
         Self {
             config,
+            bounds,
             open: BTreeMap::new(),
             recent: VecDeque::new(),
             bursts: HashMap::new(),
@@ -145,31 +171,39 @@ impl Convergences {
         before: &Session,
         at: Timestamp,
         kind: TriggerKind,
-        life: &Life,
-        sessions: &Sessions,
+        known: &Known,
+        out: &mut Vec<Detected>,
     ) {
-        let trigger = Trigger { at, kind };
+        let trigger = Trigger { at, kind, on: Scope::Session(session) };
         if let Some(open) = self.open.get_mut(&Scope::Link(Link(before.link))) {
             open.protocol = Protocol::Bgp;
             return open.extend(trigger);
         }
         let scope = Scope::Session(session);
         let protocol = if before.routing { Protocol::Bgp } else { Protocol::Bfd };
-        let moved = self.earlier(&scope, at, sessions).find(|c| c.is_fib()).map(|c| c.when);
-        let start = session_start(before, trigger, moved, life);
-        self.begin(scope, protocol, trigger, start, sessions);
+        let moved = self.earlier(&scope, at, &known.sessions).find(|c| c.is_fib()).map(|c| c.when);
+        let start = session_start(before, trigger, moved, &known.life);
+        self.begin(scope, protocol, trigger, start, known, out);
     }
 
     /// A further sign of a failure that is known already.
     pub(super) fn joined(&mut self, session: SessionKey, at: Timestamp, kind: TriggerKind) {
         if let Some(open) = self.open.get_mut(&Scope::Session(session)) {
-            open.extend(Trigger { at, kind });
+            open.extend(Trigger { at, kind, on: Scope::Session(session) });
         }
     }
 
     /// A link went down.
-    pub(super) fn link_down(&mut self, link: u32, at: Timestamp, life: &Life, sessions: &Sessions) {
-        let trigger = Trigger { at, kind: TriggerKind::LinkDown };
+    pub(super) fn link_down(
+        &mut self,
+        link: u32,
+        at: Timestamp,
+        known: &Known,
+        out: &mut Vec<Detected>,
+    ) {
+        let scope = Scope::Link(Link(link));
+        let trigger = Trigger { at, kind: TriggerKind::LinkDown, on: scope };
+        let sessions = &known.sessions;
         let joined = self.open.iter_mut().find(|(scope, _)| match scope {
             Scope::Session(key) => sessions.get(*key).is_some_and(|s| s.link == link),
             _ => false,
@@ -178,12 +212,13 @@ impl Convergences {
             return open.extend(trigger);
         }
         let reported = Interval { earliest: at - LINK_REPORT, estimate: at, latest: at };
-        let start = life
+        let start = known
+            .life
             .silent_since(link, at)
             .and_then(|silence| intersection(silence, reported))
             .unwrap_or(reported);
         let protocol = if sessions.any_on(link) { Protocol::Bgp } else { Protocol::Link };
-        self.begin(Scope::Link(Link(link)), protocol, trigger, start, sessions);
+        self.begin(scope, protocol, trigger, start, known, out);
     }
 
     /// The kernel's table moved a prefix.
@@ -192,8 +227,8 @@ impl Convergences {
         change: &FibChange,
         moved: &Moved,
         at: Timestamp,
-        view: &View<'_>,
-        sessions: &mut Sessions,
+        known: &mut Known,
+        out: &mut Vec<Detected>,
     ) {
         let when = Interval { earliest: change.not_before.min(at), estimate: at, latest: at };
         let source = ChangeSource::Fib {
@@ -201,13 +236,13 @@ impl Convergences {
             links: moved.before.iter().map(|hop| hop.link).collect(),
         };
         let left = Change { when, prefix: change.prefix, source };
-        if let Some(scope) = self.owner_of(&left, sessions) {
+        if let Some(scope) = self.owner_of(&left, &known.sessions) {
             return self.take(scope, &left);
         }
         self.remember(left);
         for hop in moved.before.iter() {
             if !change.next_hops.contains(hop) {
-                self.departed(*hop, at, view, sessions);
+                self.departed(*hop, at, known, out);
             }
         }
     }
@@ -215,28 +250,35 @@ impl Convergences {
     /// A prefix left a next hop. When many do, or the last one does, and not one packet had come in
     /// on the link for half the time after which silence is a failure, the neighbour is lost: a
     /// living one is heard more often than that.
-    fn departed(&mut self, hop: NextHop, at: Timestamp, view: &View<'_>, sessions: &mut Sessions) {
+    fn departed(
+        &mut self,
+        hop: NextHop,
+        at: Timestamp,
+        known: &mut Known,
+        out: &mut Vec<Detected>,
+    ) {
         let Some(via) = hop.via else { return };
-        let Some(first) = self.departures(via, at, view.emptied.contains(&via)) else { return };
-        let session = sessions.with(via);
-        let settings = session.and_then(|key| sessions.get(key)).map(|session| &session.settings);
+        let Some(first) = self.departures(via, at, known.fib.using(via) == 0) else { return };
+        let session = known.sessions.with(via);
+        let settings =
+            session.and_then(|key| known.sessions.get(key)).map(|session| &session.settings);
         let timeout_us = settings.and_then(SessionSettings::timeout_us);
         let timeout = Span(micros(timeout_us.unwrap_or(TIMEOUT_UNKNOWN_US)));
-        let heard = view.life.last_heard(hop.link);
+        let heard = known.life.last_heard(hop.link);
         if heard.is_none_or(|heard| first.earliest - heard < Span(timeout.0 / 2)) {
             return;
         }
-        let trigger = Trigger { at, kind: TriggerKind::NextHopLost };
         let (scope, before) = match session {
             None => (Scope::Link(Link(hop.link)), Session::on(hop.link)),
             Some(key) => {
                 // A session that is down already has had its incident.
-                let Some(before) = sessions.down(key) else { return };
+                let Some(before) = known.sessions.down(key) else { return };
                 (Scope::Session(key), before)
             }
         };
-        let start = session_start(&before, trigger, Some(first), view.life);
-        self.begin(scope, Protocol::Bgp, trigger, start, sessions);
+        let trigger = Trigger { at, kind: TriggerKind::NextHopLost, on: scope };
+        let start = session_start(&before, trigger, Some(first), &known.life);
+        self.begin(scope, Protocol::Bgp, trigger, start, known, out);
     }
 
     /// The first of the recent changes away from a gateway, if they are a burst or `emptied` it.
@@ -270,7 +312,13 @@ impl Convergences {
     }
 
     /// An UPDATE moved prefixes.
-    pub(super) fn routes_moved(&mut self, delta: &RouteDelta, at: Timestamp, sessions: &Sessions) {
+    pub(super) fn routes_moved(
+        &mut self,
+        delta: &RouteDelta,
+        at: Timestamp,
+        known: &Known,
+        out: &mut Vec<Detected>,
+    ) {
         let when = Interval::exactly(at);
         let own = Scope::Session(delta.session);
         let owner = if self.open.contains_key(&own) {
@@ -291,7 +339,7 @@ impl Convergences {
             self.remember(Change { when, prefix, source: source.clone() });
         }
         if !delta.withdrawn.is_empty() {
-            self.check_burst(delta, at, sessions);
+            self.check_burst(delta, at, known, out);
         }
     }
 
@@ -301,26 +349,26 @@ impl Convergences {
     }
 
     /// Lets time pass: closes incidents that have been quiet for long enough.
-    pub(super) fn advance(&mut self, now: Timestamp, closed: &mut Vec<Finding>) {
+    pub(super) fn advance(&mut self, now: Timestamp, out: &mut Vec<Detected>) {
         let quiet = Span::from_millis(i64::from(self.config.quiet_ms));
-        let longest = Span::from_millis(i64::from(self.config.convergence_max_ms));
+        let longest = Span::from_millis(i64::from(self.config.longest_ms));
         let over =
             |open: &Open| now - open.last_activity() >= quiet || now - open.chain[0].at >= longest;
         let done: Vec<Scope> =
             self.open.iter().filter(|(_, open)| over(open)).map(|(scope, _)| *scope).collect();
         for scope in done {
-            self.close(scope, closed);
+            self.close(scope, out);
         }
     }
 
     /// Closes every incident.
-    pub(super) fn close_all(&mut self, closed: &mut Vec<Finding>) {
+    pub(super) fn close_all(&mut self, out: &mut Vec<Detected>) {
         while let Some(scope) = self.open.keys().next().copied() {
-            self.close(scope, closed);
+            self.close(scope, out);
         }
     }
 
-    fn close(&mut self, scope: Scope, closed: &mut Vec<Finding>) {
+    fn close(&mut self, scope: Scope, out: &mut Vec<Detected>) {
         let Some(open) = self.open.remove(&scope) else { return };
         let moves = if open.fib.last.is_some() { open.fib } else { open.routes };
         let severity =
@@ -336,8 +384,12 @@ impl Convergences {
             prefixes: moves.prefixes.into_iter().collect(),
             severity: severity.unsigned_abs(),
             gaps: open.gaps,
+            maintenance: false,
+            measured: Measured::default(),
+            progress: Vec::new(),
+            ruled_out: Vec::new(),
         };
-        closed.push(Finding { incident, settings: open.settings });
+        out.push(Detected::Closed(Box::new(Finding { incident, settings: open.settings })));
     }
 
     fn begin(
@@ -346,12 +398,13 @@ impl Convergences {
         protocol: Protocol,
         trigger: Trigger,
         start: Interval,
-        sessions: &Sessions,
+        known: &Known,
+        out: &mut Vec<Detected>,
     ) {
         if let Some(open) = self.open.get_mut(&scope) {
             return open.extend(trigger);
         }
-        if self.open.len() >= self.config.incidents_open_max {
+        if self.open.len() >= self.bounds.incidents_open_max {
             self.overflows += 1;
             return;
         }
@@ -362,10 +415,13 @@ impl Convergences {
             fib: Moves::default(),
             routes: Moves::default(),
             gaps: false,
-            settings: sessions.settings(),
+            settings: known.settings_of(&scope),
         };
         self.open.insert(scope, open);
-        let earlier: Vec<Change> = self.earlier(&scope, trigger.at, sessions).cloned().collect();
+        let event = EventType::Convergence;
+        out.push(Detected::Opened(Opened { event, protocol, scope, at: trigger.at }));
+        let earlier: Vec<Change> =
+            self.earlier(&scope, trigger.at, &known.sessions).cloned().collect();
         for change in &earlier {
             self.take(scope, change);
         }
@@ -385,7 +441,7 @@ impl Convergences {
     }
 
     fn take(&mut self, scope: Scope, change: &Change) {
-        let prefixes_max = self.config.incident_prefixes_max;
+        let prefixes_max = self.bounds.incident_prefixes_max;
         let Some(open) = self.open.get_mut(&scope) else { return };
         let moves = match change.source {
             ChangeSource::Fib { .. } => &mut open.fib,
@@ -402,7 +458,7 @@ impl Convergences {
         while self.recent.front().is_some_and(|c| c.when.estimate < oldest) {
             self.recent.pop_front();
         }
-        if self.recent.len() >= self.config.recent_changes_max {
+        if self.recent.len() >= self.bounds.recent_changes_max {
             self.recent.pop_front();
             self.overflows += 1;
         }
@@ -410,9 +466,15 @@ impl Convergences {
     }
 
     /// Opens an incident when one session withdrew many prefixes within the window.
-    fn check_burst(&mut self, delta: &RouteDelta, at: Timestamp, sessions: &Sessions) {
+    fn check_burst(
+        &mut self,
+        delta: &RouteDelta,
+        at: Timestamp,
+        known: &Known,
+        out: &mut Vec<Detected>,
+    ) {
         let since = at - Span::from_millis(i64::from(self.config.withdrawal_window_ms));
-        if self.bursts.len() >= self.config.sessions_max {
+        if self.bursts.len() >= self.bounds.sessions_max {
             self.bursts.retain(|_, burst| burst.recent.back().is_some_and(|last| last.0 >= since));
         }
         let burst = self.bursts.entry(delta.session).or_default();
@@ -421,9 +483,10 @@ impl Convergences {
             return;
         }
         let first = self.bursts.remove(&delta.session).and_then(|b| b.recent.front().map(|f| f.0));
-        let trigger = Trigger { at, kind: TriggerKind::WithdrawalBurst };
+        let scope = Scope::Session(delta.session);
+        let trigger = Trigger { at, kind: TriggerKind::WithdrawalBurst, on: scope };
         let start = Interval::exactly(first.unwrap_or(at));
-        self.begin(Scope::Session(delta.session), Protocol::Bgp, trigger, start, sessions);
+        self.begin(scope, Protocol::Bgp, trigger, start, known, out);
     }
 
     fn latest_open(&self) -> Option<&Scope> {
@@ -447,14 +510,16 @@ impl Change {
             (ChangeSource::Withdrawn(key), Scope::Link(link)) => {
                 sessions.get(*key).is_some_and(|session| session.link == link.0)
             }
-            (_, Scope::Prefix(..)) => false,
+            _ => false,
         }
     }
 }
 
 impl Open {
     fn extend(&mut self, trigger: Trigger) {
-        if self.chain.len() < CHAIN_MAX && self.chain.iter().all(|t| t.kind != trigger.kind) {
+        if self.chain.len() < CHAIN_MAX
+            && self.chain.iter().all(|t| (t.kind, t.on) != (trigger.kind, trigger.on))
+        {
             self.chain.push(trigger);
         }
     }

@@ -8,20 +8,38 @@
 //! **Invariant:** only prefixes that were withdrawn at least once take memory.
 
 use super::convergence::incident_id;
-use super::sessions::Sessions;
-use super::{DetectConfig, Finding};
+use super::known::Known;
+use super::{Bounds, Detected, Finding};
 use edgelore_model::{
-    EventType, Incident, Interval, Prefix, Protocol, RouteDelta, Scope, SessionKey, Span,
+    EventType, Incident, Interval, Measured, Prefix, Protocol, RouteDelta, Scope, SessionKey, Span,
     Timestamp, Trigger, TriggerKind,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 const HOUR_NS: i64 = 3_600_000_000_000;
 
+/// What a flap is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlapConfig {
+    /// So many transitions (withdrawn to announced or back, up to down or back) make a flap.
+    pub transitions: u32,
+    /// Transitions further apart than this do not belong together; a flap ends after this, in ms.
+    pub quiet_ms: u32,
+}
+
+impl Default for FlapConfig {
+    fn default() -> Self {
+        Self { transitions: 6, quiet_ms: 60_000 }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Flaps {
-    config: DetectConfig,
+    config: FlapConfig,
+    bounds: Bounds,
     prefixes: HashMap<(Prefix, IpAddr), Transitions>,
     sessions: HashMap<SessionKey, Transitions>,
     open: BTreeMap<FlapScope, OpenFlap>,
@@ -80,13 +98,14 @@ impl Transitions {
 
 impl Flaps {
     /// Takes other thresholds and times from now on.
-    pub(super) fn retune(&mut self, config: &DetectConfig) {
-        self.config = config.with_bounds_of(&self.config);
+    pub(super) fn retune(&mut self, config: &FlapConfig) {
+        self.config.clone_from(config);
     }
 
-    pub(super) fn new(config: DetectConfig) -> Self {
+    pub(super) fn new(config: FlapConfig, bounds: Bounds) -> Self {
         Self {
             config,
+            bounds,
             prefixes: HashMap::new(),
             sessions: HashMap::new(),
             open: BTreeMap::new(),
@@ -106,7 +125,7 @@ impl Flaps {
 
     pub(super) fn session_moved(&mut self, session: SessionKey, up: bool, at: Timestamp) {
         let quiet = self.quiet();
-        let full = self.sessions.len() >= self.config.sessions_max;
+        let full = self.sessions.len() >= self.bounds.sessions_max;
         let Some(transitions) = self.sessions.get_mut(&session) else {
             if full {
                 self.overflows += 1;
@@ -115,7 +134,7 @@ impl Flaps {
             }
             return;
         };
-        if transitions.moved(up, at, quiet) && transitions.count >= self.config.flap_transitions {
+        if transitions.moved(up, at, quiet) && transitions.count >= self.config.transitions {
             let transitions = *transitions;
             if let Some(flap) = self.open_flap(FlapScope::Session(session), transitions) {
                 flap.session = Some(transitions);
@@ -124,17 +143,12 @@ impl Flaps {
     }
 
     /// Closes flaps that have been quiet, and forgets quiet prefixes now and then.
-    pub(super) fn advance(
-        &mut self,
-        now: Timestamp,
-        sessions: &Sessions,
-        closed: &mut Vec<Finding>,
-    ) {
+    pub(super) fn advance(&mut self, now: Timestamp, known: &Known, out: &mut Vec<Detected>) {
         let quiet = self.quiet();
         let over: Vec<FlapScope> =
             self.open.iter().filter(|(_, f)| now - f.last > quiet).map(|(k, _)| *k).collect();
         for scope in over {
-            self.close(scope, sessions, closed);
+            self.close(scope, known, out);
         }
         if now - self.swept > quiet {
             self.swept = now;
@@ -143,15 +157,15 @@ impl Flaps {
         }
     }
 
-    pub(super) fn close_all(&mut self, sessions: &Sessions, closed: &mut Vec<Finding>) {
+    pub(super) fn close_all(&mut self, known: &Known, out: &mut Vec<Detected>) {
         while let Some(scope) = self.open.keys().next().copied() {
-            self.close(scope, sessions, closed);
+            self.close(scope, known, out);
         }
     }
 
     fn prefix_moved(&mut self, delta: &RouteDelta, prefix: Prefix, up: bool, at: Timestamp) {
         let quiet = self.quiet();
-        let full = self.prefixes.len() >= self.config.flap_prefixes_max;
+        let full = self.prefixes.len() >= self.bounds.flap_prefixes_max;
         let Some(transitions) = self.prefixes.get_mut(&(prefix, delta.speaker)) else {
             if up {
                 return;
@@ -163,10 +177,10 @@ impl Flaps {
             }
             return;
         };
-        if transitions.moved(up, at, quiet) && transitions.count >= self.config.flap_transitions {
+        if transitions.moved(up, at, quiet) && transitions.count >= self.config.transitions {
             let transitions = *transitions;
             let scope = FlapScope::Prefixes(delta.session, delta.speaker);
-            let prefixes_max = self.config.incident_prefixes_max;
+            let prefixes_max = self.bounds.incident_prefixes_max;
             if let Some(flap) = self.open_flap(scope, transitions)
                 && flap.prefixes.len() < prefixes_max
             {
@@ -176,7 +190,7 @@ impl Flaps {
     }
 
     fn open_flap(&mut self, scope: FlapScope, transitions: Transitions) -> Option<&mut OpenFlap> {
-        if self.open.len() >= self.config.incidents_open_max && !self.open.contains_key(&scope) {
+        if self.open.len() >= self.bounds.incidents_open_max && !self.open.contains_key(&scope) {
             self.overflows += 1;
             return None;
         }
@@ -192,7 +206,7 @@ impl Flaps {
         Some(flap)
     }
 
-    fn close(&mut self, scope: FlapScope, sessions: &Sessions, closed: &mut Vec<Finding>) {
+    fn close(&mut self, scope: FlapScope, known: &Known, out: &mut Vec<Detected>) {
         let Some(flap) = self.open.remove(&scope) else { return };
         let only_prefix = flap.prefixes.keys().next().filter(|_| flap.prefixes.len() == 1);
         let named = match (scope, only_prefix) {
@@ -208,17 +222,22 @@ impl Flaps {
             event: EventType::Flap,
             protocol: Protocol::Bgp,
             scope: named,
-            chain: vec![Trigger { at: flap.detected, kind: TriggerKind::Transitions }],
+            chain: vec![Trigger { at: flap.detected, kind: TriggerKind::Transitions, on: named }],
             start,
             end: Some(Interval::exactly(flap.last)),
             severity: rates.max().unwrap_or(0),
             prefixes: flap.prefixes.into_keys().collect(),
             gaps: false,
+            maintenance: false,
+            measured: Measured::default(),
+            progress: Vec::new(),
+            ruled_out: Vec::new(),
         };
-        closed.push(Finding { incident, settings: sessions.settings() });
+        let settings = known.settings_of(&named);
+        out.push(Detected::Closed(Box::new(Finding { incident, settings })));
     }
 
     fn quiet(&self) -> Span {
-        Span::from_millis(i64::from(self.config.flap_quiet_ms))
+        Span::from_millis(i64::from(self.config.quiet_ms))
     }
 }

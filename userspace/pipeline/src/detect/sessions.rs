@@ -57,9 +57,6 @@ impl SessionSettings {
     }
 }
 
-/// The settings of every known session.
-pub type Settings = Vec<(SessionKey, SessionSettings)>;
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     /// Seen, but not from its beginning.
@@ -118,9 +115,9 @@ impl Sessions {
         self.by_address.get(&address).copied()
     }
 
-    /// The settings of all sessions now.
-    pub(super) fn settings(&self) -> Settings {
-        self.known.iter().map(|(key, session)| (*key, session.settings.clone())).collect()
+    /// The sessions of a link.
+    pub(super) fn on(&self, link: u32) -> impl Iterator<Item = SessionKey> {
+        self.known.iter().filter(move |(_, session)| session.link == link).map(|(key, _)| *key)
     }
 
     /// A session on this link is not known to be down.

@@ -96,15 +96,24 @@ fn traffic(from_ms: i64, until_ms: i64) -> Vec<Observation> {
     (from_ms..until_ms).step_by(10).map(|n| at(n, Observed::Counters(sample(n)))).collect()
 }
 
+/// The findings among what was detected.
+fn closed(detected: Vec<Detected>) -> Vec<Finding> {
+    let finding = |one| match one {
+        Detected::Closed(finding) => Some(*finding),
+        _ => None,
+    };
+    detected.into_iter().filter_map(finding).collect()
+}
+
 fn run(mut observations: Vec<Observation>) -> Vec<Finding> {
     observations.sort_by_key(|o| o.at);
-    let (mut detector, mut closed) = (Detector::new(DetectConfig::default()), Vec::new());
+    let (mut detector, mut detected) = (Detector::new(DetectConfig::default()), Vec::new());
     for observation in &observations {
-        detector.observe(observation, &mut closed);
+        detector.observe(observation, &mut detected);
     }
-    detector.finish(&mut closed);
+    detector.finish(&mut detected);
     assert_eq!(detector.overflows(), 0);
-    closed
+    closed(detected)
 }
 
 fn silent_failure() -> Vec<Observation> {
@@ -131,7 +140,7 @@ fn a_silent_failure_began_when_the_link_fell_silent() {
     let end = incident.end.unwrap();
     assert_eq!((end.earliest, end.latest), (ms(27_548), ms(27_549)));
     assert_eq!(incident.severity, 7_560);
-    assert_eq!(closed[0].settings[0].1.hold_time_s(), Some(9));
+    assert_eq!(closed[0].settings.sessions[0].1.hold_time_s(), Some(9));
 }
 
 #[test]
@@ -395,19 +404,20 @@ fn a_gap_in_the_evidence_marks_what_is_open() {
 #[test]
 fn other_settings_hold_for_what_is_open_and_leave_the_bounds() {
     let mut detector = Detector::new(DetectConfig::default());
-    let mut closed = Vec::new();
+    let mut detected = Vec::new();
     for observation in established().iter().chain(&[notification(60_000, 4, 0)]) {
-        detector.observe(observation, &mut closed);
+        detector.observe(observation, &mut detected);
     }
-    detector.observe(&at(61_000, Observed::Tick), &mut closed);
-    assert!(closed.is_empty(), "quiet for five seconds is not over");
-    let shorter = DetectConfig { quiet_ms: 500, incidents_open_max: 0, ..DetectConfig::default() };
+    detector.observe(&at(61_000, Observed::Tick), &mut detected);
+    assert!(closed(std::mem::take(&mut detected)).is_empty(), "five seconds are not over");
+    let mut shorter = DetectConfig::default();
+    (shorter.convergence.quiet_ms, shorter.bounds.incidents_open_max) = (500, 0);
     detector.retune(&shorter);
-    detector.observe(&at(61_001, Observed::Tick), &mut closed);
-    assert_eq!(closed.len(), 1);
-    detector.observe(&at(70_000, Observed::SessionUp { session: session() }), &mut closed);
-    detector.observe(&routes(70_001, vec![], vec![prefix(1)]), &mut closed);
-    detector.observe(&notification(80_000, 4, 0), &mut closed);
-    detector.finish(&mut closed);
-    assert_eq!((closed.len(), detector.overflows()), (2, 0), "the bound is the first one's");
+    detector.observe(&at(61_001, Observed::Tick), &mut detected);
+    assert_eq!(closed(std::mem::take(&mut detected)).len(), 1);
+    detector.observe(&at(70_000, Observed::SessionUp { session: session() }), &mut detected);
+    detector.observe(&routes(70_001, vec![], vec![prefix(1)]), &mut detected);
+    detector.observe(&notification(80_000, 4, 0), &mut detected);
+    detector.finish(&mut detected);
+    assert_eq!((closed(detected).len(), detector.overflows()), (1, 0), "the first bound holds");
 }

@@ -22,7 +22,7 @@ fn settings(bfd: bool) -> Settings {
             settings.bfd.insert(end, timers);
         }
     }
-    vec![(session(), settings)]
+    Settings { sessions: vec![(session(), settings)] }
 }
 
 fn finding(id: u64, at_s: i64, severity: u64, settings: Settings) -> Finding {
@@ -39,6 +39,10 @@ fn finding(id: u64, at_s: i64, severity: u64, settings: Settings) -> Finding {
             prefixes: vec!["198.51.100.0/24".parse().unwrap()],
             severity,
             gaps: false,
+            maintenance: false,
+            measured: edgelore_model::Measured::default(),
+            progress: Vec::new(),
+            ruled_out: Vec::new(),
         },
         settings,
     }

@@ -8,12 +8,27 @@
 //! **Invariant:** steps name times, multipliers and nothing that identifies a network.
 
 use crate::detect::{SessionSettings, Settings};
-use edgelore_model::{Incident, Known, Resolution, Scope};
+use edgelore_model::{Incident, Interval, Known, Resolution, Scope};
+use serde::{Deserialize, Serialize};
 
 /// BFD intervals or multiplier changed, or BFD was switched on.
 pub const BFD_TUNING: &str = "bfd_tuning";
 /// The hold time changed.
 pub const HOLD_TIMER_TUNING: &str = "hold_timer_tuning";
+
+/// A change of the network that was seen or told of. It stays on the gateway; only its resolution
+/// may leave, as part of an outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// When it was made.
+    pub at: Interval,
+    /// Where; `None` when it may concern every class of incidents.
+    pub on: Option<Scope>,
+    /// What was changed.
+    pub resolution: Resolution,
+    /// How one knows: the line of a configuration, the message on the wire, the operator's word.
+    pub evidence: String,
+}
 
 /// What changed on the wire for the incident's session from `before` to `after`; empty when
 /// nothing did or the incident is not about a session.
@@ -21,7 +36,7 @@ pub const HOLD_TIMER_TUNING: &str = "hold_timer_tuning";
 pub fn wire_changes(incident: &Incident, before: &Settings, after: &Settings) -> Vec<Resolution> {
     let Scope::Session(session) = incident.scope else { return Vec::new() };
     let settings = |all: &Settings| {
-        all.iter().find(|(key, _)| *key == session).map(|(_, settings)| settings.clone())
+        all.sessions.iter().find(|(key, _)| *key == session).map(|(_, settings)| settings.clone())
     };
     let (Some(before), Some(after)) = (settings(before), settings(after)) else {
         return Vec::new();
@@ -103,6 +118,10 @@ mod tests {
             prefixes: Vec::new(),
             severity: 0,
             gaps: false,
+            maintenance: false,
+            measured: edgelore_model::Measured::default(),
+            progress: Vec::new(),
+            ruled_out: Vec::new(),
         }
     }
 
@@ -122,7 +141,7 @@ mod tests {
                 );
             }
         }
-        vec![(SessionKey::between(a, b), settings)]
+        Settings { sessions: vec![(SessionKey::between(a, b), settings)] }
     }
 
     #[test]
@@ -150,7 +169,7 @@ mod tests {
     #[test]
     fn bfd_at_one_end_protects_nothing() {
         let mut half = settings(9, Some((3, 300_000)));
-        half[0].1.bfd.pop_first();
+        half.sessions[0].1.bfd.pop_first();
         assert!(wire_changes(&incident(), &settings(9, None), &half).is_empty());
     }
 }
