@@ -8,17 +8,14 @@ use std::collections::BTreeMap;
 
 /// A detector whose every table is nearly full at once.
 pub(crate) fn tiny() -> DetectConfig {
-    let bounds = Bounds {
-        sessions_max: 3,
-        links_max: 2,
-        fib_routes_max: 4,
-        incidents_open_max: 2,
-        incident_prefixes_max: 5,
-        recent_changes_max: 4,
-        flap_prefixes_max: 4,
-        ..Bounds::default()
-    };
-    let mut config = DetectConfig { bounds, ..DetectConfig::default() };
+    let mut config = DetectConfig::default();
+    config.bounds.sessions_max = 3;
+    config.bounds.links_max = 2;
+    config.bounds.fib_routes_max = 4;
+    config.bounds.incidents_open_max = 2;
+    config.bounds.incident_prefixes_max = 5;
+    config.bounds.recent_changes_max = 4;
+    config.bounds.flap_prefixes_max = 4;
     config.convergence.withdrawal_burst_prefixes = 3;
     config
 }

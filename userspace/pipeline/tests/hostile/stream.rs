@@ -249,12 +249,9 @@ impl Choices<'_> {
 
     fn counters(&mut self) -> Observed {
         let (rx, tx) = (u64::from(self.number()), u64::from(self.number()));
-        // Through bytes that every version of the sample understands.
-        Observed::Counters(CounterSample {
-            rx_packets: rx << (rx % 33),
-            tx_packets: tx,
-            ..CounterSample::default()
-        })
+        let mut sample = CounterSample::default();
+        (sample.rx_packets, sample.tx_packets) = (rx << (rx % 33), tx);
+        Observed::Counters(sample)
     }
 
     fn queue(&mut self) -> Observed {
