@@ -13,6 +13,12 @@
 //! order in which they came; and bounded by [`TopologyConfig`].
 
 mod build;
+mod class;
+mod shape;
+mod tiers;
+
+pub use class::{TopologyClass, classify};
+pub use shape::Shape;
 
 use edgelore_model::{
     IgpArea, IgpProtocol, LinkStateAction, LinkStateChange, NodeId, TopologyEdge, TopologyPrefix,
