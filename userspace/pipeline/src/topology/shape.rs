@@ -192,7 +192,8 @@ pub(super) fn common(a: impl IntoIterator<Item = u32>, b: impl IntoIterator<Item
             std::cmp::Ordering::Greater => drop(b.next()),
             std::cmp::Ordering::Equal => {
                 count += 1;
-                (a.next(), b.next());
+                a.next();
+                b.next();
             }
         }
     }
