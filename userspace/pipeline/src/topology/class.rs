@@ -92,6 +92,22 @@ pub fn classify(shape: &Shape) -> Option<TopologyClass> {
     })
 }
 
+/// Classes that a graph alone does not tell apart.
+const LOOK_ALIKE: [&[&str]; 5] = [
+    &["spine_leaf", "clos_3stage", "dual_hub", "collapsed_core"],
+    &["clos_5stage", "fat_tree", "three_tier"],
+    &["hub_spoke", "dmvpn"],
+    &["access_ring", "metro_ring", "dual_ring"],
+    &["partial_mesh", "backbone", "full_mesh"],
+];
+
+/// A network that was configured to be `configured` may well look like `found`.
+#[must_use]
+pub fn may_be(found: &str, configured: &str) -> bool {
+    found == configured
+        || LOOK_ALIKE.iter().any(|alike| alike.contains(&found) && alike.contains(&configured))
+}
+
 const fn pairs(nodes: usize) -> usize {
     nodes * nodes.saturating_sub(1) / 2
 }
