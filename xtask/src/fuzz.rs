@@ -48,12 +48,21 @@ fn fuzz(target: &str, options: &Options) -> Result<()> {
     command
         .arg(target)
         .arg(corpus)
-        .arg(root().join("userspace/fixtures/captures"))
+        .arg(seeds(target))
         .arg("--")
         .args(LIMITS)
         .arg(format!("-max_total_time={}", options.seconds))
         .arg(format!("-artifact_prefix={}/", artifacts.display()));
     shell::run(&mut command).inspect_err(|error| eprintln!("{error:#}"))
+}
+
+/// What a target begins with: its own seeds where it has some, else the captures among the fixtures.
+fn seeds(target: &str) -> PathBuf {
+    let own = match target {
+        "formats" => root().join("userspace/fixtures/tracepoints"),
+        _ => root().join("userspace/fuzz/seeds").join(target),
+    };
+    if own.is_dir() { own } else { root().join("userspace/fixtures/captures") }
 }
 
 fn directory(kind: &str, target: &str) -> Result<PathBuf> {

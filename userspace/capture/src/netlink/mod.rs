@@ -34,6 +34,7 @@ mod fib;
 mod message;
 mod neighbour;
 mod queue;
+mod recorded;
 mod sampled;
 mod socket;
 mod subscription;
@@ -45,6 +46,7 @@ pub use fib::{FibConfig, FibCounters, FibSource, TABLE_MAIN};
 pub use message::MessageError;
 pub use neighbour::{NeighbourConfig, NeighbourSource};
 pub use queue::{QueueConfig, QueueSource};
+pub use recorded::{RecordedChange, RecordedTable};
 pub use sampled::{TableConfig, TableCounters};
 
 use std::io;

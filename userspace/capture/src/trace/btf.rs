@@ -21,8 +21,9 @@ const UNION: u32 = 5;
 /// Anonymous structures within anonymous structures are followed this far.
 const DEPTH_MAX: usize = 8;
 
-/// The kernel's types.
-pub(super) struct Types<'a> {
+/// The kernel's types, as BTF tells them.
+#[derive(Debug)]
+pub struct Types<'a> {
     types: &'a [u8],
     strings: &'a [u8],
     /// Where each type begins; type 1 is the first.
@@ -40,7 +41,8 @@ struct Head {
 
 impl<'a> Types<'a> {
     /// Reads the headers of all types; `None` when the bytes are no BTF.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    #[must_use]
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         if u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?) != MAGIC {
             return None;
         }
@@ -63,7 +65,8 @@ impl<'a> Types<'a> {
 
     /// Where `member` of `struct structure` lies, in bytes; also when it is a member of an
     /// anonymous structure or union within. `None` when there is none, or it begins within a byte.
-    pub(super) fn offset(&self, structure: &str, member: &str) -> Option<u32> {
+    #[must_use]
+    pub fn offset(&self, structure: &str, member: &str) -> Option<u32> {
         let found = (1..=self.starts.len()).find_map(|id| {
             let head = self.head(id)?;
             (head.kind == STRUCT && self.is_named(head.name, structure)).then_some(head)
@@ -206,7 +209,7 @@ mod tests {
             bytes[at.min(last)] = byte;
             bytes.truncate(cut);
             if let Some(types) = Types::parse(&bytes) {
-                types.offset("outer", "c");
+                let _ = types.offset("outer", "c");
             }
         }
     }

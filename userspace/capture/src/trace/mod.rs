@@ -26,6 +26,7 @@ mod record;
 mod source;
 mod tracefs;
 
+pub use btf::Types;
 pub use counters::TraceCounters;
 pub use error::{Missing, TraceError};
 pub use format::{FIELDS_MAX, Field, Format, FormatError, SYMBOLS_MAX};

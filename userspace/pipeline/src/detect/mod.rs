@@ -14,6 +14,7 @@
 //! **Invariant:** every table has a bound in [`Bounds`]; what does not fit is counted in
 //! [`Detector::overflows`].
 
+mod clock;
 mod config;
 mod convergence;
 mod degradation;
@@ -21,6 +22,7 @@ mod fib;
 mod flap;
 mod known;
 mod life;
+mod maintenance;
 mod saturation;
 mod sessions;
 mod settings;
@@ -29,14 +31,17 @@ pub use config::{Bounds, DetectConfig};
 pub use convergence::ConvergenceConfig;
 pub use degradation::DegradationConfig;
 pub use flap::FlapConfig;
+pub use maintenance::{WEEK_MINUTES, WINDOWS_MAX, When, Window};
 pub use saturation::SaturationConfig;
 pub use sessions::{BfdTimers, SessionSettings};
 pub use settings::{Settings, Settled};
 
+use clock::{Clock, Heard};
 use convergence::Convergences;
 use degradation::Degradations;
 use edgelore_model::{
-    EventType, Incident, Observation, Observed, Protocol, Scope, SessionKey, Timestamp, TriggerKind,
+    EventType, Incident, LossReason, Observation, Observed, Protocol, Scope, SessionKey, Timestamp,
+    TriggerKind,
 };
 use flap::Flaps;
 use known::Known;
@@ -77,11 +82,16 @@ pub struct Finding {
 
 /// The detector: a state machine over observations in time order.
 ///
-/// Observations may be out of order by a few milliseconds, as several sources deliver them;
-/// time itself never runs backwards.
+/// Observations may be out of order by a few milliseconds, as several sources deliver them. Clocks
+/// that jump make no incident last less than no time: see `clock`.
 #[derive(Debug)]
 pub struct Detector {
+    config: DetectConfig,
+    clock: Clock,
+    windows: Vec<Window>,
     now: Timestamp,
+    /// What did not fit before history began anew.
+    overflows_before: u64,
     known: Known,
     convergences: Convergences,
     flaps: Flaps,
@@ -95,13 +105,22 @@ impl Detector {
     pub fn new(config: DetectConfig) -> Self {
         let bounds = config.bounds;
         Self {
+            clock: Clock::new(),
+            windows: Vec::new(),
             now: Timestamp(i64::MIN),
+            overflows_before: 0,
             known: Known::new(bounds),
-            convergences: Convergences::new(config.convergence, bounds),
-            flaps: Flaps::new(config.flap, bounds),
-            saturations: Saturations::new(config.saturation, bounds),
-            degradations: Degradations::new(config.degradation, bounds),
+            convergences: Convergences::new(config.convergence.clone(), bounds),
+            flaps: Flaps::new(config.flap.clone(), bounds),
+            saturations: Saturations::new(config.saturation.clone(), bounds),
+            degradations: Degradations::new(config.degradation.clone(), bounds),
+            config,
         }
+    }
+
+    /// Incidents that close from now on and overlap one of these windows are marked so.
+    pub fn maintain(&mut self, windows: Vec<Window>) {
+        self.windows = windows;
     }
 
     /// Goes on with other thresholds and times; what is known and what is open stays, and so do the
@@ -111,12 +130,14 @@ impl Detector {
         self.flaps.retune(&config.flap);
         self.saturations.retune(&config.saturation);
         self.degradations.retune(&config.degradation);
+        self.config = DetectConfig { bounds: self.config.bounds, ..config.clone() };
     }
 
     /// What did not fit into the bounded tables so far.
     #[must_use]
     pub const fn overflows(&self) -> u64 {
-        self.known.overflows()
+        self.overflows_before
+            + self.known.overflows()
             + self.convergences.overflows
             + self.flaps.overflows
             + self.saturations.overflows
@@ -125,6 +146,54 @@ impl Detector {
 
     /// Takes one observation; appends what it tells.
     pub fn observe(&mut self, observation: &Observation, out: &mut Vec<Detected>) {
+        let first = out.len();
+        match self.clock.hear(observation.at) {
+            Heard::AsSaid => self.take(observation, out),
+            Heard::Behind(now) => {
+                self.miss(now, out);
+                self.take(&Observation { at: now, ..observation.clone() }, out);
+            }
+            Heard::SetBack => {
+                self.miss(self.now, out);
+                self.begin_anew(out);
+                self.take(observation, out);
+            }
+        }
+        self.judge(&mut out[first..]);
+    }
+
+    /// Evidence is missing: nobody can say when what comes now has happened.
+    fn miss(&mut self, at: Timestamp, out: &mut Vec<Detected>) {
+        let what = Observed::Lost { reason: LossReason::Malformed, count: 1 };
+        self.take(&Observation { at, link: 0, what }, out);
+    }
+
+    /// Closes what is open, and forgets all that is known but settings and windows.
+    fn begin_anew(&mut self, out: &mut Vec<Detected>) {
+        self.close_all(out);
+        let clock = std::mem::replace(&mut self.clock, Clock::new());
+        let windows = std::mem::take(&mut self.windows);
+        let overflows_before = self.overflows();
+        *self = Self { clock, windows, overflows_before, ..Self::new(self.config.clone()) };
+    }
+
+    /// What holds of every incident, whoever found it.
+    fn judge(&self, detected: &mut [Detected]) {
+        for one in detected {
+            let Detected::Closed(finding) = one else { continue };
+            let incident = &mut finding.incident;
+            incident.maintenance = maintenance::covers(&self.windows, incident, self.now);
+            // What is late keeps its time, and may be older than what it ends.
+            let start = incident.start;
+            if let Some(end) = &mut incident.end {
+                end.earliest = end.earliest.max(start.earliest);
+                end.estimate = end.estimate.max(start.estimate).max(end.earliest);
+                end.latest = end.latest.max(end.estimate);
+            }
+        }
+    }
+
+    fn take(&mut self, observation: &Observation, out: &mut Vec<Detected>) {
         self.advance(observation.at, out);
         let first = out.len();
         self.known.book.observe(observation);
@@ -194,6 +263,12 @@ impl Detector {
     /// Closes what can be closed: the input has ended at the last observation's time, so every
     /// incident that is still open is closed as if the quiet that it waits for had followed.
     pub fn finish(&mut self, out: &mut Vec<Detected>) {
+        let first = out.len();
+        self.close_all(out);
+        self.judge(&mut out[first..]);
+    }
+
+    fn close_all(&mut self, out: &mut Vec<Detected>) {
         self.convergences.close_all(out);
         self.flaps.close_all(&self.known, out);
         self.saturations.close_all(&self.known, out);

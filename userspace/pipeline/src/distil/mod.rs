@@ -6,7 +6,8 @@
 //! compares the two: improvement = severity before minus severity after. Each further incident of
 //! the new era replaces that outcome with a better founded one.
 //!
-//! **Invariant:** only incidents whose end was seen and whose evidence has no gaps count.
+//! **Invariant:** only incidents whose end was seen, whose evidence has no gaps, and which lie in no
+//! maintenance window count.
 
 use crate::detect::{Finding, Settings};
 use crate::resolve::wire_changes;
@@ -115,7 +116,8 @@ impl Distiller {
     /// Takes a closed incident; gives the outcomes that it completes, one per pattern.
     pub fn closed(&mut self, finding: &Finding) -> Vec<Distilled> {
         let incident = &finding.incident;
-        let (Some(end), false) = (incident.end, incident.gaps) else { return Vec::new() };
+        let doubtful = incident.gaps || incident.maintenance;
+        let (Some(end), false) = (incident.end, doubtful) else { return Vec::new() };
         let class = (incident.event, incident.protocol, incident.scope);
         if self.classes.len() >= CLASSES_MAX && !self.classes.contains_key(&class) {
             self.classes.pop_first();

@@ -13,12 +13,20 @@
 //! order in which they came; and bounded by [`TopologyConfig`].
 
 mod build;
+mod class;
+mod shape;
+mod site;
+mod tiers;
+
+pub use class::{TopologyClass, classify, may_be};
+pub use shape::Shape;
+pub use site::{SESSIONS_MAX, SiteInference, SiteTracker};
 
 use edgelore_model::{
     IgpArea, IgpProtocol, LinkStateAction, LinkStateChange, NodeId, TopologyEdge, TopologyPrefix,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// OSPFv2's router LSA and network LSA (RFC 2328 §A.4.1).
 const OSPF2_FOUNDING: [u16; 2] = [1, 2];
@@ -148,6 +156,18 @@ impl Graph {
     /// The areas of which something is known, sorted.
     pub fn areas(&self) -> impl Iterator<Item = IgpArea> {
         self.areas.keys().copied()
+    }
+
+    /// Routers that others name as neighbours in an area and that were not heard themselves, sorted.
+    #[must_use]
+    pub fn unheard(&self, area: IgpArea) -> Vec<NodeId> {
+        let claims = || self.areas.get(&area).into_iter().flat_map(BTreeMap::values);
+        let founded = claims().filter(|claim| claim.founding).map(|claim| claim.vertex);
+        let heard: BTreeSet<NodeId> = founded.collect();
+        let named = claims().flat_map(|claim| claim.neighbours.iter().map(|edge| edge.to));
+        let unheard: BTreeSet<NodeId> =
+            named.filter(|to| to.is_router() && !heard.contains(to)).collect();
+        unheard.into_iter().collect()
     }
 
     /// Advertisements held.

@@ -14,6 +14,7 @@
 
 mod attributes;
 mod check;
+mod encoding;
 mod error;
 mod hash;
 mod nlri;
