@@ -17,7 +17,7 @@ use bytemuck::{Pod, Zeroable};
 use core::mem::{offset_of, size_of};
 
 /// Version of everything in this crate; raise it with every change of a layout or a meaning.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 /// Section of the BPF object that holds [`ABI_VERSION`], as four bytes in the target's byte order.
 pub const ABI_SECTION: &str = ".rodata.abi";
 
@@ -29,7 +29,7 @@ pub mod names {
     pub const COUNTERS: &str = "COUNTERS";
     /// LRU map of [`crate::FlowKey`] to [`crate::FlowState`].
     pub const FLOWS: &str = "FLOWS";
-    /// LRU map of [`crate::BfdKey`] to [`crate::BfdDelta`].
+    /// LRU map of [`crate::BfdKey`] to [`crate::BfdState`].
     pub const BFD_SESSIONS: &str = "BFD_SESSIONS";
     /// LRU map of [`crate::HelloKey`] to [`crate::HelloState`].
     pub const HELLOS: &str = "HELLOS";
@@ -256,10 +256,30 @@ pub struct HelloState {
     pub hash: u64,
     /// When the last one was seen: `CLOCK_MONOTONIC`, nanoseconds.
     pub last_ns: u64,
-    /// The longest time between two of them, nanoseconds.
-    pub gap_max_ns: u64,
     /// How many were seen.
     pub count: u64,
+}
+
+/// What is known of one direction of a BFD session: the value of [`names::BFD_SESSIONS`].
+/// Concurrent updates may lose a count, never a change.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct BfdState {
+    /// When the last packet was seen: `CLOCK_MONOTONIC`, nanoseconds.
+    pub last_ns: u64,
+    /// How many were seen, modulo 2^32.
+    pub count: u32,
+    /// Where they are counted, see [`place`]: a packet passes a gateway in several places.
+    pub place: u32,
+    /// What the last one said, with [`BFD_POLL_FINAL`] cleared.
+    pub delta: BfdDelta,
+}
+
+/// One place at which packets are seen: an interface and a direction.
+#[inline(always)]
+#[must_use]
+pub const fn place(ifindex: u32, direction: u8) -> u32 {
+    ifindex << 1 | direction as u32
 }
 
 /// Bytes of a delta header; shorter ones are followed by zeros.
@@ -287,8 +307,8 @@ pub struct BgpDelta {
     pub reserved: [u8; 13],
 }
 
-/// Delta header of a BFD packet; fields as in `edgelore_headers::BfdDelta`. Also the value of
-/// [`names::BFD_SESSIONS`], there with [`BFD_POLL_FINAL`] cleared.
+/// Delta header of a BFD packet; fields as in `edgelore_headers::BfdDelta`. Also a part of
+/// [`BfdState`], there with [`BFD_POLL_FINAL`] cleared.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct BfdDelta {
@@ -393,15 +413,16 @@ pub struct RecordHeader {
     pub flow: FlowKey,
     /// Interface index.
     pub ifindex: u32,
-    /// Sequence number of the first payload byte of this record (of the SYN when SYN is set); 0
-    /// without TCP.
+    /// Sequence number of the first payload byte of this record (of the SYN when SYN is set). Of
+    /// BFD packets and hellos how many of their sender were seen so far, modulo 2^32.
     pub seq: u32,
     /// Payload length on the wire in bytes that this record stands for.
     pub wire_len: u32,
     /// Payload bytes that follow, at most [`CHUNK_LEN`]; fewer than `wire_len` when the rest could
     /// not be read.
     pub payload_len: u32,
-    /// [`FlowState::suppressed_bytes`] of this direction when the record was made.
+    /// [`FlowState::suppressed_bytes`] of this direction when the record was made. Of BFD packets
+    /// and hellos the time since their sender's last one in microseconds, 0 when that is not known.
     pub suppressed_bytes: u32,
     /// VLAN ids, the outer first; 0 where there is no tag.
     pub vlan: [u16; 2],
@@ -471,8 +492,9 @@ const _: () = {
     assert!(size_of::<FlowState>() == 8);
     assert!(size_of::<BfdKey>() == 36);
     assert!(size_of::<HelloKey>() == 44);
-    assert!(size_of::<HelloState>() == 32);
+    assert!(size_of::<HelloState>() == 24);
     assert!(size_of::<BgpDelta>() == DELTA_LEN);
+    assert!(size_of::<BfdState>() == 16 + DELTA_LEN);
     assert!(size_of::<BfdDelta>() == DELTA_LEN);
     assert!(size_of::<OspfDelta>() == DELTA_LEN);
     assert!(size_of::<IsisDelta>() == DELTA_LEN);

@@ -5,7 +5,7 @@
 //! summed per direction of a connection and travel with every later record of it, and the last BFD
 //! packet is remembered only once its record is in the ring.
 
-use crate::hello::hello;
+use crate::hello::{hello, note};
 use crate::maps::{BFD_SESSIONS, EVENTS, FLOWS, Scratch, add, count, first_time, notice, scratch};
 use crate::outline::outline;
 use aya_ebpf::EbpfContext;
@@ -15,12 +15,12 @@ use aya_log_ebpf::warn;
 use core::ffi::c_void;
 use core::hint::black_box;
 use edgelore_events::{
-    BFD_POLL_FINAL, BfdDelta, BfdKey, CHUNK_LEN, CHUNKS_MAX, DELTA_LEN, FlowKey, FlowState,
-    RECORD_HEADER_LEN, RecordHeader, counter, flag, kind,
+    BFD_POLL_FINAL, BfdDelta, BfdKey, BfdState, CHUNK_LEN, CHUNKS_MAX, DELTA_LEN, FlowKey,
+    FlowState, RECORD_HEADER_LEN, RecordHeader, counter, flag, kind, place,
 };
 use edgelore_headers::{
-    BFD_CONTROL_LEN, Bytes, ControlPacket, KEEPALIVE_LEN, Kind, LDP_KEEPALIVE_LEN, Scope, Verdict,
-    bfd_delta, is_lone_keepalive, is_lone_ldp_keepalive, is_other, port, tcp_flags,
+    BFD_CONTROL_LEN, Bytes, ControlPacket, KEEPALIVE_LEN, Kind, LDP_KEEPALIVE_LEN, Pace, Scope,
+    Verdict, bfd_delta, is_lone_keepalive, is_lone_ldp_keepalive, is_other, port, tcp_flags,
 };
 
 /// Segments that begin or end a connection are always sent.
@@ -288,15 +288,51 @@ fn bfd<F: Frame>(frame: &F, scratch: &mut Scratch) {
         dst: scratch.header.flow.dst,
         my_discriminator: delta.my_discriminator,
     };
+    let now_ns = scratch.header.ktime_ns;
     let lasting = BfdDelta { flags: delta.flags & !BFD_POLL_FINAL, ..delta };
-    // SAFETY: the value is only compared; a torn read costs one redundant record.
-    if unsafe { BFD_SESSIONS.get(&key) }.is_some_and(|last| same(last, &lasting)) {
-        return count(F::DIRECTION, counter::BFD_UNCHANGED);
+    let here = place(scratch.header.ifindex, F::DIRECTION);
+    let mut state = BfdState { last_ns: now_ns, count: 1, place: here, delta: lasting };
+    if let Some(last) = BFD_SESSIONS.get_ptr_mut(&key) {
+        // SAFETY: the map returned a valid pointer. Another CPU may change the value meanwhile: a
+        // count is lost then, and a torn read costs one redundant record.
+        let last = unsafe { &mut *last };
+        let pace = bfd_pace(&key, &delta);
+        let gap_ns = now_ns.saturating_sub(last.last_ns);
+        let unchanged = same(&last.delta, &lasting);
+        // The same packet passes a gateway in two places, one right after the other.
+        if last.place != here && gap_ns < pace.interval_ns / 2 {
+            if unchanged {
+                return count(F::DIRECTION, counter::BFD_UNCHANGED);
+            }
+            (state.last_ns, state.count, state.place) = (last.last_ns, last.count, last.place);
+        } else {
+            state.count = last.count.wrapping_add(1);
+            note(scratch, gap_ns, state.count);
+            (last.last_ns, last.count, last.place) = (now_ns, state.count, here);
+            if unchanged && !pace.is_late(gap_ns) {
+                return count(F::DIRECTION, counter::BFD_UNCHANGED);
+            }
+        }
+    } else {
+        note(scratch, 0, 1);
     }
     if frame.send() {
         // Remembered only now: a change whose record was lost is sent again with the next packet.
-        let _full = BFD_SESSIONS.insert(&key, &lasting, u64::from(BPF_ANY));
+        let _full = BFD_SESSIONS.insert(&key, &state, u64::from(BPF_ANY));
     }
+}
+
+/// How often the packets of this sender come (RFC 5880 §6.8.7). While its neighbour is not known it
+/// is what the sender wants: then packets count as late that may not be, and userspace judges.
+#[inline(always)]
+fn bfd_pace(key: &BfdKey, delta: &BfdDelta) -> Pace {
+    let neighbour =
+        BfdKey { src: key.dst, dst: key.src, my_discriminator: delta.your_discriminator };
+    // SAFETY: one number is copied out; a concurrent change of it costs a redundant record.
+    let wanted_us =
+        unsafe { BFD_SESSIONS.get(&neighbour) }.map_or(0, |state| state.delta.required_min_rx_us);
+    let own_us = delta.desired_min_tx_us;
+    Pace::bfd(if own_us > wanted_us { own_us } else { wanted_us }, delta.multiplier)
 }
 
 /// Field by field: comparing as bytes would become a call of `memcmp`.

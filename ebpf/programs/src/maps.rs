@@ -4,7 +4,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use edgelore_events::{
-    BFD_SESSIONS_MAX, BfdDelta, BfdKey, CHUNK_LEN, FLOWS_MAX, FlowKey, FlowState, HELLOS_MAX,
+    BFD_SESSIONS_MAX, BfdKey, BfdState, CHUNK_LEN, FLOWS_MAX, FlowKey, FlowState, HELLOS_MAX,
     HelloKey, HelloState, RING_BYTES_DEFAULT, RecordHeader, counter,
 };
 use edgelore_headers::Found;
@@ -20,7 +20,7 @@ pub(crate) static FLOWS: LruHashMap<FlowKey, FlowState> =
     LruHashMap::with_max_entries(FLOWS_MAX, 0);
 
 #[map]
-pub(crate) static BFD_SESSIONS: LruHashMap<BfdKey, BfdDelta> =
+pub(crate) static BFD_SESSIONS: LruHashMap<BfdKey, BfdState> =
     LruHashMap::with_max_entries(BFD_SESSIONS_MAX, 0);
 
 #[map]

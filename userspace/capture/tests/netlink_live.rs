@@ -622,8 +622,13 @@ fn counter(signal: &Signal) -> Option<(Timestamp, CounterSample)> {
 fn shown_counters(namespace: &NetNs, link: &str) -> Result<CounterSample> {
     let shown = json(namespace, &format!("-j -s link show dev {link}"))?;
     let stats = &shown[0]["stats64"];
-    let count = |way: &str| stats[way]["packets"].as_u64().context("packets");
-    Ok(CounterSample { rx_packets: count("rx")?, tx_packets: count("tx")? })
+    let count = |way: &str, what: &str| stats[way][what].as_u64().context("a count");
+    Ok(CounterSample {
+        rx_packets: count("rx", "packets")?,
+        tx_packets: count("tx", "packets")?,
+        rx_errors: count("rx", "errors")?,
+        tx_errors: count("tx", "errors")?,
+    })
 }
 
 #[test]

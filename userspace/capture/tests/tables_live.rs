@@ -68,7 +68,10 @@ impl Follower {
             assert!(self.at <= signal.at, "{signal:?} is older than {}", self.at);
             self.at = signal.at;
             match &signal.kind {
-                SignalKind::Queue(sample) => {
+                SignalKind::Queue(told) => {
+                    assert!(told.not_before <= signal.at, "{told:?}");
+                    let not_before = Timestamp::default();
+                    let sample = &QueueSample { not_before, ..told.clone() };
                     let key = (signal.link, sample.parent, sample.handle);
                     let before = self.queues.remove(&key);
                     if sample.present {
@@ -203,6 +206,7 @@ fn shown_queues(namespace: &NetNs) -> Result<BTreeMap<(u32, u32, u32), QueueSamp
             drops: count("drops"),
             overlimits: count("overlimits"),
             requeues: count("requeues"),
+            ..QueueSample::default()
         };
         all.insert((link, parent, handle), sample);
     }

@@ -179,7 +179,7 @@ pub enum TriggerKind {
     KeepalivesLate,
     /// An interface counted errors.
     LinkErrors,
-    /// A monitored router's statistics of a peer show trouble.
+    /// A peer's messages have faults, or a monitored router's statistics of it show trouble.
     PeerUnstable,
 }
 

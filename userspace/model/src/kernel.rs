@@ -1,6 +1,6 @@
 //! What the gateway's own kernel reports beside packets: tracepoints, queues, neighbours.
 
-use crate::SessionKey;
+use crate::{SessionKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -128,6 +128,10 @@ pub struct QueueSample {
     pub overlimits: u64,
     /// Packets put back since it exists.
     pub requeues: u64,
+    /// What is new here came about no earlier than this: the source had asked for everything then,
+    /// and was told what it had told before.
+    #[serde(default)]
+    pub not_before: Timestamp,
 }
 
 /// Reachability of a neighbour (RFC 4861 §7.3.2, and ARP's likewise).

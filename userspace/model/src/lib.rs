@@ -20,6 +20,7 @@ mod outcome;
 mod signal;
 mod summary;
 mod time;
+mod vital;
 
 pub use advice::{Advice, Evidence};
 pub use bmp::{PeerStatistics, Rib, RouterChange};
@@ -40,7 +41,7 @@ pub use observation::{
 };
 pub use outcome::{Known, Outcome, Query, Resolution, Situation};
 pub use signal::{
-    Batch, BmpMessage, BmpRouter, CounterSample, Datagram, FibAction, FibChange, IsisFrame,
+    Batch, BmpMessage, BmpRouter, CounterSample, Datagram, FibAction, FibChange, Heard, IsisFrame,
     LinkChange, LossReason, NextHop, OperState, PayloadRef, PeerState, Segment, Signal, SignalKind,
     StreamProtocol, TableRecord, WholeMessage, tcp_flags,
 };
@@ -49,3 +50,4 @@ pub use summary::{
     PrefixCounts, Summary, TableCounts,
 };
 pub use time::{Interval, Span, Timestamp};
+pub use vital::{Heartbeat, LateHeartbeat, SentAgain};

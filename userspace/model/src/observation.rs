@@ -1,9 +1,9 @@
 //! Observations: one decoded fact with its time.
 
 use crate::{
-    CounterSample, FibChange, HelloChange, KernelEvent, LdpChange, LinkChange, LinkStateChange,
-    LossReason, NeighbourChange, PeerStatistics, Prefix, QueueSample, Rib, RouterChange,
-    SessionKey, Timestamp,
+    CounterSample, FibChange, HelloChange, KernelEvent, LateHeartbeat, LdpChange, LinkChange,
+    LinkStateChange, LossReason, NeighbourChange, PeerStatistics, Prefix, QueueSample, Rib,
+    RouterChange, SentAgain, SessionKey, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -115,6 +115,10 @@ pub enum Observed {
     PeerStatistics(PeerStatistics),
     /// A monitored router came or went.
     Router(RouterChange),
+    /// A heartbeat came later than its timers allow.
+    Late(LateHeartbeat),
+    /// A control session's segment was sent again on the wire.
+    SentAgain(SentAgain),
     /// Bytes of a session's stream are missing; decoding went on at the next message.
     StreamGap {
         /// The session.

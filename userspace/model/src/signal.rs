@@ -3,7 +3,9 @@
 //! Signals travel in [`Batch`]es: the payload bytes of all signals of a batch lie in one arena,
 //! so that the ring buffer is copied once and nothing is allocated per packet.
 
-use crate::{Direction, KernelEvent, NeighbourChange, Prefix, QueueSample, SessionKey, Timestamp};
+use crate::{
+    Direction, KernelEvent, NeighbourChange, Prefix, QueueSample, SessionKey, Span, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
@@ -165,6 +167,8 @@ pub struct Datagram {
     pub payload: PayloadRef,
     /// Which way it passed.
     pub direction: Direction,
+    /// What the kernel noted of this sender's heartbeats; `None` where each of them is a signal.
+    pub heard: Option<Heard>,
 }
 
 /// An IS-IS PDU over IEEE 802.2 LLC.
@@ -176,6 +180,18 @@ pub struct IsisFrame {
     pub payload: PayloadRef,
     /// Which way it passed.
     pub direction: Direction,
+    /// What the kernel noted of this sender's heartbeats; `None` where each of them is a signal.
+    pub heard: Option<Heard>,
+}
+
+/// What is known of a sender's heartbeats (BFD packets, hellos) where those that change nothing
+/// are withheld.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Time since the one before; zero when this is the first.
+    pub gap: Span,
+    /// Heartbeats seen so far, this one included, modulo 2^32.
+    pub count: u32,
 }
 
 /// A whole BMP message (RFC 7854 §4.1).
@@ -317,6 +333,12 @@ pub struct CounterSample {
     pub rx_packets: u64,
     /// Packets sent since the interface exists.
     pub tx_packets: u64,
+    /// Packets that came in damaged or could not be taken in since the interface exists.
+    #[serde(default)]
+    pub rx_errors: u64,
+    /// Packets that could not be sent since the interface exists.
+    #[serde(default)]
+    pub tx_errors: u64,
 }
 
 /// Where signals can be lost.

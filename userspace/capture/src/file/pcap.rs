@@ -279,14 +279,19 @@ fn control_signal(control: &ControlPacket, frame: &[u8], batch: &mut Batch) -> S
     let payload = batch.append(&frame[from..to.max(from)]);
     let (src, dst) = (address(control, control.src), address(control, control.dst));
     let direction = Direction::Ingress;
-    let datagram = Datagram { src, dst, port: control.dst_port, payload, direction };
+    let datagram = Datagram { src, dst, port: control.dst_port, payload, direction, heard: None };
     let protocol = match control.kind {
         Kind::Bfd => return SignalKind::Bfd(datagram),
         Kind::Ospf => return SignalKind::Ospf(datagram),
         Kind::LdpHello => return SignalKind::LdpHello(datagram),
         Kind::Isis => {
             let [a, b, c, d, e, f, ..] = control.src;
-            return SignalKind::Isis(IsisFrame { src: [a, b, c, d, e, f], payload, direction });
+            return SignalKind::Isis(IsisFrame {
+                src: [a, b, c, d, e, f],
+                payload,
+                direction,
+                heard: None,
+            });
         }
         Kind::Bgp => StreamProtocol::Bgp,
         Kind::Ldp => StreamProtocol::Ldp,

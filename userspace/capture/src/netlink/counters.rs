@@ -411,7 +411,7 @@ mod tests {
         let mut batch = Batch::default();
         for (round, count) in (1i64..).zip(counts) {
             source.watched[0].answer =
-                count.map(|rx_packets| CounterSample { rx_packets, tx_packets: 0 });
+                count.map(|rx_packets| CounterSample { rx_packets, ..CounterSample::default() });
             source.emit(Timestamp(round * 10_000_000), &mut batch);
         }
         let sample = |signal: &Signal| match signal.kind {

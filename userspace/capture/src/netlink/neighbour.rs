@@ -14,7 +14,7 @@ use super::NetlinkError;
 use super::message::{Message, RTM_GETNEIGH};
 use super::sampled::{Sampled, Table, TableConfig, TableCounters};
 use crate::Clock;
-use edgelore_model::{Batch, NeighbourChange, NeighbourState, SignalKind};
+use edgelore_model::{Batch, NeighbourChange, NeighbourState, SignalKind, Timestamp};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -51,7 +51,12 @@ impl Table for Neighbours {
         Some(((link, change.address), change.state, change.present))
     }
 
-    fn signal(key: Self::Key, state: NeighbourState, present: bool) -> (u32, SignalKind) {
+    fn signal(
+        key: Self::Key,
+        state: NeighbourState,
+        present: bool,
+        _: Timestamp,
+    ) -> (u32, SignalKind) {
         let (link, address) = key;
         (link, SignalKind::Neighbour(NeighbourChange { address, state, present }))
     }

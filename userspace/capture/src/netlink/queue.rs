@@ -14,7 +14,7 @@ use super::NetlinkError;
 use super::message::{Message, RTM_GETQDISC};
 use super::sampled::{Sampled, Table, TableConfig, TableCounters};
 use crate::Clock;
-use edgelore_model::{Batch, QueueSample, SignalKind};
+use edgelore_model::{Batch, QueueSample, SignalKind, Timestamp};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -64,8 +64,13 @@ impl Table for Qdiscs {
         }
     }
 
-    fn signal(key: Self::Key, sample: QueueSample, present: bool) -> (u32, SignalKind) {
-        (key.0, SignalKind::Queue(QueueSample { present, ..sample }))
+    fn signal(
+        key: Self::Key,
+        sample: QueueSample,
+        present: bool,
+        not_before: Timestamp,
+    ) -> (u32, SignalKind) {
+        (key.0, SignalKind::Queue(QueueSample { present, not_before, ..sample }))
     }
 }
 

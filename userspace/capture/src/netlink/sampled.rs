@@ -82,7 +82,13 @@ pub(super) trait Table: Debug {
     fn follow(_before: &Self::State, _now: &mut Self::State) {}
 
     /// The link and the content of a signal.
-    fn signal(key: Self::Key, state: Self::State, present: bool) -> (u32, SignalKind);
+    /// What it says came about no earlier than `not_before`.
+    fn signal(
+        key: Self::Key,
+        state: Self::State,
+        present: bool,
+        not_before: Timestamp,
+    ) -> (u32, SignalKind);
 }
 
 /// The entries of a table.
@@ -95,6 +101,8 @@ struct Known<T: Table> {
     entries_max: usize,
     outbox: VecDeque<Signal>,
     counters: TableCounters,
+    /// When the last dump was asked for whose answer is in `entries`: what differs is newer.
+    as_of: Timestamp,
 }
 
 impl<T: Table> Known<T> {
@@ -129,7 +137,7 @@ impl<T: Table> Known<T> {
 
     fn emit(&mut self, at: Timestamp, key: T::Key, state: T::State, present: bool) {
         self.counters.changes += 1;
-        let (link, kind) = T::signal(key, state, present);
+        let (link, kind) = T::signal(key, state, present, self.as_of.min(at));
         self.outbox.push_back(Signal { at, link, kind });
     }
 
@@ -181,6 +189,7 @@ impl<T: Table> Sampled<T> {
                 entries_max: config.entries_max,
                 outbox: VecDeque::new(),
                 counters: TableCounters::default(),
+                as_of: now,
             },
             dump_at: now,
             dump_not_before: now,
@@ -283,6 +292,9 @@ impl<T: Table> Sampled<T> {
             }
         }
         self.apply(announced);
+        if consistent {
+            self.known.as_of = started;
+        }
         Ok(())
     }
 

@@ -6,7 +6,8 @@ use crate::Clock;
 use bytemuck::pod_read_unaligned;
 use edgelore_events::{CHUNK_LEN, RECORD_HEADER_LEN, RecordHeader, direction, kind};
 use edgelore_model::{
-    Batch, Datagram, Direction, IsisFrame, PayloadRef, Segment, Signal, SignalKind, StreamProtocol,
+    Batch, Datagram, Direction, Heard, IsisFrame, PayloadRef, Segment, Signal, SignalKind, Span,
+    StreamProtocol,
 };
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -99,7 +100,8 @@ pub fn signal_of(record: &[u8], clock: &Clock, batch: &mut Batch) -> Result<Sign
         _ => {
             let [a, b, c, d, e, f, ..] = header.flow.src;
             let src = [a, b, c, d, e, f];
-            SignalKind::Isis(IsisFrame { src, payload, direction: direction_of(&header) })
+            let heard = Some(heard(&header));
+            SignalKind::Isis(IsisFrame { src, payload, direction: direction_of(&header), heard })
         }
     };
     Ok(Signal { at: clock.from_monotonic_ns(header.ktime_ns), link: header.ifindex, kind })
@@ -126,7 +128,14 @@ fn datagram(header: &RecordHeader, payload: PayloadRef) -> Datagram {
         port: header.flow.dst_port,
         payload,
         direction: direction_of(header),
+        heard: Some(heard(header)),
     }
+}
+
+/// What the header of a BFD packet or a hello says of those before it.
+fn heard(header: &RecordHeader) -> Heard {
+    let gap = Span(i64::from(header.suppressed_bytes) * 1_000);
+    Heard { gap, count: header.seq }
 }
 
 fn direction_of(header: &RecordHeader) -> Direction {

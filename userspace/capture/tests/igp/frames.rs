@@ -29,7 +29,7 @@ pub(crate) fn signal(at: Timestamp, frame: &[u8], batch: &mut Batch) {
         Network::Ip(packet) => {
             let Some((src, dst, payload)) = ospf(packet) else { return };
             let payload = batch.append(payload);
-            SignalKind::Ospf(Datagram { src, dst, port: 0, payload, direction })
+            SignalKind::Ospf(Datagram { src, dst, port: 0, payload, direction, heard: None })
         }
     };
     batch.signals.push(Signal { at, link: 0, kind });

@@ -15,14 +15,17 @@
 //! **Invariant:** keeps one state per speaker of a session and kind, for micro-BFD per member link
 //! too, in a bounded table.
 
+use super::pulse::{Beat, Pulse};
 use super::table::Table;
-use edgelore_model::{BfdChange, BfdCounts, BfdState, SessionKey};
+use edgelore_headers::Pace;
+use edgelore_model::{BfdChange, BfdCounts, BfdState, Heartbeat, LateHeartbeat, SessionKey};
 use std::net::IpAddr;
 
 const LEN_MIN: usize = 24;
 /// With the authentication section's type and length.
 const LEN_MIN_AUTHENTICATED: usize = 26;
 const AUTHENTICATION: u8 = 0x04;
+const DEMAND: u8 = 0x02;
 const MULTIPOINT: u8 = 0x01;
 
 /// UDP ports, by which the kinds are told apart.
@@ -87,6 +90,8 @@ pub struct ControlPacket {
     pub required_min_rx_us: u32,
     /// An authentication section follows.
     pub authenticated: bool,
+    /// The sender wants no more packets than it asks for (RFC 5880 §6.6).
+    pub demand: bool,
 }
 
 impl ControlPacket {
@@ -122,6 +127,7 @@ impl ControlPacket {
             desired_min_tx_us: word(8),
             required_min_rx_us: word(12),
             authenticated,
+            demand: flags & DEMAND != 0,
         };
         packet.check(flags).map(|()| packet)
     }
@@ -174,9 +180,16 @@ impl Kind {
     }
 }
 
+/// What a BFD speaker said last.
+struct Said {
+    change: BfdChange,
+    demand: bool,
+    pulse: Pulse,
+}
+
 /// The last word of every BFD speaker.
 pub(super) struct Speakers {
-    last: Table<(SessionKey, IpAddr, Kind), BfdChange>,
+    last: Table<(SessionKey, IpAddr, Kind), Said>,
 }
 
 impl Speakers {
@@ -189,20 +202,44 @@ impl Speakers {
         self.last.evicted()
     }
 
-    /// What the packet says, if it differs from what its speaker said before.
-    pub(super) fn change(&mut self, kind: Kind, change: BfdChange) -> Option<BfdChange> {
-        let key = (change.session, change.speaker, kind);
-        match self.last.find(&key) {
-            Some(place) if *self.last.at(place) == change => None,
-            Some(place) => {
-                *self.last.at(place) = change;
-                Some(change)
-            }
-            None => {
-                self.last.insert(key, change);
-                Some(change)
-            }
-        }
+    /// What the packet says, if it differs from what its speaker said before; and whether it came
+    /// late, which is known while both ends are up and send unasked.
+    pub(super) fn hear(
+        &mut self,
+        kind: Kind,
+        change: BfdChange,
+        demand: bool,
+        beat: Beat,
+    ) -> (Option<BfdChange>, Option<LateHeartbeat>) {
+        let BfdChange { session, speaker, .. } = change;
+        let wanted_us = session.other(speaker).and_then(|other| self.wants(kind, session, other));
+        let Some(place) = self.last.find(&(session, speaker, kind)) else {
+            let said = Said { change, demand, pulse: Pulse::new(beat) };
+            self.last.insert((session, speaker, kind), said);
+            return (Some(change), None);
+        };
+        let said = self.last.at(place);
+        let up = change.state == BfdState::Up && said.change.state == BfdState::Up;
+        let pace = wanted_us.filter(|_| up).map(|wanted_us| {
+            Pace::bfd(change.desired_min_tx_us.max(wanted_us), change.detect_multiplier)
+        });
+        let late = said.pulse.beat(beat, pace).map(|late| LateHeartbeat {
+            heartbeat: Heartbeat::Bfd { session, speaker },
+            interval: late.interval,
+            gap: late.gap,
+            count: late.count,
+        });
+        said.demand = demand;
+        let before = std::mem::replace(&mut said.change, change);
+        ((before != change).then_some(change), late)
+    }
+
+    /// How often, in µs, an end that is up wants to hear packets unasked.
+    fn wants(&mut self, kind: Kind, session: SessionKey, end: IpAddr) -> Option<u32> {
+        let place = self.last.find(&(session, end, kind))?;
+        let said = self.last.at(place);
+        let wants = said.change.state == BfdState::Up && !said.demand;
+        wants.then_some(said.change.required_min_rx_us)
     }
 }
 

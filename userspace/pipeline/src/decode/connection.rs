@@ -9,12 +9,15 @@ use super::bmp::routers::Origin;
 use super::ldp::talk::LdpTalk;
 use super::session::ConnectionId;
 use super::talk::{Scene, Source, Speaker, Talk};
-use super::tcp::{Deliver, Event, HalfStream, Limits, Part};
+use super::tcp::{Deliver, Event, HalfStream, Limits, Part, Standing, keepalive_len};
 use edgelore_model::{
-    DownCause, Observation, Segment, SessionKey, StreamProtocol, Timestamp, tcp_flags,
+    Direction, DownCause, Observation, Observed, Protocol, Segment, SentAgain, SessionKey, Span,
+    StreamProtocol, Timestamp, tcp_flags,
 };
 use std::net::SocketAddr;
 
+/// A segment that fills a hole sooner than this overtook, or was overtaken by, the ones behind.
+const REORDERED: Span = Span::from_millis(3);
 /// A wire length past this, in bytes, is no segment's.
 const WIRE_LEN_MAX: u32 = 1 << 20;
 
@@ -52,6 +55,15 @@ pub(super) struct Connection {
     talk: Talk,
     carries: Carries,
     halves: [HalfStream; 2],
+    traffic: [Traffic; 2],
+}
+
+/// What one direction carried, counted where it is seen first: a segment passes a gateway in two
+/// places.
+#[derive(Clone, Copy, Debug, Default)]
+struct Traffic {
+    place: Option<(u32, Direction)>,
+    segments: u64,
 }
 
 /// What a connection carries, with what is remembered of it.
@@ -84,7 +96,7 @@ impl Carries {
 impl Connection {
     pub(super) fn new(key: FourTuple, protocol: StreamProtocol, id: ConnectionId) -> Self {
         let (talk, carries) = (Talk::new(id), Carries::new(protocol));
-        Self { key, talk, carries, halves: halves(protocol) }
+        Self { key, talk, carries, halves: halves(protocol), traffic: Default::default() }
     }
 
     pub(super) fn session(&self) -> SessionKey {
@@ -130,8 +142,49 @@ impl Connection {
             self.flush(scene);
             self.ended(DownCause::Reset, scene);
         } else {
+            self.count(side, &part, segment.direction, scene);
             self.with(side, scene, |half, _, deliver| half.segment(limits, &part, deliver));
         }
+    }
+
+    /// Counts a segment with data, and tells it if it was sent again.
+    fn count<E: FnMut(usize, Observation)>(
+        &mut self,
+        side: usize,
+        part: &Part<'_>,
+        direction: Direction,
+        scene: &mut Scene<'_, E>,
+    ) {
+        let protocol = match self.carries {
+            Carries::Bgp => Protocol::Bgp,
+            Carries::Ldp(_) => Protocol::Ldp,
+            Carries::Bmp(_) => return,
+        };
+        // One octet or none asks whether the other end lives (RFC 9293 §3.8.4); and a lone keepalive
+        // is not seen everywhere.
+        if part.wire_len <= 1 || keepalive_len(self.carries.protocol()) == Some(part.wire_len) {
+            return;
+        }
+        let (traffic, here) = (&mut self.traffic[side], (scene.link, direction));
+        let again = match self.halves[side].standing(part) {
+            Standing::New => {
+                traffic.place = Some(here);
+                false
+            }
+            Standing::Ahead => false,
+            Standing::Fills(since) => part.at - since > REORDERED,
+            Standing::Seen => true,
+        };
+        if traffic.place.is_some_and(|place| place != here) {
+            return;
+        }
+        if !again {
+            traffic.segments += 1;
+            return;
+        }
+        let (session, speaker) = (scene.session, self.key.end(side).ip());
+        let segments = traffic.segments;
+        scene.observe(Observed::SentAgain(SentAgain { session, speaker, protocol, segments }));
     }
 
     /// Hands out what lies behind holes.
@@ -165,6 +218,7 @@ impl Connection {
             self.talk = Talk::new(next_id);
             let protocol = self.carries.protocol();
             (self.carries, self.halves) = (Carries::new(protocol), halves(protocol));
+            self.traffic = Default::default();
         }
         self.talk.found_midway = false;
     }

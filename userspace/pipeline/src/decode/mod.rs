@@ -8,7 +8,8 @@
 //! Message ─────────────────────────────────────────────► talk (bgp) ─► session ─► Observation
 //! Ospf, Isis ─► igp ─► Observation
 //! Table ──► dump (counted only)
-//! Bfd ──► bfd ─► Observation          Link, Fib, Counters, Lost, Tick ─► the same as Observation
+//! Bfd ──► bfd ─► Observation (hellos and BFD through pulse: late or not)
+//! Link, Fib, Counters, Lost, Tick ─► the same as Observation
 //! ```
 //!
 //! Never reads a clock, never judges a route, never keeps a routing table.
@@ -24,6 +25,7 @@ mod connection;
 mod dump;
 pub mod igp;
 pub mod ldp;
+mod pulse;
 mod session;
 mod table;
 mod talk;
@@ -39,6 +41,7 @@ use edgelore_model::{
 };
 use igp::{Igp, Seen};
 use ldp::hello::Hellos;
+use pulse::Beat;
 use session::{ConnectionId, Sessions};
 use std::net::IpAddr;
 use table::Table;
@@ -257,10 +260,9 @@ impl Decoder {
                 );
             }
             SignalKind::Bfd(datagram) => {
-                match self.bfd(batch.payload(datagram.payload), datagram, link) {
-                    Some(change) => Observed::Bfd(change),
-                    None => return,
-                }
+                let payload = batch.payload(datagram.payload);
+                let emit = &mut |what| emit(index, Observation { at, link, what });
+                return self.bfd(payload, datagram, at, link, emit);
             }
             SignalKind::Link(change) => Observed::Link(change.clone()),
             SignalKind::Fib(change) => Observed::Fib(change.clone()),
@@ -278,13 +280,14 @@ impl Decoder {
             SignalKind::Ospf(datagram) => {
                 let payload = batch.payload(datagram.payload);
                 let emit = &mut |what| emit(index, Observation { at, link, what });
-                let seen = Seen { at, link };
+                let seen = Seen::new(at, link, datagram.direction, datagram.heard);
                 return self.igp.ospf(payload, datagram, seen, &mut self.summary, emit);
             }
             SignalKind::Isis(frame) => {
                 let payload = batch.payload(frame.payload);
                 let emit = &mut |what| emit(index, Observation { at, link, what });
-                return self.igp.isis(payload, frame, Seen { at, link }, &mut self.summary, emit);
+                let seen = Seen::new(at, link, frame.direction, frame.heard);
+                return self.igp.isis(payload, frame, seen, &mut self.summary, emit);
             }
             &SignalKind::Lost { reason, count } => {
                 if reason == LossReason::Malformed {
@@ -370,8 +373,9 @@ impl Decoder {
         emit: &mut E,
     ) {
         let (at, link) = (signal.at, signal.link);
-        let read = self.hellos.read(payload, datagram, &mut self.summary.ldp, |change| {
-            emit(index, Observation { at, link, what: Observed::Ldp(change) });
+        let beat = Beat { at, link, direction: datagram.direction, heard: datagram.heard };
+        let read = self.hellos.read(payload, datagram, beat, &mut self.summary.ldp, |what| {
+            emit(index, Observation { at, link, what });
         });
         if read.is_err() {
             self.summary.undecodable += 1;
@@ -459,14 +463,21 @@ impl Decoder {
         self.recorded.insert(session, Talk::new(ConnectionId::RECORDED)).0
     }
 
-    fn bfd(&mut self, payload: &[u8], datagram: &Datagram, link: u32) -> Option<BfdChange> {
+    fn bfd(
+        &mut self,
+        payload: &[u8],
+        datagram: &Datagram,
+        at: Timestamp,
+        link: u32,
+        emit: &mut impl FnMut(Observed),
+    ) {
         if datagram.port == bfd::port::ECHO {
             self.summary.bfd.echo += 1;
-            return None;
+            return;
         }
         let Ok(packet) = ControlPacket::parse(payload) else {
             self.summary.undecodable += 1;
-            return None;
+            return;
         };
         let kind = bfd::Kind::of(datagram.port, link);
         bfd::count(&mut self.summary.bfd, &packet, kind);
@@ -479,7 +490,10 @@ impl Decoder {
             desired_min_tx_us: packet.desired_min_tx_us,
             required_min_rx_us: packet.required_min_rx_us,
         };
-        self.speakers.change(kind, change)
+        let beat = Beat { at, link, direction: datagram.direction, heard: datagram.heard };
+        let (changed, late) = self.speakers.hear(kind, change, packet.demand, beat);
+        changed.map(Observed::Bfd).into_iter().for_each(&mut *emit);
+        late.map(Observed::Late).into_iter().for_each(emit);
     }
 }
 

@@ -262,7 +262,7 @@ fn bfd_is_observed_when_it_changes() {
         let payload = batch.append(&bfd(octets));
         let (src, dst) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let direction = Direction::Egress;
-        let kind = SignalKind::Bfd(Datagram { src, dst, port, payload, direction });
+        let kind = SignalKind::Bfd(Datagram { src, dst, port, payload, direction, heard: None });
         batch.signals.push(Signal { at: Timestamp(1), link: 0, kind });
     }
     let (observations, summary) = decode(&[batch]);
@@ -281,7 +281,8 @@ fn members_of_an_aggregate_are_speakers_of_their_own() {
         let payload = batch.append(&bfd(octets));
         let (src, dst) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let direction = Direction::Ingress;
-        let kind = SignalKind::Bfd(Datagram { src, dst, port: 6784, payload, direction });
+        let kind =
+            SignalKind::Bfd(Datagram { src, dst, port: 6784, payload, direction, heard: None });
         batch.signals.push(Signal { at: Timestamp(1), link, kind });
     }
     let (observations, summary) = decode(&[batch]);

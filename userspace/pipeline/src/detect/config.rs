@@ -41,6 +41,10 @@ pub struct Bounds {
     pub recent_changes_max: usize,
     /// Prefixes whose transitions are counted.
     pub flap_prefixes_max: usize,
+    /// Queueing disciplines watched.
+    pub queues_max: usize,
+    /// Sessions, adjacencies and links whose losses are counted, by kind of loss.
+    pub ailing_max: usize,
 }
 
 impl Default for Bounds {
@@ -53,6 +57,8 @@ impl Default for Bounds {
             incident_prefixes_max: 2_000_000,
             recent_changes_max: 262_144,
             flap_prefixes_max: 2_000_000,
+            queues_max: 4_096,
+            ailing_max: 16_384,
         }
     }
 }

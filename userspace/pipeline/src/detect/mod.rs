@@ -26,6 +26,7 @@ mod maintenance;
 mod saturation;
 mod sessions;
 mod settings;
+mod thinned;
 
 pub use config::{Bounds, DetectConfig};
 pub use convergence::ConvergenceConfig;
@@ -199,7 +200,7 @@ impl Detector {
         self.known.book.observe(observation);
         self.routing(observation, out);
         self.saturations.observe(observation, &self.known, out);
-        self.degradations.observe(observation, &self.known, out);
+        self.degradations.observe(observation, &self.known, &self.saturations, out);
         self.follow(&out[first..]);
     }
 
@@ -256,6 +257,8 @@ impl Detector {
             | Observed::Router(_)
             | Observed::MessageFault { .. }
             | Observed::EndOfRib { .. }
+            | Observed::Late(_)
+            | Observed::SentAgain(_)
             | Observed::Tick => {}
         }
     }
@@ -271,8 +274,9 @@ impl Detector {
     fn close_all(&mut self, out: &mut Vec<Detected>) {
         self.convergences.close_all(out);
         self.flaps.close_all(&self.known, out);
+        // What stands full may be what degrades others: it is closed last.
+        self.degradations.close_all(&self.saturations, out);
         self.saturations.close_all(&self.known, out);
-        self.degradations.close_all(&self.known, out);
     }
 
     fn advance(&mut self, to: Timestamp, out: &mut Vec<Detected>) {
@@ -284,7 +288,7 @@ impl Detector {
         self.convergences.advance(to, out);
         self.flaps.advance(to, &self.known, out);
         self.saturations.advance(to, &self.known, out);
-        self.degradations.advance(to, &self.known, out);
+        self.degradations.advance(to, &self.saturations, out);
         self.follow(&out[first..]);
         self.known.book.advance(to, &self.known.sessions, out);
     }

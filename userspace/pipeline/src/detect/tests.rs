@@ -92,7 +92,7 @@ fn established() -> Vec<Observation> {
 
 /// A stream of packets every 10 ms in `from..until`, sampled as often.
 fn traffic(from_ms: i64, until_ms: i64) -> Vec<Observation> {
-    let sample = |n: i64| CounterSample { rx_packets: (n / 10) as u64, tx_packets: 0 };
+    let sample = |n: i64| CounterSample { rx_packets: (n / 10) as u64, ..CounterSample::default() };
     (from_ms..until_ms).step_by(10).map(|n| at(n, Observed::Counters(sample(n)))).collect()
 }
 

@@ -81,7 +81,8 @@ pub(in crate::netlink) fn read_stats(payload: &[u8]) -> Result<Message, MessageE
     read_counters("statistics", u32_at(fixed, 4), attributes, IFLA_STATS_LINK_64)
 }
 
-/// `struct rtnl_link_stats64` begins with rx_packets and tx_packets, 64 bits each.
+/// `struct rtnl_link_stats64` begins with rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors and
+/// tx_errors, 64 bits each; what is missing at the end is 0.
 fn read_counters(
     part: &'static str,
     link: u32,
@@ -91,8 +92,12 @@ fn read_counters(
     let mut sample = None;
     each_attribute(part, attributes, |kind, value| {
         if kind == wanted && value.len() >= 16 {
-            sample =
-                Some(CounterSample { rx_packets: u64_at(value, 0), tx_packets: u64_at(value, 8) });
+            sample = Some(CounterSample {
+                rx_packets: u64_at(value, 0),
+                tx_packets: u64_at(value, 8),
+                rx_errors: u64_at(value, 32),
+                tx_errors: u64_at(value, 40),
+            });
         }
     })?;
     let sample = sample.ok_or(MessageError::Missing { part, attribute: "64-bit counters" })?;

@@ -172,7 +172,7 @@ fn a_link_its_removal_and_its_counters() {
     let expected = LinkMessage { index: 7, change };
     assert_eq!(decoded(&up), Ok(Message::Link(expected.clone())));
     let (_, payload) = messages(&up).next().unwrap().unwrap();
-    let sample = CounterSample { rx_packets: 11, tx_packets: 22 };
+    let sample = CounterSample { rx_packets: 11, tx_packets: 22, ..CounterSample::default() };
     assert_eq!(read_link_counters(payload), Ok(Message::Counters { link: 7, sample }));
     let gone = encoded(RouteNetlinkMessage::DelLink(link(Family::Unspec)), 0);
     let change = LinkChange {

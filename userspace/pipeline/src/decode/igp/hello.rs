@@ -7,8 +7,10 @@
 //! **Invariant:** holds at most as many speakers as it was told, each with at most
 //! [`NEIGHBOURS_MAX`] neighbours; what does not fit is counted.
 
+use crate::decode::pulse::{Beat, Late, Pulse};
 use crate::decode::table::Table;
-use edgelore_model::{HelloChange, IgpArea, NodeId};
+use edgelore_headers::Pace;
+use edgelore_model::{Heartbeat, HelloChange, IgpArea, LateHeartbeat, NodeId, Span};
 
 /// Neighbours of one router on one link that are kept; further ones are counted.
 pub const NEIGHBOURS_MAX: usize = 256;
@@ -32,6 +34,7 @@ struct Said {
     change: HelloChange,
     /// Hardware addresses heard, sorted.
     heard: Vec<HardwareAddress>,
+    pulse: Option<Pulse>,
 }
 
 /// The routers of a LAN by hardware address, sorted.
@@ -83,6 +86,24 @@ impl Hellos {
         }
     }
 
+    /// Takes note of when a hello came whose content was taken just now; tells it if it was late.
+    pub(super) fn beat(&mut self, speaker: &Speaker, beat: Beat) -> Option<LateHeartbeat> {
+        let place = self.said.find(speaker)?;
+        let said = self.said.at(place);
+        let Some(pulse) = &mut said.pulse else {
+            said.pulse = Some(Pulse::new(beat));
+            return None;
+        };
+        let late = pulse.beat(beat, Some(pace(&said.change)))?;
+        let neighbour = match said.change.neighbours[..] {
+            [only] => Some(only),
+            _ => None,
+        };
+        let heartbeat = Heartbeat::Hello { area: speaker.area, router: speaker.router, neighbour };
+        let Late { interval, gap, count } = late;
+        Some(LateHeartbeat { heartbeat, interval, gap, count })
+    }
+
     /// Sorts, and keeps as many as may be.
     fn bound<T: Ord>(&mut self, neighbours: &mut Vec<T>) {
         neighbours.sort_unstable();
@@ -104,10 +125,10 @@ impl Hellos {
             if said.change != change {
                 tell(change.clone());
             }
-            *said = Said { change, heard };
+            (said.change, said.heard) = (change, heard);
         } else {
             tell(HelloChange { first: true, ..change.clone() });
-            self.said.insert(speaker, Said { change, heard });
+            self.said.insert(speaker, Said { change, heard, pulse: None });
         }
     }
 
@@ -153,6 +174,17 @@ impl Hellos {
             }
         }
     }
+}
+
+/// How often the hellos come. IS-IS tells the holding time alone.
+fn pace(said: &HelloChange) -> Pace {
+    let seconds = |span: Span| (span.millis() / 1_000).max(0).unsigned_abs();
+    let short = |span: Span| u16::try_from(seconds(span)).unwrap_or(u16::MAX);
+    if said.hello_interval.0 == 0 {
+        return Pace::holding(short(said.dead_interval));
+    }
+    let dead_s = u32::try_from(seconds(said.dead_interval)).unwrap_or(u32::MAX);
+    Pace::ospf(short(said.hello_interval), dead_s)
 }
 
 /// What tells the interfaces of an IS-IS system apart.

@@ -30,9 +30,10 @@ pub use hello::{LAN_ROUTERS_MAX, NEIGHBOURS_MAX};
 pub use lsp::Lsp;
 pub use reader::{Fault, IgpError};
 
+use crate::decode::pulse::Beat;
 use edgelore_model::{
-    Datagram, HelloChange, IgpArea, IgpProtocol, IsisFrame, LinkStateAction, LinkStateChange,
-    NodeId, Observed, Span, Summary, Timestamp,
+    Datagram, Direction, Heard, HelloChange, IgpArea, IgpProtocol, IsisFrame, LinkStateAction,
+    LinkStateChange, NodeId, Observed, Span, Summary, Timestamp,
 };
 use hello::{Hellos, Speaker};
 use isis::{Level, Pdu};
@@ -43,8 +44,20 @@ use std::net::IpAddr;
 /// When and where a packet was seen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
-    pub(super) at: Timestamp,
-    pub(super) link: u32,
+    at: Timestamp,
+    link: u32,
+    beat: Beat,
+}
+
+impl Seen {
+    pub(super) const fn new(
+        at: Timestamp,
+        link: u32,
+        direction: Direction,
+        heard: Option<Heard>,
+    ) -> Self {
+        Self { at, link, beat: Beat { at, link, direction, heard } }
+    }
 }
 
 /// What is remembered of all link-state protocols.
@@ -97,7 +110,7 @@ impl Igp {
         packet: &Packet<'_>,
         body: &[u8],
         src: IpAddr,
-        Seen { link, .. }: Seen,
+        Seen { link, beat, .. }: Seen,
         emit: &mut impl FnMut(Observed),
     ) -> Result<(), IgpError> {
         let hello = ospf::Hello::parse(packet.version, body)?;
@@ -118,6 +131,7 @@ impl Igp {
         };
         let speaker = Speaker { link, area, router, circuit };
         self.hellos.hello(speaker, change, &mut |change| emit(Observed::Hello(change)));
+        self.hellos.beat(&speaker, beat).map(Observed::Late).into_iter().for_each(emit);
         Ok(())
     }
 
@@ -232,7 +246,7 @@ impl Igp {
         level: Level,
         hello: isis::Hello,
         src: [u8; 6],
-        Seen { link, .. }: Seen,
+        Seen { link, beat, .. }: Seen,
         emit: &mut impl FnMut(Observed),
     ) {
         let change = isis_change(level, &hello);
@@ -240,6 +254,7 @@ impl Igp {
         let speaker = Speaker { link, area: change.area, router: change.router, circuit };
         let mut tell = |change| emit(Observed::Hello(change));
         self.hellos.lan_hello(speaker, src, change, hello.heard, &mut tell);
+        self.hellos.beat(&speaker, beat).map(Observed::Late).into_iter().for_each(emit);
     }
 
     /// A hello on a point-to-point link speaks for both levels if its sender is in both.
@@ -247,7 +262,7 @@ impl Igp {
         &mut self,
         hello: &isis::Hello,
         src: [u8; 6],
-        Seen { link, .. }: Seen,
+        Seen { link, beat, .. }: Seen,
         emit: &mut impl FnMut(Observed),
     ) {
         for (bit, level) in [(1, Level::One), (2, Level::Two)] {
@@ -258,6 +273,8 @@ impl Igp {
             let circuit = hello::circuit(src, hello.circuit);
             let speaker = Speaker { link, area: change.area, router: change.router, circuit };
             self.hellos.hello(speaker, change, &mut |change| emit(Observed::Hello(change)));
+            let late = self.hellos.beat(&speaker, beat);
+            late.map(Observed::Late).into_iter().for_each(&mut *emit);
         }
     }
 

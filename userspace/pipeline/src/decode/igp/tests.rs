@@ -359,10 +359,10 @@ fn decode(payloads: &[(bool, Vec<u8>)]) -> (Vec<Observation>, Summary) {
         let payload = batch.append(payload);
         let direction = Direction::Ingress;
         let kind = if *isis {
-            SignalKind::Isis(IsisFrame { src: [2; 6], payload, direction })
+            SignalKind::Isis(IsisFrame { src: [2; 6], payload, direction, heard: None })
         } else {
             let (src, dst) = ([10, 0, 0, 1].into(), [224, 0, 0, 5].into());
-            SignalKind::Ospf(Datagram { src, dst, port: 0, payload, direction })
+            SignalKind::Ospf(Datagram { src, dst, port: 0, payload, direction, heard: None })
         };
         let at = Timestamp::from_secs_nanos(second as i64, 0);
         batch.signals.push(Signal { at, link: 3, kind });

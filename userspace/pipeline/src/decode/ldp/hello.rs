@@ -6,8 +6,10 @@
 
 use super::talk::count;
 use super::{LdpError, Message, Pdu, message_type, tlv_type};
+use crate::decode::pulse::{Beat, Pulse};
 use crate::decode::table::Table;
-use edgelore_model::{Datagram, LdpChange, LdpCounts};
+use edgelore_headers::Pace;
+use edgelore_model::{Datagram, Heartbeat, LateHeartbeat, LdpChange, LdpCounts, Observed};
 use std::net::{IpAddr, Ipv6Addr};
 
 const TARGETED: u8 = 0x80;
@@ -68,7 +70,7 @@ type Key = (IpAddr, IpAddr, LdpIdentifier);
 
 /// The last hello of every speaker.
 pub(in crate::decode) struct Hellos {
-    last: Table<Key, Hello>,
+    last: Table<Key, (Hello, Pulse)>,
 }
 
 impl Hellos {
@@ -82,7 +84,7 @@ impl Hellos {
     }
 
     /// Counts the messages of a datagram and hands out what its hellos say that their sender did
-    /// not say before.
+    /// not say before, and which came late.
     ///
     /// # Errors
     /// The first fault; what stood before it has been handed out.
@@ -90,8 +92,9 @@ impl Hellos {
         &mut self,
         payload: &[u8],
         datagram: &Datagram,
+        beat: Beat,
         counts: &mut LdpCounts,
-        mut emit: impl FnMut(LdpChange),
+        mut emit: impl FnMut(Observed),
     ) -> Result<(), LdpError> {
         let pdu = Pdu::parse(payload)?;
         for message in pdu.messages() {
@@ -99,21 +102,32 @@ impl Hellos {
             count(counts, message.kind);
             if message.kind == message_type::HELLO {
                 let key = (datagram.src, datagram.dst, pdu.identifier);
-                self.change(key, Hello::parse(&message)?).into_iter().for_each(&mut emit);
+                self.hear(key, Hello::parse(&message)?, beat, &mut emit);
             }
         }
         Ok(())
     }
 
-    fn change(&mut self, key: Key, hello: Hello) -> Option<LdpChange> {
-        match self.last.find(&key) {
-            Some(place) if *self.last.at(place) == hello => return None,
-            Some(place) => *self.last.at(place) = hello,
-            None => {
-                self.last.insert(key, hello);
+    fn hear(&mut self, key: Key, hello: Hello, beat: Beat, emit: &mut impl FnMut(Observed)) {
+        let speaker = key.0;
+        if let Some(place) = self.last.find(&key) {
+            let (last, pulse) = self.last.at(place);
+            let pace = Pace::ldp_hello(hello.hold_time_s, hello.targeted);
+            if let Some(late) = pulse.beat(beat, pace) {
+                emit(Observed::Late(LateHeartbeat {
+                    heartbeat: Heartbeat::LdpHello { speaker },
+                    interval: late.interval,
+                    gap: late.gap,
+                    count: late.count,
+                }));
             }
+            if std::mem::replace(last, hello) == hello {
+                return;
+            }
+        } else {
+            self.last.insert(key, (hello, Pulse::new(beat)));
         }
         let Hello { hold_time_s, targeted, transport_address } = hello;
-        Some(LdpChange::Hello { speaker: key.0, hold_time_s, targeted, transport_address })
+        emit(Observed::Ldp(LdpChange::Hello { speaker, hold_time_s, targeted, transport_address }));
     }
 }

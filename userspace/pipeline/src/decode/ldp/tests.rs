@@ -98,7 +98,8 @@ impl Wire {
         let payload = self.batch.append(payload);
         let (src, dst) = (from.parse().unwrap(), to.parse().unwrap());
         let direction = Direction::Ingress;
-        let kind = SignalKind::LdpHello(Datagram { src, dst, port: 646, payload, direction });
+        let kind =
+            SignalKind::LdpHello(Datagram { src, dst, port: 646, payload, direction, heard: None });
         self.batch.signals.push(Signal { at: Timestamp(0), link: 1, kind });
         self
     }

@@ -64,7 +64,7 @@ pub(super) fn wanted(protocol: StreamProtocol, start: &[u8]) -> usize {
 
 /// Octets of the keepalive that the kernel withholds where it stands alone in a segment; `None`
 /// when it withholds nothing of this protocol.
-pub(super) const fn keepalive_len(protocol: StreamProtocol) -> Option<u32> {
+pub(in crate::decode) const fn keepalive_len(protocol: StreamProtocol) -> Option<u32> {
     match protocol {
         StreamProtocol::Bgp => Some(bgp::HEADER_LEN as u32),
         StreamProtocol::Ldp => Some(ldp::KEEPALIVE_PDU_LEN as u32),

@@ -15,6 +15,8 @@
 mod framer;
 mod framing;
 
+pub(super) use framing::keepalive_len;
+
 use edgelore_model::{Span, StreamProtocol, Timestamp};
 use framer::{Framed, Framer};
 use std::collections::VecDeque;
@@ -56,6 +58,19 @@ pub(super) enum Event<'a> {
     Gap,
     /// The sender has finished.
     Fin,
+}
+
+/// How a segment's first byte stands to what its direction has handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is the next.
+    New,
+    /// It is the next, which others that came before it have waited for since then.
+    Fills(Timestamp),
+    /// It lies behind a hole.
+    Ahead,
+    /// It was handed out.
+    Seen,
 }
 
 /// Where it goes.
@@ -113,6 +128,20 @@ impl HalfStream {
     /// Data or a SYN was seen.
     pub(super) fn started(&self) -> bool {
         self.next.is_some()
+    }
+
+    /// How a segment with data stands that is about to be taken.
+    pub(super) fn standing(&self, part: &Part<'_>) -> Standing {
+        let behind = self.next.map_or(0, |next| next.wrapping_sub(part.seq));
+        match (behind, self.hole_since) {
+            (0, Some(since)) if !self.pending.is_empty() => Standing::Fills(since),
+            (0, _) => Standing::New,
+            // Synthetic captures exist whose SYN carries data without taking a sequence number.
+            (1, _) if self.syn_data => Standing::New,
+            _ if behind <= BEHIND_MAX => Standing::Seen,
+            _ if self.withheld(part.seq, part.suppressed) => Standing::New,
+            _ => Standing::Ahead,
+        }
     }
 
     /// Something is held that will be lost if nothing follows.
