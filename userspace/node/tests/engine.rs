@@ -123,7 +123,8 @@ fn packets_of_link_state_protocols_keep_their_payload() {
             let (src, dst) = ([192, 0, 2, n].into(), [192, 0, 2, 99].into());
             let other = Datagram { src, dst, port: 3785, payload, direction, heard: None };
             let [isis, ospf] = hellos(n);
-            let isis = IsisFrame { src: [n; 6], payload: batch.append(&isis), direction, heard: None };
+            let isis =
+                IsisFrame { src: [n; 6], payload: batch.append(&isis), direction, heard: None };
             let ospf = Datagram { port: 0, payload: batch.append(&ospf), ..other.clone() };
             for kind in [SignalKind::Bfd(other), SignalKind::Isis(isis), SignalKind::Ospf(ospf)] {
                 batch.signals.push(Signal { at: Timestamp(i64::from(n)), link: 1, kind });

@@ -115,7 +115,14 @@ fn single(path: &Path) -> Batch {
     let payload = batch.append(&std::fs::read(path).unwrap());
     let (src, dst) = ([10, 0, 0, 1].into(), [224, 0, 0, 5].into());
     let direction = edgelore_model::Direction::Ingress;
-    let kind = SignalKind::Ospf(edgelore_model::Datagram { src, dst, port: 0, payload, direction, heard: None });
+    let kind = SignalKind::Ospf(edgelore_model::Datagram {
+        src,
+        dst,
+        port: 0,
+        payload,
+        direction,
+        heard: None,
+    });
     let at = edgelore_model::Timestamp(0);
     batch.signals.push(edgelore_model::Signal { at, link: 0, kind });
     batch

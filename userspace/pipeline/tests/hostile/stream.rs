@@ -269,6 +269,7 @@ impl Choices<'_> {
             drops: self.number().into(),
             overlimits: self.number().into(),
             requeues: 0,
+            not_before: Timestamp(0),
         })
     }
 
