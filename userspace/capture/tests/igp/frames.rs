@@ -24,7 +24,7 @@ pub(crate) fn signal(at: Timestamp, frame: &[u8], batch: &mut Batch) {
     let direction = Direction::Ingress;
     let kind = match packet {
         Network::Isis(pdu) => {
-            SignalKind::Isis(IsisFrame { src, payload: batch.append(pdu), direction })
+            SignalKind::Isis(IsisFrame { src, payload: batch.append(pdu), direction, heard: None })
         }
         Network::Ip(packet) => {
             let Some((src, dst, payload)) = ospf(packet) else { return };

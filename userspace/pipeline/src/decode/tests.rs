@@ -273,6 +273,111 @@ fn bfd_is_observed_when_it_changes() {
 }
 
 #[test]
+fn bfd_that_comes_late_is_told_while_both_ends_are_up() {
+    let mut batch = Batch::default();
+    let packet = |state: u8, interval_us: u32| {
+        let mut packet = vec![0x20, state, 3, 24];
+        for word in [1u32, 2, interval_us, 100_000, 0] {
+            packet.extend_from_slice(&word.to_be_bytes());
+        }
+        packet
+    };
+    // The first wants to send each 50 ms, the second to hear each 100 ms.
+    let mut push = |at_ms: i64, from: &str, to: &str, packet: &[u8]| {
+        let payload = batch.append(packet);
+        let (src, dst) = (from.parse().unwrap(), to.parse().unwrap());
+        let direction = Direction::Ingress;
+        let datagram = Datagram { src, dst, port: 3784, payload, direction, heard: None };
+        let kind = SignalKind::Bfd(datagram);
+        batch.signals.push(Signal { at: Timestamp(at_ms * 1_000_000), link: 1, kind });
+    };
+    let (first, second) = ("192.0.2.1", "192.0.2.2");
+    push(0, first, second, &packet(0x40, 50_000));
+    push(500, first, second, &packet(0xc0, 50_000));
+    push(510, second, first, &packet(0xc0, 50_000));
+    for at_ms in [600, 700, 826, 900, 1_100, 1_150, 1_500, 1_590] {
+        push(at_ms, first, second, &packet(0xc0, 50_000));
+    }
+    let (observations, _) = decode(&[batch]);
+    let late: Vec<(i64, i64, u32)> = observations
+        .iter()
+        .filter_map(|observation| match observation.what {
+            Observed::Late(late) => {
+                assert_eq!(late.interval.millis(), 100);
+                Some((observation.at.0 / 1_000_000, late.gap.millis(), late.count))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(late, [(826, 126, 5), (1_100, 200, 7)]);
+}
+
+/// What was told of segments that were sent again: when in ms, and how many had passed.
+fn sent_again(batch: &Batch) -> Vec<(i64, u64)> {
+    let (observations, _) = decode(std::slice::from_ref(batch));
+    let again = |observation: &Observation| match &observation.what {
+        Observed::SentAgain(again) => Some((observation.at.0 / 1_000_000, again.segments)),
+        _ => None,
+    };
+    observations.iter().filter_map(again).collect()
+}
+
+#[test]
+fn a_segment_that_is_sent_again_is_told() {
+    let mut wire = Wire::default();
+    wire.establish(A, B);
+    let ack = tcp_flags::ACK;
+    wire.segment(A, B, ack, &update(1)).segment(A, B, ack, &update(2));
+    assert_eq!(sent_again(&wire.batch), []);
+    // The last one again, and then each packet a second time on its way out of the gateway.
+    let last = wire.batch.signals.last().unwrap().clone();
+    let again = Signal { at: Timestamp(300_000_000), ..last };
+    wire.batch.signals.push(again);
+    assert_eq!(sent_again(&wire.batch), [(300, 3)], "OPEN and two UPDATEs");
+    let mut both = wire.batch.clone();
+    both.signals = wire
+        .batch
+        .signals
+        .iter()
+        .flat_map(|signal| {
+            let at = Timestamp(signal.at.0 + 10_000);
+            [signal.clone(), Signal { at, link: 9, ..signal.clone() }]
+        })
+        .collect();
+    assert_eq!(sent_again(&both), [(300, 3)]);
+}
+
+#[test]
+fn a_hole_that_is_filled_late_was_sent_again() {
+    for (late_ms, expected) in [(1, vec![]), (200, vec![(207, 2)])] {
+        let mut wire = Wire::default();
+        wire.establish(A, B);
+        wire.segment(A, B, tcp_flags::ACK, &update(1)).segment(A, B, tcp_flags::ACK, &update(2));
+        let behind = wire.batch.signals.len() - 1;
+        wire.batch.signals.swap(behind - 1, behind);
+        let overtaken = wire.batch.signals[behind - 1].at;
+        wire.batch.signals[behind].at = Timestamp(overtaken.0 + late_ms * 1_000_000);
+        let found = sent_again(&wire.batch);
+        assert_eq!(found.len(), expected.len(), "{late_ms}: {found:?}");
+    }
+}
+
+#[test]
+fn keepalives_and_probes_are_not_counted() {
+    let mut wire = Wire::default();
+    wire.establish(A, B);
+    let mut again = wire.batch.signals.last().unwrap().clone();
+    wire.batch.signals.push(again.clone());
+    if let SignalKind::Segment(segment) = &mut again.kind {
+        let octet = wire.batch.append(&[0]);
+        (segment.payload, segment.wire_len) = (octet, 1);
+        segment.seq = segment.seq.wrapping_add(18);
+    }
+    wire.batch.signals.push(again);
+    assert_eq!(sent_again(&wire.batch), []);
+}
+
+#[test]
 fn members_of_an_aggregate_are_speakers_of_their_own() {
     let mut batch = Batch::default();
     for (link, octets) in

@@ -311,6 +311,7 @@ fn a_qdisc_its_statistics_and_its_limit() {
             drops: 11,
             overlimits: 13,
             requeues: 12,
+            ..QueueSample::default()
         };
         let bytes = request(RTM_NEWQDISC, 0, 1, &fixed, None);
         assert_eq!(decoded(&bytes), Ok(Message::Queue { link: 5, sample: expected.clone() }));
