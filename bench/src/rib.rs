@@ -47,14 +47,15 @@ struct Filling {
 }
 
 fn fill(rib: &mut Rib, updates: &Updates, prefixes: u32) -> Result<Filling> {
-    let mut longest = Duration::ZERO;
+    let (mut longest, mut verdicts) = (Duration::ZERO, Vec::new());
     let start = Instant::now();
     for speaker in SPEAKERS {
         let mut new = 0;
         for message in updates.iter() {
             let delta = read(message, speaker);
+            verdicts.clear();
             let began = Instant::now();
-            new += rib.apply(&delta, Timestamp(0)).new;
+            new += rib.apply(&delta, Timestamp(0), &mut verdicts).new;
             longest = longest.max(began.elapsed());
         }
         ensure!(new == prefixes, "{new} of {prefixes} prefixes found a place");
@@ -134,9 +135,10 @@ fn memory(rib: &Rib, grown_kib: u64, filling: &Filling) -> Section {
 }
 
 fn apply_all(rib: &mut Rib, updates: &Updates, speaker: u8, at: Timestamp) -> Changes {
-    let mut sum = Changes::default();
+    let (mut sum, mut verdicts) = (Changes::default(), Vec::new());
     for message in updates.iter() {
-        let changes = rib.apply(&read(message, speaker), at);
+        verdicts.clear();
+        let changes = rib.apply(&read(message, speaker), at, &mut verdicts);
         sum.new += changes.new;
         sum.changed += changes.changed;
         sum.repeated += changes.repeated;

@@ -18,13 +18,19 @@
 //! stays within [`RibConfig::bytes_max`], and applying a prefix takes bounded time whatever
 //! prefixes a neighbour chooses.
 
+mod penalty;
 mod step;
 mod table;
+mod verdict;
+
+pub use penalty::Penalties;
+pub use verdict::{Became, Verdict};
 
 use crate::decode::bgp::mix;
 use edgelore_model::{
     self as model, AddressFamily, Prefix, RouteDelta, SessionKey, Span, Timestamp,
 };
+use penalty::Decay;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -43,6 +49,8 @@ pub struct RibConfig {
     pub sources_max: usize,
     /// Transitions and changes further apart than this are not of one episode.
     pub quiet: Span,
+    /// What faults cost and how that is forgotten (RFC 2439 §2.3).
+    pub penalties: Penalties,
     /// A prefix that was withdrawn this long ago may be forgotten.
     pub keep: Span,
     /// Varies where entries lie. A secret one keeps a neighbour from choosing prefixes that crowd
@@ -56,6 +64,7 @@ impl Default for RibConfig {
             bytes_max: 160 << 20,
             sources_max: 16_384,
             quiet: Span::from_millis(60_000),
+            penalties: Penalties::default(),
             keep: Span::from_millis(3_600_000),
             seed: 0xa409_3822_299f_31d0,
         }
@@ -79,6 +88,20 @@ pub struct Changes {
     pub refused: u32,
 }
 
+impl Changes {
+    #[inline]
+    const fn add(&mut self, became: Became) {
+        *match became {
+            Became::New | Became::Returned => &mut self.new,
+            Became::Changed => &mut self.changed,
+            Became::Repeated => &mut self.repeated,
+            Became::Withdrawn => &mut self.withdrawn,
+            Became::WithdrawnUnheard | Became::WithdrawnAgain => &mut self.unknown_withdrawn,
+            Became::Refused => &mut self.refused,
+        } += 1;
+    }
+}
+
 /// What is known of one prefix of one speaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -93,6 +116,8 @@ pub struct Route {
     pub transitions: u8,
     /// Announcements with other attributes in the running episode; at most 255.
     pub changes: u8,
+    /// The penalty when it changed last.
+    pub penalty: u16,
 }
 
 /// What did not fit.
@@ -204,21 +229,34 @@ impl Rib {
         }
     }
 
+    /// Takes another quiet time and other penalties from now on.
+    pub fn retune(&mut self, quiet: Span, penalties: Penalties) {
+        (self.config.quiet, self.config.penalties) = (quiet, penalties);
+    }
+
     /// Applies what one UPDATE moved at the time `at`: withdrawals first, as RFC 4271 §4.3 reads
-    /// an UPDATE that has a prefix in both lists.
-    pub fn apply(&mut self, delta: &RouteDelta, at: Timestamp) -> Changes {
-        let mut changes = Changes::default();
+    /// an UPDATE that has a prefix in both lists. Appends a verdict for each prefix, in the order
+    /// of `delta.withdrawn`, then `delta.announced`.
+    pub fn apply(
+        &mut self,
+        delta: &RouteDelta,
+        at: Timestamp,
+        verdicts: &mut Vec<Verdict>,
+    ) -> Changes {
+        let first = verdicts.len();
         let Some(source) = self.source((delta.session, delta.speaker, delta.rib)) else {
             self.overflow.deltas += 1;
-            return changes;
+            return passed_over(delta, verdicts);
         };
         let life = self.sources[usize::from(source)].life;
-        let quiet = self.config.quiet;
-        let step = Step { at, source, life, quiet, attributes: None };
-        self.list(step, &delta.withdrawn, &delta.withdrawn_path_ids, &mut changes);
+        let (quiet, decay) = (self.config.quiet, Decay::new(self.config.penalties));
+        let step = Step { at, source, life, quiet, decay, attributes: None };
+        self.list(step, &delta.withdrawn, &delta.withdrawn_path_ids, verdicts);
         let attributes = delta.path.map_or(0, |path| path.attributes_hash as u32);
         let step = Step { attributes: Some(attributes), ..step };
-        self.list(step, &delta.announced, &delta.announced_path_ids, &mut changes);
+        self.list(step, &delta.announced, &delta.announced_path_ids, verdicts);
+        let mut changes = Changes::default();
+        verdicts[first..].iter().for_each(|verdict| changes.add(verdict.became));
         self.overflow.prefixes += u64::from(changes.refused);
         let known = &mut self.sources[usize::from(source)];
         known.announced = (known.announced + changes.new).saturating_sub(changes.withdrawn);
@@ -258,6 +296,7 @@ impl Rib {
             changed: changed_at(state, epoch),
             transitions: state.transitions,
             changes: state.changes,
+            penalty: state.penalty,
         })
     }
 
@@ -265,6 +304,41 @@ impl Rib {
     #[must_use]
     pub fn announced(&self, source: SourceKey) -> u32 {
         self.ids.get(&source).map_or(0, |&id| self.sources[usize::from(id)].announced)
+    }
+
+    /// Prefixes that both speakers of a session announce now, over all their tables.
+    #[must_use]
+    pub fn announced_on(&self, session: SessionKey) -> u64 {
+        let sources = self.ids.iter().filter(|(key, _)| key.0 == session);
+        sources.map(|(_, &id)| u64::from(self.sources[usize::from(id)].announced)).sum()
+    }
+
+    /// The prefixes that are announced on a session now, sorted, each once.
+    #[must_use]
+    pub fn prefixes_on(&self, session: SessionKey) -> Vec<Prefix> {
+        let mut lives = vec![None; self.sources.len()];
+        for (_, &id) in self.ids.iter().filter(|(key, _)| key.0 == session) {
+            lives[usize::from(id)] = Some(self.sources[usize::from(id)].life);
+        }
+        let alive = |state: &State| {
+            state.flags & ANNOUNCED != 0
+                && lives.get(usize::from(state.source)) == Some(&Some(state.life))
+        };
+        let ipv4 = self
+            .ipv4
+            .slots()
+            .filter(|slot| alive(&slot.state))
+            .map(|slot| (IpAddr::V4(slot.key.address.into()), slot.state.length));
+        let ipv6 = self.ipv6.slots().filter(|slot| alive(&slot.state)).map(|slot| {
+            let bits = slot.key.address.iter().fold(0, |bits, &word| bits << 32 | u128::from(word));
+            (IpAddr::V6(bits.into()), slot.state.length)
+        });
+        let both =
+            ipv4.chain(ipv6).filter_map(|(address, length)| Prefix::new(address, length).ok());
+        let mut prefixes: Vec<Prefix> = both.collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        prefixes
     }
 
     /// Entries held, those withdrawn or of ended sessions included while they keep their place.
@@ -331,7 +405,13 @@ impl Rib {
 
     /// Applies a step to every prefix of a list. The slots of several are read before the first
     /// is changed: their memory arrives together instead of one after the other.
-    fn list(&mut self, step: Step, prefixes: &[Prefix], path_ids: &[u32], changes: &mut Changes) {
+    fn list(
+        &mut self,
+        step: Step,
+        prefixes: &[Prefix],
+        path_ids: &[u32],
+        verdicts: &mut Vec<Verdict>,
+    ) {
         for (block, prefixes) in prefixes.chunks(AHEAD).enumerate() {
             let path_id = |at: usize| path_ids.get(block * AHEAD + at).copied().unwrap_or(0);
             let mut names = [Name::<Ipv4Key>::default(); AHEAD];
@@ -344,33 +424,46 @@ impl Rib {
             }
             black_box(touched);
             for (at, (prefix, name)) in prefixes.iter().zip(&names).enumerate() {
-                match prefix.family() {
-                    AddressFamily::Ipv4 => self.ipv4_step(step, name, changes),
+                verdicts.push(match prefix.family() {
+                    AddressFamily::Ipv4 => self.ipv4_step(step, name),
                     AddressFamily::Ipv6 => {
                         let name = self.ipv6_name(*prefix, path_id(at), step.source);
-                        self.ipv6_step(step, &name, changes);
+                        self.ipv6_step(step, &name)
                     }
-                }
+                });
             }
         }
     }
 
     #[inline]
-    fn ipv4_step(&mut self, step: Step, name: &Name<Ipv4Key>, changes: &mut Changes) {
+    fn ipv4_step(&mut self, step: Step, name: &Name<Ipv4Key>) -> Verdict {
         let left = self.segments_left(Table::<Ipv4Key>::segment_bytes());
         let judge = judge(&self.sources, self.ends, &self.config, step.at);
-        step.apply(&mut self.ipv4, name, &judge, left, changes);
+        step.apply(&mut self.ipv4, name, &judge, left)
     }
 
     #[inline]
-    fn ipv6_step(&mut self, step: Step, name: &Name<Ipv6Key>, changes: &mut Changes) {
+    fn ipv6_step(&mut self, step: Step, name: &Name<Ipv6Key>) -> Verdict {
         let left = self.segments_left(Table::<Ipv6Key>::segment_bytes());
         let judge = judge(&self.sources, self.ends, &self.config, step.at);
-        step.apply(&mut self.ipv6, name, &judge, left, changes);
+        step.apply(&mut self.ipv6, name, &judge, left)
     }
 
     fn segments_left(&self, octets: usize) -> usize {
         self.config.bytes_max.saturating_sub(self.bytes()) / octets
+    }
+}
+
+/// The verdicts on what a speaker past the bound says.
+fn passed_over(delta: &RouteDelta, verdicts: &mut Vec<Verdict>) -> Changes {
+    let verdict = |became| Verdict { became, ..Verdict::default() };
+    let (withdrawn, announced) = (delta.withdrawn.len(), delta.announced.len());
+    verdicts.extend(std::iter::repeat_n(verdict(Became::WithdrawnUnheard), withdrawn));
+    verdicts.extend(std::iter::repeat_n(verdict(Became::Refused), announced));
+    Changes {
+        unknown_withdrawn: u32::try_from(withdrawn).unwrap_or(u32::MAX),
+        refused: u32::try_from(announced).unwrap_or(u32::MAX),
+        ..Changes::default()
     }
 }
 

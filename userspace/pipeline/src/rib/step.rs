@@ -1,9 +1,10 @@
 //! What one announcement or withdrawal does to one entry.
 //!
-//! **Invariant:** each step adds one to exactly one figure of [`Changes`].
+//! **Invariant:** each step ends in exactly one [`Verdict`].
 
-use super::Changes;
+use super::penalty::Decay;
 use super::table::{ANNOUNCED, Judge, Key, Name, OCCUPIED, State, TICK_BITS, Table};
+use super::verdict::{Became, Verdict};
 use edgelore_model::{Span, Timestamp};
 
 /// A step, the same for all prefixes of a list.
@@ -15,6 +16,8 @@ pub(super) struct Step {
     pub(super) life: u16,
     /// What separates two episodes.
     pub(super) quiet: Span,
+    /// What is added for a fault, and how it decays.
+    pub(super) decay: Decay,
     /// `None`: withdrawn.
     pub(super) attributes: Option<u32>,
 }
@@ -27,84 +30,88 @@ impl Step {
         name: &Name<K>,
         judge: &impl Judge,
         segments_left: usize,
-        changes: &mut Changes,
-    ) {
-        let place = table.find(name);
-        *match (place, self.attributes) {
-            (Some(place), attributes) => {
-                let ticks = table.ticks(place.segment, self.at);
-                let mut outcome = Outcome::Repeated;
-                table.change(place, |state| outcome = self.change(state, attributes, ticks));
-                match outcome {
-                    Outcome::New => &mut changes.new,
-                    Outcome::Changed => &mut changes.changed,
-                    Outcome::Repeated => &mut changes.repeated,
-                    Outcome::Withdrawn => &mut changes.withdrawn,
-                    Outcome::UnknownWithdrawn => &mut changes.unknown_withdrawn,
-                }
-            }
-            (None, None) => &mut changes.unknown_withdrawn,
-            (None, Some(attributes)) => {
-                let state = self.fresh(attributes, name.length);
-                match table.insert(name, state, self.at, judge, segments_left) {
-                    Ok(()) => &mut changes.new,
-                    Err(_) => &mut changes.refused,
-                }
-            }
-        } += 1;
+    ) -> Verdict {
+        if let Some(place) = table.find(name) {
+            let ticks = table.ticks(place.segment, self.at);
+            let mut verdict = Verdict::default();
+            table.change(place, |state| verdict = self.change(state, ticks));
+            return verdict;
+        }
+        let (state, became) = self.fresh(name.length);
+        let put = table.insert(name, state, self.at, judge, segments_left).is_ok();
+        let refused = !put && self.attributes.is_some();
+        let became = if refused { Became::Refused } else { became };
+        let (transitions, penalty) = (state.transitions, state.penalty);
+        Verdict { became, transitions, penalty, since_ms: 0 }
     }
 
-    const fn fresh(self, attributes: u32, length: u8) -> State {
-        State {
-            attributes,
-            changed: 0,
-            source: self.source,
-            life: self.life,
-            transitions: 0,
-            changes: 0,
-            flags: OCCUPIED | ANNOUNCED,
-            length,
+    fn fresh(self, length: u8) -> (State, Became) {
+        let state = State { source: self.source, life: self.life, length, ..State::default() };
+        match self.attributes {
+            Some(attributes) => {
+                (State { attributes, flags: OCCUPIED | ANNOUNCED, ..state }, Became::New)
+            }
+            None => {
+                let penalty = self.decay.after_loss(0, 0);
+                let state = State { transitions: 1, penalty, flags: OCCUPIED, ..state };
+                (state, Became::WithdrawnUnheard)
+            }
         }
     }
 
     #[inline]
-    fn change(self, state: &mut State, attributes: Option<u32>, ticks: u32) -> Outcome {
+    fn change(self, state: &mut State, ticks: u32) -> Verdict {
         let alive = state.life == self.life;
-        let announced = alive && state.flags & ANNOUNCED != 0;
-        let outcome = match attributes {
-            None if !announced => return Outcome::UnknownWithdrawn,
-            None => Outcome::Withdrawn,
-            Some(same) if announced && same == state.attributes => return Outcome::Repeated,
-            Some(_) if announced => Outcome::Changed,
-            Some(_) => Outcome::New,
+        if !alive {
+            let (began, became) = self.fresh(state.length);
+            *state = State { changed: ticks, ..began };
+            let (transitions, penalty) = (state.transitions, state.penalty);
+            return Verdict { became, transitions, penalty, since_ms: 0 };
+        }
+        let announced = state.flags & ANNOUNCED != 0;
+        let became = match self.attributes {
+            None if !announced => Became::WithdrawnAgain,
+            None => Became::Withdrawn,
+            Some(same) if announced && same == state.attributes => Became::Repeated,
+            Some(_) if announced => Became::Changed,
+            Some(_) => Became::Returned,
         };
+        let since = ticks.saturating_sub(state.changed);
+        if became.moved() {
+            self.note(state, became, since);
+            state.changed = ticks;
+        }
+        let (transitions, penalty) = (state.transitions, state.penalty);
+        Verdict { became, transitions, penalty, since_ms: millis(since) }
+    }
+
+    fn note(self, state: &mut State, became: Became, since: u32) {
         let quiet = (self.quiet.0 >> TICK_BITS).clamp(0, i64::from(u32::MAX)) as u32;
-        if !alive || ticks.saturating_sub(state.changed) > quiet {
+        if since > quiet {
             (state.transitions, state.changes) = (0, 0);
         }
-        match outcome {
-            Outcome::Changed => state.changes = state.changes.saturating_add(1),
-            // An announcement in a new life of the session is its beginning, not a return.
-            Outcome::New if !alive => {}
-            _ => state.transitions = state.transitions.saturating_add(1),
+        state.penalty = match became {
+            Became::Changed => {
+                state.changes = state.changes.saturating_add(1);
+                self.decay.after_change(state.penalty, since)
+            }
+            Became::Withdrawn => self.decay.after_loss(state.penalty, since),
+            _ => self.decay.after(state.penalty, since),
+        };
+        if became != Became::Changed {
+            state.transitions = state.transitions.saturating_add(1);
         }
-        (state.changed, state.life) = (ticks, self.life);
-        match attributes {
+        match self.attributes {
             None => state.flags &= !ANNOUNCED,
             Some(attributes) => {
                 state.flags |= ANNOUNCED;
                 state.attributes = attributes;
             }
         }
-        outcome
     }
 }
 
-#[derive(Clone, Copy)]
-enum Outcome {
-    New,
-    Changed,
-    Repeated,
-    Withdrawn,
-    UnknownWithdrawn,
+/// Milliseconds of so many ticks.
+fn millis(ticks: u32) -> u32 {
+    u32::try_from((u64::from(ticks) << TICK_BITS) / 1_000_000).unwrap_or(u32::MAX)
 }

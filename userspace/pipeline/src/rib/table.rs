@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) transitions: u8,
     /// Announcements with other attributes in the running episode; saturates.
     pub(super) changes: u8,
+    /// The penalty when it changed last.
+    pub(super) penalty: u16,
     /// [`OCCUPIED`] and [`ANNOUNCED`].
     pub(super) flags: u8,
     /// The prefix's length in bits: belongs to the key, lies here to fill the slot.
@@ -198,6 +200,12 @@ impl<K: Key> Table<K> {
     /// Entries, those withdrawn or of ended sources included.
     pub(super) fn entries(&self) -> usize {
         self.segments.iter().map(|segment| segment.entries).sum()
+    }
+
+    /// All entries, in no order.
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot<K>> {
+        let all = self.segments.iter().flat_map(|segment| &segment.slots);
+        all.filter(|slot| slot.state.flags != 0)
     }
 
     #[inline]
