@@ -2,112 +2,114 @@
 //!
 //! **Invariant:** each step ends in exactly one [`Verdict`].
 
+use super::memory::Memory;
 use super::penalty::Decay;
-use super::table::{ANNOUNCED, Judge, Key, Name, OCCUPIED, State, TICK_BITS, Table};
+use super::slot::{Key, Name, Named, State, TRANSITIONS_MAX};
+use super::table::{TICK_BITS, Table};
 use super::verdict::{Became, Verdict};
-use edgelore_model::{Span, Timestamp};
 
 /// A step, the same for all prefixes of a list.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
-    pub(super) at: Timestamp,
-    pub(super) source: u16,
-    /// The source's present life.
-    pub(super) life: u16,
-    /// What separates two episodes.
-    pub(super) quiet: Span,
+    /// The time, in ticks.
+    pub(super) ticks: u32,
+    /// What separates two episodes, in ticks.
+    pub(super) quiet: u32,
+    /// What was withdrawn so long ago may be forgotten, in ticks.
+    pub(super) keep: u32,
     /// What is added for a fault, and how it decays.
     pub(super) decay: Decay,
+    /// Varies where entries lie.
+    pub(super) seed: u64,
     /// `None`: withdrawn.
     pub(super) attributes: Option<u32>,
 }
 
 impl Step {
     #[inline]
-    pub(super) fn apply<K: Key>(
+    pub(super) fn apply<K: Key + Named>(
         self,
         table: &mut Table<K>,
+        memory: &mut Memory,
         name: &Name<K>,
-        judge: &impl Judge,
-        segments_left: usize,
     ) -> Verdict {
-        if let Some(place) = table.find(name) {
-            let ticks = table.ticks(place.segment, self.at);
-            let mut verdict = Verdict::default();
-            table.change(place, |state| verdict = self.change(state, ticks));
-            return verdict;
+        let verdict = match table.find_mut(memory, name) {
+            Some(words) => {
+                let mut state = State::read(words);
+                let verdict = self.change(&mut state);
+                if verdict.became.moved() {
+                    state.write(words);
+                }
+                verdict
+            }
+            None => self.begin(table, memory, name),
+        };
+        if verdict.became.lost() {
+            table.withdrawn();
         }
-        let (state, became) = self.fresh(name.length);
-        let put = table.insert(name, state, self.at, judge, segments_left).is_ok();
-        let refused = !put && self.attributes.is_some();
+        verdict
+    }
+
+    /// A prefix that was never heard of.
+    fn begin<K: Key + Named>(
+        self,
+        table: &mut Table<K>,
+        memory: &mut Memory,
+        name: &Name<K>,
+    ) -> Verdict {
+        let fresh =
+            State { changed: self.ticks, first: self.ticks, form: name.form, ..State::default() };
+        let (state, became) = match self.attributes {
+            Some(attributes) => (State { attributes, announced: true, ..fresh }, Became::New),
+            None => {
+                let penalty = self.decay.after_loss(0, 0);
+                (State { transitions: 1, penalty, ..fresh }, Became::WithdrawnUnheard)
+            }
+        };
+        let stale =
+            |old: &State| !old.announced && self.ticks.saturating_sub(old.changed) > self.keep;
+        let put = table.insert(memory, name, &state, self.seed, stale);
+        let refused = put.is_err() && self.attributes.is_some();
         let became = if refused { Became::Refused } else { became };
         let (transitions, penalty) = (state.transitions, state.penalty);
         Verdict { became, transitions, penalty, since_ms: 0 }
     }
 
-    fn fresh(self, length: u8) -> (State, Became) {
-        let state = State { source: self.source, life: self.life, length, ..State::default() };
-        match self.attributes {
-            Some(attributes) => {
-                (State { attributes, flags: OCCUPIED | ANNOUNCED, ..state }, Became::New)
-            }
-            None => {
-                let penalty = self.decay.after_loss(0, 0);
-                let state = State { transitions: 1, penalty, flags: OCCUPIED, ..state };
-                (state, Became::WithdrawnUnheard)
-            }
-        }
-    }
-
     #[inline]
-    fn change(self, state: &mut State, ticks: u32) -> Verdict {
-        let alive = state.life == self.life;
-        if !alive {
-            let (began, became) = self.fresh(state.length);
-            *state = State { changed: ticks, ..began };
-            let (transitions, penalty) = (state.transitions, state.penalty);
-            return Verdict { became, transitions, penalty, since_ms: 0 };
-        }
-        let announced = state.flags & ANNOUNCED != 0;
-        let became = match self.attributes {
-            None if !announced => Became::WithdrawnAgain,
-            None => Became::Withdrawn,
-            Some(same) if announced && same == state.attributes => Became::Repeated,
-            Some(_) if announced => Became::Changed,
-            Some(_) => Became::Returned,
+    fn change(self, state: &mut State) -> Verdict {
+        let became = match (self.attributes, state.announced) {
+            (None, false) => Became::WithdrawnAgain,
+            (None, true) => Became::Withdrawn,
+            (Some(same), true) if same == state.attributes => Became::Repeated,
+            (Some(_), true) => Became::Changed,
+            (Some(_), false) => Became::Returned,
         };
-        let since = ticks.saturating_sub(state.changed);
+        let since = self.ticks.saturating_sub(state.changed);
         if became.moved() {
             self.note(state, became, since);
-            state.changed = ticks;
         }
         let (transitions, penalty) = (state.transitions, state.penalty);
         Verdict { became, transitions, penalty, since_ms: millis(since) }
     }
 
+    #[inline]
     fn note(self, state: &mut State, became: Became, since: u32) {
-        let quiet = (self.quiet.0 >> TICK_BITS).clamp(0, i64::from(u32::MAX)) as u32;
-        if since > quiet {
-            (state.transitions, state.changes) = (0, 0);
+        if since > self.quiet {
+            (state.transitions, state.first) = (0, self.ticks);
+        } else if state.transitions == 0 && state.penalty == 0 {
+            state.first = self.ticks;
         }
         state.penalty = match became {
-            Became::Changed => {
-                state.changes = state.changes.saturating_add(1);
-                self.decay.after_change(state.penalty, since)
-            }
+            Became::Changed => self.decay.after_change(state.penalty, since),
             Became::Withdrawn => self.decay.after_loss(state.penalty, since),
             _ => self.decay.after(state.penalty, since),
         };
         if became != Became::Changed {
-            state.transitions = state.transitions.saturating_add(1);
+            state.transitions = (state.transitions + 1).min(TRANSITIONS_MAX);
         }
-        match self.attributes {
-            None => state.flags &= !ANNOUNCED,
-            Some(attributes) => {
-                state.flags |= ANNOUNCED;
-                state.attributes = attributes;
-            }
-        }
+        state.changed = self.ticks;
+        state.announced = self.attributes.is_some();
+        state.attributes = self.attributes.unwrap_or(state.attributes);
     }
 }
 

@@ -1,10 +1,13 @@
 //! The state against a plain map, and its bounds.
 
-use super::table::{SEGMENT_SLOTS, Table};
+use super::memory::BLOCK_WORDS;
 use super::*;
 use edgelore_model::PathSummary;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+
+/// Slots of a block of IPv4.
+const BLOCK_SLOTS: usize = BLOCK_WORDS / 16 * 3;
 
 fn speaker(host: u8) -> SourceKey {
     let (a, b) = (IpAddr::from([192, 0, 2, host]), IpAddr::from([192, 0, 2, 254]));
@@ -57,7 +60,7 @@ fn each_prefix_has_its_story() {
     assert_eq!(back, Changes { new: 1, ..Changes::default() });
     let route = rib.route(speaker(1), one, 0).unwrap();
     assert_eq!((route.announced, route.attributes), (true, 8));
-    assert_eq!((route.transitions, route.changes), (2, 1));
+    assert_eq!((route.transitions, route.penalty), (2, 1_500));
     let late = ms(400) - route.changed;
     assert!((0..2_097_152).contains(&late.0), "a millisecond or two early: {late:?}");
     assert_eq!((rib.announced(speaker(1)), rib.entries()), (2, 2));
@@ -89,8 +92,8 @@ fn the_end_of_a_session_withdraws_all_that_it_announced() {
     applied(&mut rib, &delta(2, vec![], all.clone(), 7), ms(0));
     rib.session_ended(speaker(1).0);
     assert_eq!((rib.announced(speaker(1)), rib.announced(speaker(2))), (0, 50_000));
-    let route = rib.route(speaker(1), prefix(9), 0).unwrap();
-    assert!(!route.announced && rib.route(speaker(2), prefix(9), 0).unwrap().announced);
+    assert_eq!(rib.route(speaker(1), prefix(9), 0), None);
+    assert!(rib.route(speaker(2), prefix(9), 0).unwrap().announced);
     let gone = applied(&mut rib, &delta(1, vec![prefix(9)], vec![], 0), ms(1));
     assert_eq!(gone.unknown_withdrawn, 1);
     let back = applied(&mut rib, &delta(1, vec![], all, 7), ms(2));
@@ -113,7 +116,7 @@ fn path_identifiers_tell_paths_apart() {
 
 /// Room for two segments of IPv4.
 fn small() -> RibConfig {
-    RibConfig { bytes_max: 2 * Table::<Ipv4Key>::segment_bytes(), ..RibConfig::default() }
+    RibConfig { bytes_max: 2 * BLOCK_WORDS * 4, ..RibConfig::default() }
 }
 
 #[test]
@@ -123,23 +126,32 @@ fn past_the_bound_new_prefixes_are_refused_and_known_ones_followed() {
     let changes = applied(&mut rib, &delta(1, vec![], all.clone(), 7), ms(0));
     assert_eq!(u64::from(changes.refused), rib.overflow().prefixes);
     assert_eq!(changes.new + changes.refused, 20_000);
-    assert!(changes.new as usize > SEGMENT_SLOTS, "{changes:?}");
+    assert!(changes.new as usize > BLOCK_SLOTS, "{changes:?}");
     assert!(rib.bytes() <= small().bytes_max);
     let known = applied(&mut rib, &delta(1, vec![], all, 8), ms(1));
     assert_eq!((known.changed, known.refused), (changes.new, changes.refused));
 }
 
+/// Applies in deltas of a hundred prefixes; sums what was refused.
+fn refused(rib: &mut Rib, host: u8, prefixes: &[Prefix], at: i64) -> u32 {
+    let deltas = prefixes.chunks(100).map(|some| delta(host, vec![], some.to_vec(), 7));
+    deltas.map(|delta| applied(rib, &delta, ms(at)).refused).sum()
+}
+
 #[test]
 fn withdrawn_prefixes_and_ended_sessions_make_room() {
-    let mut rib = Rib::new(small());
-    let some: Vec<Prefix> = (0..6_000).map(prefix).collect();
-    let others: Vec<Prefix> = (100_000..106_000).map(prefix).collect();
-    assert_eq!(applied(&mut rib, &delta(1, vec![], some.clone(), 7), ms(0)).refused, 0);
-    assert_eq!(applied(&mut rib, &delta(1, some, vec![], 0), ms(1)).withdrawn, 6_000);
-    assert_eq!(applied(&mut rib, &delta(2, vec![], others.clone(), 7), ms(2)).refused, 0);
+    let config = RibConfig { bytes_max: 32 * BLOCK_WORDS * 4, ..RibConfig::default() };
+    let mut rib = Rib::new(config);
+    let some: Vec<Prefix> = (0..40_000).map(prefix).collect();
+    let others: Vec<Prefix> = (100_000..140_000).map(prefix).collect();
+    assert_eq!(refused(&mut rib, 1, &some, 0), 0);
+    assert_eq!(applied(&mut rib, &delta(1, some.clone(), vec![], 0), ms(1)).withdrawn, 40_000);
+    assert_eq!(refused(&mut rib, 1, &others, 2), 0, "in the place of its own");
+    assert_eq!(applied(&mut rib, &delta(1, others.clone(), vec![], 0), ms(3)).withdrawn, 40_000);
+    assert_eq!(refused(&mut rib, 2, &some, 4), 0, "in the place of another's");
     rib.session_ended(speaker(2).0);
-    assert_eq!(applied(&mut rib, &delta(3, vec![], others, 7), ms(3)).refused, 0);
-    assert!(rib.bytes() <= small().bytes_max);
+    assert_eq!((rib.bytes(), refused(&mut rib, 3, &others, 5)), (0, 0));
+    assert!(rib.bytes() <= config.bytes_max);
 }
 
 #[test]
@@ -151,7 +163,7 @@ fn what_was_withdrawn_long_ago_goes_before_the_table_grows() {
         applied(&mut rib, &delta(1, vec![], some.clone(), 7), ms(i64::from(round) * 10_000));
         applied(&mut rib, &delta(1, some, vec![], 0), ms(i64::from(round) * 10_000 + 1));
     }
-    assert_eq!(rib.bytes(), Table::<Ipv4Key>::segment_bytes());
+    assert_eq!(rib.bytes(), BLOCK_WORDS * 4);
 }
 
 #[test]
