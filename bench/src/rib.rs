@@ -15,7 +15,7 @@ use edgelore_model::{self as model, Prefix, RouteDelta, SessionKey, Timestamp};
 use edgelore_pipeline::decode::bgp::update::{Delta, Encoding, PathIdHint};
 use edgelore_pipeline::decode::bgp::{self, AsWidth};
 use edgelore_pipeline::rib::{Changes, Rib, RibConfig};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 const PREFIXES: u32 = 900_000;
 /// Neighbours that announce one.
 const SPEAKERS: [u8; 2] = [1, 2];
+/// Deltas that are decoded before the first of them is applied.
+const LOOKAHEAD: usize = 8;
 const ENCODING: Encoding<'static> =
     Encoding::Presumed { width: AsWidth::Four, path_ids: PathIdHint::Unlikely };
 
@@ -47,14 +49,15 @@ struct Filling {
 }
 
 fn fill(rib: &mut Rib, updates: &Updates, prefixes: u32) -> Result<Filling> {
-    let mut longest = Duration::ZERO;
+    let (mut longest, mut verdicts) = (Duration::ZERO, Vec::new());
     let start = Instant::now();
     for speaker in SPEAKERS {
         let mut new = 0;
         for message in updates.iter() {
             let delta = read(message, speaker);
+            verdicts.clear();
             let began = Instant::now();
-            new += rib.apply(&delta, Timestamp(0)).new;
+            new += rib.apply(&delta, Timestamp(0), &mut verdicts).new;
             longest = longest.max(began.elapsed());
         }
         ensure!(new == prefixes, "{new} of {prefixes} prefixes found a place");
@@ -134,9 +137,21 @@ fn memory(rib: &Rib, grown_kib: u64, filling: &Filling) -> Section {
 }
 
 fn apply_all(rib: &mut Rib, updates: &Updates, speaker: u8, at: Timestamp) -> Changes {
-    let mut sum = Changes::default();
-    for message in updates.iter() {
-        let changes = rib.apply(&read(message, speaker), at);
+    let (mut sum, mut verdicts) = (Changes::default(), Vec::new());
+    // As the engine does it: some deltas are decoded before the first of them is applied.
+    let mut waiting = VecDeque::with_capacity(LOOKAHEAD);
+    for message in updates.iter().map(Some).chain([None; LOOKAHEAD]) {
+        if let Some(message) = message {
+            let delta = read(message, speaker);
+            rib.foresee(&delta);
+            waiting.push_back(delta);
+        }
+        if waiting.len() < LOOKAHEAD && message.is_some() {
+            continue;
+        }
+        let Some(delta) = waiting.pop_front() else { break };
+        verdicts.clear();
+        let changes = rib.apply(&delta, at, &mut verdicts);
         sum.new += changes.new;
         sum.changed += changes.changed;
         sum.repeated += changes.repeated;

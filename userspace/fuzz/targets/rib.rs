@@ -44,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
             announced_path_ids: vec![],
             path: Some(path),
         };
-        let changes = rib.apply(&delta, now);
+        let changes = rib.apply(&delta, now, &mut Vec::new());
         let before = if announce {
             map.insert((speaker, prefix), hash)
         } else {

@@ -18,6 +18,7 @@ use super::known::Known;
 use super::life::Life;
 use super::sessions::{Session, SessionSettings, Sessions};
 use super::{Bounds, Detected, Finding, Opened, Settings};
+use crate::rib::{Became, Verdict};
 use edgelore_model::{
     EventType, FibChange, Incident, IncidentId, Interval, Link, Measured, NextHop, Prefix,
     Protocol, RouteDelta, Scope, SessionKey, Span, Timestamp, Trigger, TriggerKind,
@@ -315,6 +316,7 @@ impl Convergences {
     pub(super) fn routes_moved(
         &mut self,
         delta: &RouteDelta,
+        verdicts: &[Verdict],
         at: Timestamp,
         known: &Known,
         out: &mut Vec<Detected>,
@@ -330,16 +332,18 @@ impl Convergences {
         };
         let source = ChangeSource::Withdrawn(delta.session);
         if let Some(scope) = owner {
-            for &prefix in delta.withdrawn.iter().chain(&delta.announced) {
+            for (prefix, _) in moves(delta, verdicts) {
                 self.take(scope, &Change { when, prefix, source: source.clone() });
             }
             return;
         }
-        for &prefix in &delta.withdrawn {
+        let mut lost = 0;
+        for (prefix, _) in moves(delta, verdicts).filter(|(_, became)| became.lost()) {
             self.remember(Change { when, prefix, source: source.clone() });
+            lost += 1;
         }
-        if !delta.withdrawn.is_empty() {
-            self.check_burst(delta, at, known, out);
+        if lost > 0 {
+            self.check_burst(delta, lost, at, known, out);
         }
     }
 
@@ -469,6 +473,7 @@ impl Convergences {
     fn check_burst(
         &mut self,
         delta: &RouteDelta,
+        lost: u64,
         at: Timestamp,
         known: &Known,
         out: &mut Vec<Detected>,
@@ -478,7 +483,7 @@ impl Convergences {
             self.bursts.retain(|_, burst| burst.recent.back().is_some_and(|last| last.0 >= since));
         }
         let burst = self.bursts.entry(delta.session).or_default();
-        burst.add(at, delta.withdrawn.len() as u64, since);
+        burst.add(at, lost, since);
         if burst.prefixes < u64::from(self.config.withdrawal_burst_prefixes) {
             return;
         }
@@ -492,6 +497,17 @@ impl Convergences {
     fn latest_open(&self) -> Option<&Scope> {
         self.open.iter().max_by_key(|(_, open)| open.chain[0].at).map(|(scope, _)| scope)
     }
+}
+
+/// The prefixes that a delta moved, withdrawn ones first: what was announced as before, or was
+/// withdrawn already, did not move.
+fn moves<'d>(
+    delta: &'d RouteDelta,
+    verdicts: &'d [Verdict],
+) -> impl Iterator<Item = (Prefix, Became)> + 'd {
+    let prefixes = delta.withdrawn.iter().chain(&delta.announced).zip(verdicts);
+    let all = prefixes.map(|(&prefix, verdict)| (prefix, verdict.became));
+    all.filter(|(_, became)| !matches!(became, Became::Repeated | Became::WithdrawnAgain))
 }
 
 impl Change {

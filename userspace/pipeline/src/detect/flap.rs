@@ -10,6 +10,7 @@
 use super::convergence::incident_id;
 use super::known::Known;
 use super::{Bounds, Detected, Finding};
+use crate::rib::{Became, Verdict};
 use edgelore_model::{
     EventType, Incident, Interval, Measured, Prefix, Protocol, RouteDelta, Scope, SessionKey, Span,
     Timestamp, Trigger, TriggerKind,
@@ -114,12 +115,14 @@ impl Flaps {
         }
     }
 
-    pub(super) fn routes_moved(&mut self, delta: &RouteDelta, at: Timestamp) {
-        for &prefix in &delta.withdrawn {
-            self.prefix_moved(delta, prefix, false, at);
-        }
-        for &prefix in &delta.announced {
-            self.prefix_moved(delta, prefix, true, at);
+    pub(super) fn routes_moved(&mut self, delta: &RouteDelta, verdicts: &[Verdict], at: Timestamp) {
+        let prefixes = delta.withdrawn.iter().chain(&delta.announced);
+        for (&prefix, verdict) in prefixes.zip(verdicts) {
+            match verdict.became {
+                became if became.lost() => self.prefix_moved(delta, prefix, false, at),
+                Became::Returned => self.prefix_moved(delta, prefix, true, at),
+                _ => {}
+            }
         }
     }
 

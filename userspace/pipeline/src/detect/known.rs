@@ -5,7 +5,8 @@ use super::life::Life;
 use super::sessions::Sessions;
 use super::settings::SettingsBook;
 use super::{Bounds, Settings};
-use edgelore_model::Scope;
+use crate::rib::{Rib, RibConfig, Verdict};
+use edgelore_model::{RouteDelta, Scope, Timestamp};
 
 /// What is known of the network now.
 #[derive(Debug)]
@@ -14,6 +15,9 @@ pub(super) struct Known {
     pub(super) life: Life,
     pub(super) fib: FibTable,
     pub(super) book: SettingsBook,
+    /// What every speaker announces now. A session's routes stay in it until those who judge its
+    /// loss have read them.
+    pub(super) rib: Rib,
 }
 
 impl Known {
@@ -23,11 +27,22 @@ impl Known {
             life: Life::new(bounds.links_max),
             fib: FibTable::new(bounds.fib_routes_max),
             book: SettingsBook::new(bounds),
+            rib: Rib::new(RibConfig { sources_max: bounds.sessions_max, ..RibConfig::default() }),
         }
     }
 
     pub(super) const fn overflows(&self) -> u64 {
-        self.sessions.overflows + self.life.overflows + self.fib.overflows + self.book.overflows
+        let rib = self.rib.overflow();
+        let routes = rib.prefixes + rib.deltas + rib.displaced;
+        let tables = self.sessions.overflows + self.life.overflows + self.fib.overflows;
+        tables + self.book.overflows + routes
+    }
+
+    /// What became of the prefixes of a delta, withdrawn ones first.
+    pub(super) fn routes_moved(&mut self, delta: &RouteDelta, at: Timestamp) -> Vec<Verdict> {
+        let mut verdicts = Vec::with_capacity(delta.withdrawn.len() + delta.announced.len());
+        self.rib.apply(delta, at, &mut verdicts);
+        verdicts
     }
 
     /// What is set where `scope` is.

@@ -212,6 +212,8 @@ impl Detector {
                 known.sessions.opened(*session, link, *speaker, *hold_time_s);
             }
             Observed::SessionUp { session } => {
+                // Its end may have gone by unseen: what follows is a table transfer in any case.
+                known.rib.session_ended(*session);
                 if let Some(was_down) = known.sessions.up(*session, link)
                     && was_down
                 {
@@ -220,14 +222,16 @@ impl Detector {
             }
             Observed::SessionDown { session, .. } => {
                 self.session_trigger(*session, at, TriggerKind::SessionDown, out);
+                self.known.rib.session_ended(*session);
             }
             Observed::Notification { session, code, subcode, .. } => {
                 self.session_trigger(*session, at, TriggerKind::Notification(*code, *subcode), out);
             }
             Observed::Routes(delta) => {
                 if known.sessions.routes_seen(delta, link) {
-                    self.convergences.routes_moved(delta, at, known, out);
-                    self.flaps.routes_moved(delta, at);
+                    let verdicts = known.routes_moved(delta, at);
+                    self.convergences.routes_moved(delta, &verdicts, at, known, out);
+                    self.flaps.routes_moved(delta, &verdicts, at);
                 }
             }
             Observed::Bfd(change) => {

@@ -1,48 +1,60 @@
 //! What every speaker announces now: per session, table, prefix and path identifier a hash of the
-//! attributes, the time of the last change, and how often it came, went and changed lately.
+//! attributes, the time of the last change, how often it came and went lately, and the penalty that
+//! RFC 2439 gives it for that.
 //!
 //! ```text
-//! RouteDelta ─► source (session, speaker, table: 16 bits) ─┐
-//!               prefix, path identifier                   ─┴─► segmented table ─► Changes
+//! RouteDelta ─► source (session, speaker, table) ─► its own table ─► a Verdict for each prefix
+//!                                                     └─ blocks of one common memory
 //! ```
 //!
 //! Owns the state that detection reads. Never keeps the attributes themselves, never selects a
-//! route, and allocates nothing per prefix: 24 octets a slot for IPv4, 36 for IPv6.
+//! route, and allocates nothing per prefix: 64 octets hold three of IPv4, 128 three of IPv6 or with
+//! path identifiers.
 //!
-//! The table grows by splitting one segment of 4,096 slots at a time, tens of microseconds each,
-//! so that no delta waits for the whole table to move. When its memory is used up, withdrawn
-//! prefixes and those of ended sessions make room, segment by segment; when there are none, new
-//! prefixes are refused and counted, and those that are known go on being followed.
+//! Tables grow by a block of 64 KiB at a time, tens of microseconds each, so that no delta waits for
+//! a whole table to move. When the memory is used up, withdrawn prefixes make room, block by block;
+//! when there are none, new prefixes are refused and counted, and those that are known go on being
+//! followed. The end of a session gives back what its speakers' tables took.
 //!
 //! **Invariant:** the state depends on the deltas, their order and their times alone; its memory
 //! stays within [`RibConfig::bytes_max`], and applying a prefix takes bounded time whatever
 //! prefixes a neighbour chooses.
 
+mod memory;
+mod penalty;
+mod slot;
 mod step;
 mod table;
+mod verdict;
 
-use crate::decode::bgp::mix;
-use edgelore_model::{
-    self as model, AddressFamily, Prefix, RouteDelta, SessionKey, Span, Timestamp,
-};
+pub(crate) use penalty::Decay;
+pub use penalty::Penalties;
+pub use verdict::{Became, Verdict};
+
+use edgelore_model::{self as model, Prefix, RouteDelta, SessionKey, Span, Timestamp};
+use memory::Memory;
+use slot::{AnyName, Narrow, State, Wide};
 use std::collections::HashMap;
-use std::hint::black_box;
 use std::net::IpAddr;
 use step::Step;
-use table::{ANNOUNCED, Judge, Key, Name, State, TICK_BITS, Table};
+use table::{TICK_BITS, Table};
 
-/// Prefixes whose slots are read ahead together.
+/// Prefixes whose lines are fetched ahead.
 const AHEAD: usize = 16;
+/// Ticks past which all times are moved back: 26 days.
+const TICKS_MAX: i64 = 1 << 31;
 
 /// What a [`Rib`] may hold, and when it forgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RibConfig {
-    /// Octets of slots at most, both families together.
+    /// Octets of all tables at most.
     pub bytes_max: usize,
     /// Speakers' tables at most; at most 65,535.
     pub sources_max: usize,
     /// Transitions and changes further apart than this are not of one episode.
     pub quiet: Span,
+    /// What faults cost and how that is forgotten (RFC 2439 §2.3).
+    pub penalties: Penalties,
     /// A prefix that was withdrawn this long ago may be forgotten.
     pub keep: Span,
     /// Varies where entries lie. A secret one keeps a neighbour from choosing prefixes that crowd
@@ -56,6 +68,7 @@ impl Default for RibConfig {
             bytes_max: 160 << 20,
             sources_max: 16_384,
             quiet: Span::from_millis(60_000),
+            penalties: Penalties::default(),
             keep: Span::from_millis(3_600_000),
             seed: 0xa409_3822_299f_31d0,
         }
@@ -79,20 +92,36 @@ pub struct Changes {
     pub refused: u32,
 }
 
+impl Changes {
+    #[inline]
+    const fn add(&mut self, became: Became) {
+        *match became {
+            Became::New | Became::Returned => &mut self.new,
+            Became::Changed => &mut self.changed,
+            Became::Repeated => &mut self.repeated,
+            Became::Withdrawn => &mut self.withdrawn,
+            Became::WithdrawnUnheard | Became::WithdrawnAgain => &mut self.unknown_withdrawn,
+            Became::Refused => &mut self.refused,
+        } += 1;
+    }
+}
+
 /// What is known of one prefix of one speaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// It is announced; else it was withdrawn, or its session ended.
+    /// It is announced; else it was withdrawn.
     pub announced: bool,
     /// The low 32 bits of the attributes' hash when it was announced last.
     pub attributes: u32,
-    /// When it was announced anew, changed or withdrawn last; early by a millisecond at most. What
-    /// lies more than 13 days back may count as later, but never as less than 13 days back.
+    /// When it was announced anew, changed or withdrawn last; early by two milliseconds at most.
+    /// What lies more than 13 days back may count as later, but never as less than 13 days back.
     pub changed: Timestamp,
-    /// Changes between announced and withdrawn in the running episode; at most 255.
+    /// When the running episode began, likewise: its first transition or change.
+    pub first: Timestamp,
+    /// Changes between announced and withdrawn in the running episode; at most 127.
     pub transitions: u8,
-    /// Announcements with other attributes in the running episode; at most 255.
-    pub changes: u8,
+    /// The penalty when it changed last.
+    pub penalty: u16,
 }
 
 /// What did not fit.
@@ -107,84 +136,32 @@ pub struct RibOverflow {
 }
 
 /// One speaker's table.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 struct Source {
-    /// Counts the session's ends: what was announced in another life is not announced now.
-    life: u16,
+    key: SourceKey,
     announced: u32,
+    /// The last change, in ticks.
+    changed: u32,
+    narrow: Table<Narrow>,
+    wide: Table<Wide>,
 }
 
 /// Session, speaker, and the table that it was seen in.
 pub type SourceKey = (SessionKey, IpAddr, model::Rib);
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Ipv4Key {
-    address: u32,
-    path_id: u32,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Ipv6Key {
-    address: [u32; 4],
-    path_id: u32,
-}
-
-const KEYS: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03, 0x8cb9_2ba7_2f3d_8dd7];
-
-impl Key for Ipv4Key {
-    #[inline]
-    fn hash(&self, seed: u64) -> u64 {
-        let word = u64::from(self.address) << 32 | u64::from(self.path_id);
-        mix(mix(word ^ KEYS[0], seed ^ KEYS[1]) ^ word, KEYS[2])
-    }
-}
-
-impl Key for Ipv6Key {
-    #[inline]
-    fn hash(&self, seed: u64) -> u64 {
-        let [a, b, c, d] = self.address.map(u64::from);
-        let high = mix(a << 32 ^ b ^ KEYS[0], seed ^ KEYS[1]);
-        mix(high ^ c << 32 ^ d, KEYS[2] ^ u64::from(self.path_id)) ^ high
-    }
-}
-
-/// Whom an entry belongs to decides whether it may go.
-struct Sources<'s> {
-    all: &'s [Source],
-    ends: u64,
-    keep: Span,
-    now: Timestamp,
-}
-
-impl Judge for Sources<'_> {
-    fn dead(&self, state: &State) -> bool {
-        self.all.get(usize::from(state.source)).is_none_or(|source| source.life != state.life)
-    }
-
-    fn stale(&self, state: &State, epoch: Timestamp) -> bool {
-        self.now - changed_at(state, epoch) > self.keep
-    }
-
-    fn ends(&self) -> u64 {
-        self.ends
-    }
-}
-
-fn changed_at(state: &State, epoch: Timestamp) -> Timestamp {
-    epoch + Span(i64::from(state.changed) << TICK_BITS)
-}
-
 /// The state of all speakers.
 #[derive(Debug)]
 pub struct Rib {
     config: RibConfig,
-    ids: HashMap<SourceKey, u16>,
+    ids: HashMap<SourceKey, usize>,
     sources: Vec<Source>,
-    /// The source of the last delta: nearly always that of the next.
-    last: Option<(SourceKey, u16)>,
-    ends: u64,
-    ipv4: Table<Ipv4Key>,
-    ipv6: Table<Ipv6Key>,
+    /// The source of the last delta: often that of the next.
+    last: Option<(SourceKey, usize)>,
+    /// What ticks are counted from.
+    epoch: Option<Timestamp>,
+    memory: Memory,
+    /// A source has withdrawn all since tables were given back last.
+    barren: bool,
     overflow: RibOverflow,
 }
 
@@ -197,185 +174,281 @@ impl Rib {
             ids: HashMap::new(),
             sources: Vec::new(),
             last: None,
-            ends: 0,
-            ipv4: Table::new(config.seed),
-            ipv6: Table::new(config.seed),
+            epoch: None,
+            memory: Memory::new(config.bytes_max),
+            barren: false,
             overflow: RibOverflow::default(),
         }
     }
 
+    /// Takes another quiet time and other penalties from now on.
+    pub fn retune(&mut self, quiet: Span, penalties: Penalties) {
+        (self.config.quiet, self.config.penalties) = (quiet, penalties);
+    }
+
+    /// Has the memory brought near that applying a delta will need, without waiting for it. To be
+    /// called a few deltas ahead; changes nothing.
+    pub fn foresee(&self, delta: &RouteDelta) {
+        let Some(source) = self.known(&(delta.session, delta.speaker, delta.rib)) else { return };
+        let source = &self.sources[source];
+        let withdrawn = named(&delta.withdrawn, &delta.withdrawn_path_ids, self.config.seed);
+        let announced = named(&delta.announced, &delta.announced_path_ids, self.config.seed);
+        withdrawn.chain(announced).take(AHEAD).for_each(|name| source.fetch(&self.memory, &name));
+    }
+
     /// Applies what one UPDATE moved at the time `at`: withdrawals first, as RFC 4271 §4.3 reads
-    /// an UPDATE that has a prefix in both lists.
-    pub fn apply(&mut self, delta: &RouteDelta, at: Timestamp) -> Changes {
-        let mut changes = Changes::default();
+    /// an UPDATE that has a prefix in both lists. Appends a verdict for each prefix, in the order
+    /// of `delta.withdrawn`, then `delta.announced`.
+    pub fn apply(
+        &mut self,
+        delta: &RouteDelta,
+        at: Timestamp,
+        verdicts: &mut Vec<Verdict>,
+    ) -> Changes {
+        let first = verdicts.len();
         let Some(source) = self.source((delta.session, delta.speaker, delta.rib)) else {
             self.overflow.deltas += 1;
-            return changes;
+            return passed_over(delta, verdicts);
         };
-        let life = self.sources[usize::from(source)].life;
-        let quiet = self.config.quiet;
-        let step = Step { at, source, life, quiet, attributes: None };
-        self.list(step, &delta.withdrawn, &delta.withdrawn_path_ids, &mut changes);
+        let step = self.step(at);
+        let source = &mut self.sources[source];
+        source.changed = step.ticks;
+        let withdrawn = (&delta.withdrawn[..], &delta.withdrawn_path_ids[..]);
+        source.list(&mut self.memory, step, withdrawn, verdicts);
         let attributes = delta.path.map_or(0, |path| path.attributes_hash as u32);
         let step = Step { attributes: Some(attributes), ..step };
-        self.list(step, &delta.announced, &delta.announced_path_ids, &mut changes);
+        let announced = (&delta.announced[..], &delta.announced_path_ids[..]);
+        source.list(&mut self.memory, step, announced, verdicts);
+        let mut changes = Changes::default();
+        verdicts[first..].iter().for_each(|verdict| changes.add(verdict.became));
         self.overflow.prefixes += u64::from(changes.refused);
-        let known = &mut self.sources[usize::from(source)];
-        known.announced = (known.announced + changes.new).saturating_sub(changes.withdrawn);
+        source.announced = (source.announced + changes.new).saturating_sub(changes.withdrawn);
+        self.barren |= source.announced == 0;
+        if self.barren && self.memory.tight() {
+            self.drop_sources(|source| source.announced == 0);
+            self.barren = false;
+        }
         changes
     }
 
     /// A session ended: all that its two speakers announced is no longer announced (RFC 4271
-    /// §8.2.2). Takes time by the number of sources, not of prefixes.
+    /// §8.2.2), and what they announce next is a table transfer.
     pub fn session_ended(&mut self, session: SessionKey) {
-        for (key, id) in &self.ids {
-            if key.0 == session {
-                let source = &mut self.sources[usize::from(*id)];
-                *source = Source { life: source.life.wrapping_add(1), announced: 0 };
-                self.ends += 1;
-            }
-        }
+        self.drop_sources(|source| source.key.0 == session);
+    }
+
+    /// Forgets speakers that announce nothing and have been quiet for [`RibConfig::keep`].
+    pub fn age(&mut self, now: Timestamp) {
+        let step = self.step(now);
+        self.drop_sources(|source| {
+            source.announced == 0 && step.ticks.saturating_sub(source.changed) > step.keep
+        });
     }
 
     /// What is known of a prefix; `path_id` is 0 without add-path.
     #[must_use]
     pub fn route(&self, source: SourceKey, prefix: Prefix, path_id: u32) -> Option<Route> {
-        let source = *self.ids.get(&source)?;
-        let (state, epoch) = match prefix.family() {
-            AddressFamily::Ipv4 => {
-                let name = self.ipv4_name(prefix, path_id, source);
-                self.ipv4.at(self.ipv4.find(&name)?)
-            }
-            AddressFamily::Ipv6 => {
-                let name = self.ipv6_name(prefix, path_id, source);
-                self.ipv6.at(self.ipv6.find(&name)?)
-            }
+        let source = &self.sources[*self.ids.get(&source)?];
+        let state = match AnyName::new(prefix, path_id, self.config.seed) {
+            AnyName::Narrow(name) => source.narrow.find(&self.memory, &name)?,
+            AnyName::Wide(name) => source.wide.find(&self.memory, &name)?,
         };
-        let alive = state.life == self.sources[usize::from(source)].life;
-        Some(Route {
-            announced: alive && state.flags & ANNOUNCED != 0,
-            attributes: state.attributes,
-            changed: changed_at(state, epoch),
-            transitions: state.transitions,
-            changes: state.changes,
-        })
+        Some(self.route_of(&state))
     }
 
     /// Prefixes that a speaker announces now, several paths of one counted each.
     #[must_use]
     pub fn announced(&self, source: SourceKey) -> u32 {
-        self.ids.get(&source).map_or(0, |&id| self.sources[usize::from(id)].announced)
+        self.ids.get(&source).map_or(0, |&id| self.sources[id].announced)
     }
 
-    /// Entries held, those withdrawn or of ended sessions included while they keep their place.
+    /// Prefixes that both speakers of a session announce now, over all their tables.
+    #[must_use]
+    pub fn announced_on(&self, session: SessionKey) -> u64 {
+        self.on(session).map(|source| u64::from(source.announced)).sum()
+    }
+
+    /// The prefixes that are announced on a session now, sorted, each once. Takes time by the
+    /// session's own prefixes.
+    #[must_use]
+    pub fn prefixes_on(&self, session: SessionKey) -> Vec<Prefix> {
+        let of = |source: &Source, to: &mut Vec<Prefix>| {
+            to.extend(source.narrow.announced(&self.memory));
+            to.extend(source.wide.announced(&self.memory));
+        };
+        let mut prefixes = Vec::new();
+        self.on(session).for_each(|source| of(source, &mut prefixes));
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        prefixes
+    }
+
+    /// Entries held, those withdrawn included while they keep their place. Walks all tables.
     #[must_use]
     pub fn entries(&self) -> usize {
-        self.ipv4.entries() + self.ipv6.entries()
+        let of = |s: &Source| s.narrow.entries(&self.memory) + s.wide.entries(&self.memory);
+        self.sources.iter().map(of).sum()
     }
 
-    /// Octets of slots in use, at most [`RibConfig::bytes_max`].
+    /// Octets of tables in use, at most [`RibConfig::bytes_max`].
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.ipv4.segments() * Table::<Ipv4Key>::segment_bytes()
-            + self.ipv6.segments() * Table::<Ipv6Key>::segment_bytes()
+    pub const fn bytes(&self) -> usize {
+        self.memory.octets()
     }
 
     /// What did not fit so far.
     #[must_use]
     pub const fn overflow(&self) -> RibOverflow {
-        let displaced = self.ipv4.displaced() + self.ipv6.displaced();
-        RibOverflow { displaced, ..self.overflow }
+        RibOverflow { displaced: self.memory.displaced, ..self.overflow }
     }
 
-    fn source(&mut self, key: SourceKey) -> Option<u16> {
-        if let Some((last, id)) = self.last
-            && last == key
-        {
-            return Some(id);
+    fn on(&self, session: SessionKey) -> impl Iterator<Item = &Source> {
+        self.sources.iter().filter(move |source| source.key.0 == session)
+    }
+
+    fn route_of(&self, state: &State) -> Route {
+        let epoch = self.epoch.unwrap_or_default();
+        let time = |ticks: u32| epoch + Span(i64::from(ticks) << TICK_BITS);
+        Route {
+            announced: state.announced,
+            attributes: state.attributes,
+            changed: time(state.changed),
+            first: time(state.first),
+            transitions: state.transitions,
+            penalty: state.penalty,
         }
-        let known = self.ids.get(&key).copied();
-        let id = match known {
+    }
+
+    /// What a step at this time has in common for all prefixes.
+    fn step(&mut self, at: Timestamp) -> Step {
+        let epoch = *self.epoch.get_or_insert(at);
+        let mut ticks = (at - epoch).0.max(0) >> TICK_BITS;
+        if ticks >= TICKS_MAX {
+            self.rebase(ticks - TICKS_MAX / 2);
+            ticks = TICKS_MAX / 2;
+        }
+        let in_ticks = |span: Span| (span.0 >> TICK_BITS).clamp(0, i64::from(u32::MAX)) as u32;
+        Step {
+            ticks: ticks as u32,
+            quiet: in_ticks(self.config.quiet),
+            keep: in_ticks(self.config.keep),
+            decay: Decay::new(self.config.penalties),
+            seed: self.config.seed,
+            attributes: None,
+        }
+    }
+
+    /// Moves the epoch on by so many ticks: once in thirteen days at most, a walk over all.
+    fn rebase(&mut self, moved: i64) {
+        let older = u32::try_from(moved).unwrap_or(u32::MAX);
+        self.epoch = self.epoch.map(|epoch| epoch + Span(moved << TICK_BITS));
+        for source in &mut self.sources {
+            source.changed = source.changed.saturating_sub(older);
+            source.narrow.rebase(&mut self.memory, older);
+            source.wide.rebase(&mut self.memory, older);
+        }
+    }
+
+    #[inline]
+    fn known(&self, key: &SourceKey) -> Option<usize> {
+        match self.last {
+            Some((last, id)) if last == *key => Some(id),
+            _ => self.ids.get(key).copied(),
+        }
+    }
+
+    fn source(&mut self, key: SourceKey) -> Option<usize> {
+        let id = match self.known(&key) {
             Some(id) => id,
             None => {
-                let id = u16::try_from(self.sources.len()).ok()?;
-                if self.sources.len() >= self.config.sources_max || id == u16::MAX {
+                if self.sources.len() >= self.config.sources_max.min(usize::from(u16::MAX)) {
                     return None;
                 }
-                self.sources.push(Source::default());
-                self.ids.insert(key, id);
-                id
+                self.sources.push(Source::new(key));
+                self.ids.insert(key, self.sources.len() - 1);
+                self.sources.len() - 1
             }
         };
         self.last = Some((key, id));
         Some(id)
     }
 
-    #[inline]
-    fn ipv4_name(&self, prefix: Prefix, path_id: u32, source: u16) -> Name<Ipv4Key> {
-        let address = match prefix.address() {
-            IpAddr::V4(address) => address.to_bits(),
-            IpAddr::V6(_) => 0,
-        };
-        Name::new(Ipv4Key { address, path_id }, source, prefix.length(), self.config.seed)
-    }
-
-    #[inline]
-    fn ipv6_name(&self, prefix: Prefix, path_id: u32, source: u16) -> Name<Ipv6Key> {
-        let bits = match prefix.address() {
-            IpAddr::V6(address) => address.to_bits(),
-            IpAddr::V4(_) => 0,
-        };
-        let address = [96, 64, 32, 0].map(|shift| (bits >> shift) as u32);
-        Name::new(Ipv6Key { address, path_id }, source, prefix.length(), self.config.seed)
-    }
-
-    /// Applies a step to every prefix of a list. The slots of several are read before the first
-    /// is changed: their memory arrives together instead of one after the other.
-    fn list(&mut self, step: Step, prefixes: &[Prefix], path_ids: &[u32], changes: &mut Changes) {
-        for (block, prefixes) in prefixes.chunks(AHEAD).enumerate() {
-            let path_id = |at: usize| path_ids.get(block * AHEAD + at).copied().unwrap_or(0);
-            let mut names = [Name::<Ipv4Key>::default(); AHEAD];
-            let mut touched = 0;
-            for (at, (prefix, name)) in prefixes.iter().zip(&mut names).enumerate() {
-                if prefix.family() == AddressFamily::Ipv4 {
-                    *name = self.ipv4_name(*prefix, path_id(at), step.source);
-                    touched |= self.ipv4.touch(name.hash);
-                }
+    fn drop_sources(&mut self, goes: impl Fn(&Source) -> bool) {
+        let mut id = 0;
+        while let Some(source) = self.sources.get_mut(id) {
+            if !goes(source) {
+                id += 1;
+                continue;
             }
-            black_box(touched);
-            for (at, (prefix, name)) in prefixes.iter().zip(&names).enumerate() {
-                match prefix.family() {
-                    AddressFamily::Ipv4 => self.ipv4_step(step, name, changes),
-                    AddressFamily::Ipv6 => {
-                        let name = self.ipv6_name(*prefix, path_id(at), step.source);
-                        self.ipv6_step(step, &name, changes);
-                    }
-                }
+            source.narrow.release(&mut self.memory);
+            source.wide.release(&mut self.memory);
+            let gone = self.sources.swap_remove(id);
+            self.ids.remove(&gone.key);
+            if let Some(moved) = self.sources.get(id) {
+                self.ids.insert(moved.key, id);
             }
+            self.last = None;
         }
-    }
-
-    #[inline]
-    fn ipv4_step(&mut self, step: Step, name: &Name<Ipv4Key>, changes: &mut Changes) {
-        let left = self.segments_left(Table::<Ipv4Key>::segment_bytes());
-        let judge = judge(&self.sources, self.ends, &self.config, step.at);
-        step.apply(&mut self.ipv4, name, &judge, left, changes);
-    }
-
-    #[inline]
-    fn ipv6_step(&mut self, step: Step, name: &Name<Ipv6Key>, changes: &mut Changes) {
-        let left = self.segments_left(Table::<Ipv6Key>::segment_bytes());
-        let judge = judge(&self.sources, self.ends, &self.config, step.at);
-        step.apply(&mut self.ipv6, name, &judge, left, changes);
-    }
-
-    fn segments_left(&self, octets: usize) -> usize {
-        self.config.bytes_max.saturating_sub(self.bytes()) / octets
     }
 }
 
-fn judge<'s>(all: &'s [Source], ends: u64, config: &RibConfig, now: Timestamp) -> Sources<'s> {
-    Sources { all, ends, keep: config.keep, now }
+impl Source {
+    fn new(key: SourceKey) -> Self {
+        let (narrow, wide) = (Table::default(), Table::default());
+        Self { key, announced: 0, changed: 0, narrow, wide }
+    }
+
+    #[inline]
+    fn fetch(&self, memory: &Memory, name: &AnyName) {
+        match name {
+            AnyName::Narrow(name) => self.narrow.fetch(memory, name.hash),
+            AnyName::Wide(name) => self.wide.fetch(memory, name.hash),
+        }
+    }
+
+    /// Applies a step to every prefix of a list, and fetches the lines of those ahead meanwhile:
+    /// their memory arrives together instead of one after the other.
+    fn list(
+        &mut self,
+        memory: &mut Memory,
+        step: Step,
+        (prefixes, path_ids): (&[Prefix], &[u32]),
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        let mut ahead = named(prefixes, path_ids, step.seed).skip(AHEAD);
+        for name in named(prefixes, path_ids, step.seed) {
+            if let Some(ahead) = ahead.next() {
+                self.fetch(memory, &ahead);
+            }
+            verdicts.push(match &name {
+                AnyName::Narrow(name) => step.apply(&mut self.narrow, memory, name),
+                AnyName::Wide(name) => step.apply(&mut self.wide, memory, name),
+            });
+        }
+    }
+}
+
+/// The names of a list's prefixes; those past its path identifiers have none.
+fn named<'d>(
+    prefixes: &'d [Prefix],
+    path_ids: &'d [u32],
+    seed: u64,
+) -> impl Iterator<Item = AnyName> + 'd {
+    let path_ids = path_ids.iter().copied().chain(std::iter::repeat(0));
+    prefixes.iter().zip(path_ids).map(move |(&prefix, path_id)| AnyName::new(prefix, path_id, seed))
+}
+
+/// The verdicts on what a speaker past the bound says.
+fn passed_over(delta: &RouteDelta, verdicts: &mut Vec<Verdict>) -> Changes {
+    let verdict = |became| Verdict { became, ..Verdict::default() };
+    let (withdrawn, announced) = (delta.withdrawn.len(), delta.announced.len());
+    verdicts.extend(std::iter::repeat_n(verdict(Became::WithdrawnUnheard), withdrawn));
+    verdicts.extend(std::iter::repeat_n(verdict(Became::Refused), announced));
+    Changes {
+        unknown_withdrawn: u32::try_from(withdrawn).unwrap_or(u32::MAX),
+        refused: u32::try_from(announced).unwrap_or(u32::MAX),
+        ..Changes::default()
+    }
 }
 
 #[cfg(test)]

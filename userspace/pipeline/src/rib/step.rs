@@ -1,110 +1,119 @@
 //! What one announcement or withdrawal does to one entry.
 //!
-//! **Invariant:** each step adds one to exactly one figure of [`Changes`].
+//! **Invariant:** each step ends in exactly one [`Verdict`].
 
-use super::Changes;
-use super::table::{ANNOUNCED, Judge, Key, Name, OCCUPIED, State, TICK_BITS, Table};
-use edgelore_model::{Span, Timestamp};
+use super::memory::Memory;
+use super::penalty::Decay;
+use super::slot::{Key, Name, Named, State, TRANSITIONS_MAX};
+use super::table::{TICK_BITS, Table};
+use super::verdict::{Became, Verdict};
 
 /// A step, the same for all prefixes of a list.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
-    pub(super) at: Timestamp,
-    pub(super) source: u16,
-    /// The source's present life.
-    pub(super) life: u16,
-    /// What separates two episodes.
-    pub(super) quiet: Span,
+    /// The time, in ticks.
+    pub(super) ticks: u32,
+    /// What separates two episodes, in ticks.
+    pub(super) quiet: u32,
+    /// What was withdrawn so long ago may be forgotten, in ticks.
+    pub(super) keep: u32,
+    /// What is added for a fault, and how it decays.
+    pub(super) decay: Decay,
+    /// Varies where entries lie.
+    pub(super) seed: u64,
     /// `None`: withdrawn.
     pub(super) attributes: Option<u32>,
 }
 
 impl Step {
     #[inline]
-    pub(super) fn apply<K: Key>(
+    pub(super) fn apply<K: Key + Named>(
         self,
         table: &mut Table<K>,
+        memory: &mut Memory,
         name: &Name<K>,
-        judge: &impl Judge,
-        segments_left: usize,
-        changes: &mut Changes,
-    ) {
-        let place = table.find(name);
-        *match (place, self.attributes) {
-            (Some(place), attributes) => {
-                let ticks = table.ticks(place.segment, self.at);
-                let mut outcome = Outcome::Repeated;
-                table.change(place, |state| outcome = self.change(state, attributes, ticks));
-                match outcome {
-                    Outcome::New => &mut changes.new,
-                    Outcome::Changed => &mut changes.changed,
-                    Outcome::Repeated => &mut changes.repeated,
-                    Outcome::Withdrawn => &mut changes.withdrawn,
-                    Outcome::UnknownWithdrawn => &mut changes.unknown_withdrawn,
+    ) -> Verdict {
+        let verdict = match table.find_mut(memory, name) {
+            Some(words) => {
+                let mut state = State::read(words);
+                let verdict = self.change(&mut state);
+                if verdict.became.moved() {
+                    state.write(words);
                 }
+                verdict
             }
-            (None, None) => &mut changes.unknown_withdrawn,
-            (None, Some(attributes)) => {
-                let state = self.fresh(attributes, name.length);
-                match table.insert(name, state, self.at, judge, segments_left) {
-                    Ok(()) => &mut changes.new,
-                    Err(_) => &mut changes.refused,
-                }
-            }
-        } += 1;
+            None => self.begin(table, memory, name),
+        };
+        if verdict.became.lost() {
+            table.withdrawn();
+        }
+        verdict
     }
 
-    const fn fresh(self, attributes: u32, length: u8) -> State {
-        State {
-            attributes,
-            changed: 0,
-            source: self.source,
-            life: self.life,
-            transitions: 0,
-            changes: 0,
-            flags: OCCUPIED | ANNOUNCED,
-            length,
-        }
+    /// A prefix that was never heard of.
+    fn begin<K: Key + Named>(
+        self,
+        table: &mut Table<K>,
+        memory: &mut Memory,
+        name: &Name<K>,
+    ) -> Verdict {
+        let fresh =
+            State { changed: self.ticks, first: self.ticks, form: name.form, ..State::default() };
+        let (state, became) = match self.attributes {
+            Some(attributes) => (State { attributes, announced: true, ..fresh }, Became::New),
+            None => {
+                let penalty = self.decay.after_loss(0, 0);
+                (State { transitions: 1, penalty, ..fresh }, Became::WithdrawnUnheard)
+            }
+        };
+        let stale =
+            |old: &State| !old.announced && self.ticks.saturating_sub(old.changed) > self.keep;
+        let put = table.insert(memory, name, &state, self.seed, stale);
+        let refused = put.is_err() && self.attributes.is_some();
+        let became = if refused { Became::Refused } else { became };
+        let (transitions, penalty) = (state.transitions, state.penalty);
+        Verdict { became, transitions, penalty, since_ms: 0 }
     }
 
     #[inline]
-    fn change(self, state: &mut State, attributes: Option<u32>, ticks: u32) -> Outcome {
-        let alive = state.life == self.life;
-        let announced = alive && state.flags & ANNOUNCED != 0;
-        let outcome = match attributes {
-            None if !announced => return Outcome::UnknownWithdrawn,
-            None => Outcome::Withdrawn,
-            Some(same) if announced && same == state.attributes => return Outcome::Repeated,
-            Some(_) if announced => Outcome::Changed,
-            Some(_) => Outcome::New,
+    fn change(self, state: &mut State) -> Verdict {
+        let became = match (self.attributes, state.announced) {
+            (None, false) => Became::WithdrawnAgain,
+            (None, true) => Became::Withdrawn,
+            (Some(same), true) if same == state.attributes => Became::Repeated,
+            (Some(_), true) => Became::Changed,
+            (Some(_), false) => Became::Returned,
         };
-        let quiet = (self.quiet.0 >> TICK_BITS).clamp(0, i64::from(u32::MAX)) as u32;
-        if !alive || ticks.saturating_sub(state.changed) > quiet {
-            (state.transitions, state.changes) = (0, 0);
+        let since = self.ticks.saturating_sub(state.changed);
+        if became.moved() {
+            self.note(state, became, since);
         }
-        match outcome {
-            Outcome::Changed => state.changes = state.changes.saturating_add(1),
-            // An announcement in a new life of the session is its beginning, not a return.
-            Outcome::New if !alive => {}
-            _ => state.transitions = state.transitions.saturating_add(1),
+        let (transitions, penalty) = (state.transitions, state.penalty);
+        Verdict { became, transitions, penalty, since_ms: millis(since) }
+    }
+
+    #[inline]
+    fn note(self, state: &mut State, became: Became, since: u32) {
+        if since > self.quiet {
+            (state.transitions, state.first) = (0, self.ticks);
+        } else if state.transitions == 0 && state.penalty == 0 {
+            state.first = self.ticks;
         }
-        (state.changed, state.life) = (ticks, self.life);
-        match attributes {
-            None => state.flags &= !ANNOUNCED,
-            Some(attributes) => {
-                state.flags |= ANNOUNCED;
-                state.attributes = attributes;
-            }
+        state.penalty = match became {
+            Became::Changed => self.decay.after_change(state.penalty, since),
+            Became::Withdrawn => self.decay.after_loss(state.penalty, since),
+            _ => self.decay.after(state.penalty, since),
+        };
+        if became != Became::Changed {
+            state.transitions = (state.transitions + 1).min(TRANSITIONS_MAX);
         }
-        outcome
+        state.changed = self.ticks;
+        state.announced = self.attributes.is_some();
+        state.attributes = self.attributes.unwrap_or(state.attributes);
     }
 }
 
-#[derive(Clone, Copy)]
-enum Outcome {
-    New,
-    Changed,
-    Repeated,
-    Withdrawn,
-    UnknownWithdrawn,
+/// Milliseconds of so many ticks.
+fn millis(ticks: u32) -> u32 {
+    u32::try_from((u64::from(ticks) << TICK_BITS) / 1_000_000).unwrap_or(u32::MAX)
 }

@@ -1,376 +1,412 @@
-//! A hash table that grows in small steps: segments of a fixed size, found through a directory by
-//! the hash's high bits, each of which splits in two by itself (extendible hashing, Fagin 1979).
+//! A hash table of one speaker's prefixes that grows in small steps.
 //!
 //! ```text
-//! directory (top bits of the hash) ─► segment: [slot; SEGMENT_SLOTS], probed linearly
+//! few:   one area of 4 to 512 lines of its own, doubled when it is full
+//! many:  directory (top bits of the hash) ─► block of the common memory, split in two when it is
+//!        full, each by itself (extendible hashing, Fagin 1979)
 //! ```
 //!
-//! Never moves more than one segment at a time, and never removes a single entry: entries that
-//! nobody needs go when their segment is full.
+//! Never moves more than one block at a time, and never removes a single entry: entries that
+//! nobody needs go when their area is full.
 //!
-//! **Invariant:** an entry lies within [`PROBES_MAX`] slots of the place that its hash names, with
-//! no empty slot between. So whatever keys a neighbour chooses, looking one up is bounded.
+//! **Invariant:** an entry lies within [`PROBES_MAX`] lines of the one that its hash names, with no
+//! empty slot between. So whatever keys a neighbour chooses, looking one up is bounded.
 
-use edgelore_model::{Span, Timestamp};
+use super::memory::{BLOCK_WORDS, Memory, Meta};
+use super::slot::{Key, LINE_SLOTS, Name, Named, STATE_WORDS, State};
+use edgelore_model::Prefix;
+use std::marker::PhantomData;
 
-/// Slots of a segment.
-pub(super) const SEGMENT_SLOTS: usize = 4096;
-/// Entries of a segment at most: 7/8 of its slots.
-const SEGMENT_ENTRIES_MAX: usize = SEGMENT_SLOTS / 8 * 7;
-/// Slots looked at for one key at most.
-const PROBES_MAX: usize = 512;
+/// Lines looked at for one key at most.
+const PROBES_MAX: usize = 128;
+/// Lines of the first area.
+const LINES_MIN: usize = 4;
 /// Bits of the hash that the directory uses at most: 65,536 places.
 const DEPTH_MAX: u32 = 16;
-/// Entries that clearing must free to be worth the walk over a segment.
-const CLEARED_MIN: usize = SEGMENT_SLOTS / 16;
 
 /// A tick is 2^20 ns, about a millisecond.
 pub(super) const TICK_BITS: u32 = 20;
-/// Ticks past which a segment's epoch moves on: 26 days.
-const TICKS_MAX: u32 = 1 << 31;
-
-/// What a slot holds beside its key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct State {
-    /// Low 32 bits of the attributes' hash.
-    pub(super) attributes: u32,
-    /// When it changed last, in ticks since the segment's epoch.
-    pub(super) changed: u32,
-    /// Speaker and table, an index.
-    pub(super) source: u16,
-    /// The source's life in which this was announced.
-    pub(super) life: u16,
-    /// Transitions of the running episode; saturates.
-    pub(super) transitions: u8,
-    /// Announcements with other attributes in the running episode; saturates.
-    pub(super) changes: u8,
-    /// [`OCCUPIED`] and [`ANNOUNCED`].
-    pub(super) flags: u8,
-    /// The prefix's length in bits: belongs to the key, lies here to fill the slot.
-    pub(super) length: u8,
-}
-
-/// The slot is in use.
-pub(super) const OCCUPIED: u8 = 1;
-/// The prefix was announced and not withdrawn since.
-pub(super) const ANNOUNCED: u8 = 2;
-
-/// A prefix's address with its path identifier, of one family.
-pub(super) trait Key: Copy + Eq + Default {
-    /// A hash of which all bits are good.
-    fn hash(&self, seed: u64) -> u64;
-}
-
-/// All that names an entry, and the hash of it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Name<K> {
-    pub(super) key: K,
-    pub(super) source: u16,
-    pub(super) length: u8,
-    pub(super) hash: u64,
-}
-
-impl<K: Key> Name<K> {
-    #[inline]
-    pub(super) fn new(key: K, source: u16, length: u8, seed: u64) -> Self {
-        let hash = key.hash(seed ^ u64::from(source) << 8 ^ u64::from(length));
-        Self { key, source, length, hash }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Slot<K> {
-    pub(super) key: K,
-    pub(super) state: State,
-}
-
-impl<K: Key> Slot<K> {
-    fn name(&self, seed: u64) -> Name<K> {
-        Name::new(self.key, self.state.source, self.state.length, seed)
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Segment<K> {
-    /// Bits of the hash that all its entries share.
-    depth: u32,
-    entries: usize,
-    withdrawn: usize,
-    /// The ends of sources that had happened when it was cleared last.
-    cleared_at: u64,
-    /// What ticks are counted from.
-    pub(super) epoch: Timestamp,
-    slots: Box<[Slot<K>]>,
-}
 
 /// Why there is no slot for a new key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-/// What decides whether an entry may go.
-pub(super) trait Judge {
-    /// The source's life is over: nobody needs the entry.
-    fn dead(&self, state: &State) -> bool;
-    /// Withdrawn, and quiet for long.
-    fn stale(&self, state: &State, epoch: Timestamp) -> bool;
-    /// How many ends of sources there were so far.
-    fn ends(&self) -> u64;
+#[derive(Debug)]
+enum Store {
+    Few { words: Vec<u32>, meta: Meta },
+    Many { depth: u32, directory: Vec<u32> },
 }
 
 #[derive(Debug)]
 pub(super) struct Table<K> {
-    seed: u64,
-    depth: u32,
-    directory: Vec<u32>,
-    segments: Vec<Segment<K>>,
-    /// Entries that found no place within the probes' bound when their segment was cleared or
-    /// split: only keys made to crowd together can do that.
-    displaced: u64,
+    store: Store,
+    /// Withdrawals so far.
+    withdrawals: u64,
+    key: PhantomData<K>,
 }
 
-/// Where a key lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) segment: usize,
-    slot: usize,
-}
-
-impl<K: Key> Segment<K> {
-    fn new(depth: u32, epoch: Timestamp) -> Self {
-        let slots = vec![Slot::default(); SEGMENT_SLOTS].into_boxed_slice();
-        Self { depth, entries: 0, withdrawn: 0, cleared_at: 0, epoch, slots }
+impl<K> Default for Table<K> {
+    fn default() -> Self {
+        let store = Store::Few { words: Vec::new(), meta: Meta::default() };
+        Self { store, withdrawals: 0, key: PhantomData }
     }
+}
 
-    /// The slot of a key, or the empty one where it would go; `None` within the probes' bound.
-    #[inline]
-    fn probe(&self, name: &Name<K>) -> Option<(usize, bool)> {
-        let start = name.hash as usize % SEGMENT_SLOTS;
-        let called = |state: &State| (state.source, state.length) == (name.source, name.length);
-        for step in 0..PROBES_MAX {
-            let at = (start + step) % SEGMENT_SLOTS;
-            let slot = &self.slots[at];
-            if slot.state.flags == 0 {
-                return Some((at, false));
+/// What a probe ends at.
+enum Probe {
+    There(usize),
+    Empty(usize),
+    Crowded,
+}
+
+const fn slots<K: Key>(area: &[u32]) -> usize {
+    area.len() / K::LINE_WORDS * LINE_SLOTS
+}
+
+/// Where a hash's line begins.
+#[inline]
+const fn line_of<K: Key>(area: &[u32], hash: u64) -> usize {
+    hash as usize % (area.len() / K::LINE_WORDS) * K::LINE_WORDS
+}
+
+/// The slot of a key, or the empty one where it would go, as the first word of its state.
+#[inline]
+fn probe<K: Key>(area: &[u32], name: &Name<K>) -> Probe {
+    if area.is_empty() {
+        return Probe::Crowded;
+    }
+    let mut at = line_of::<K>(area, name.hash);
+    for _ in 0..PROBES_MAX {
+        let line = &area[at..at + K::LINE_WORDS];
+        for slot in 0..LINE_SLOTS {
+            let begin = slot * K::SLOT_WORDS;
+            let form = (line[begin + K::SLOT_WORDS - 1] & 0xff) as u8;
+            if form == name.form && K::read(&line[begin..begin + K::WORDS]) == name.key {
+                return Probe::There(at + begin + K::WORDS);
             }
-            if slot.key == name.key && called(&slot.state) {
-                return Some((at, true));
+            if form == 0 {
+                return Probe::Empty(at + begin + K::WORDS);
             }
         }
-        None
+        at = (at + K::LINE_WORDS) % area.len();
     }
-
-    /// Puts an entry in that is not there; false when there is no room within the probes' bound.
-    fn put(&mut self, slot: Slot<K>, name: &Name<K>) -> bool {
-        let Some((at, false)) = self.probe(name) else {
-            return false;
-        };
-        self.slots[at] = slot;
-        self.entries += 1;
-        self.withdrawn += usize::from(slot.state.flags & ANNOUNCED == 0);
-        true
-    }
-
-    /// Takes all entries out.
-    fn drain(&mut self) -> Vec<Slot<K>> {
-        let slots = self.slots.iter().filter(|slot| slot.state.flags != 0).copied().collect();
-        self.slots.fill(Slot::default());
-        (self.entries, self.withdrawn) = (0, 0);
-        slots
-    }
+    Probe::Crowded
 }
 
-impl<K: Key> Table<K> {
-    /// An empty table; takes the memory of one segment at its first entry.
-    pub(super) const fn new(seed: u64) -> Self {
-        Self { seed, depth: 0, directory: Vec::new(), segments: Vec::new(), displaced: 0 }
-    }
+fn state_at(area: &[u32], at: usize) -> State {
+    State::read(area[at..].first_chunk().expect("a slot has its state"))
+}
 
-    /// Segments in use.
-    pub(super) const fn segments(&self) -> usize {
-        self.segments.len()
-    }
+/// Puts an entry in that is not there; false when there is no room within the probes' bound.
+fn put<K: Key>(area: &mut [u32], name: &Name<K>, state: &State) -> bool {
+    let Probe::Empty(at) = probe(area, name) else { return false };
+    name.key.write(&mut area[at - K::WORDS..at]);
+    state.write(area[at..].first_chunk_mut().expect("a slot has its state"));
+    true
+}
 
-    /// Octets of one segment.
-    pub(super) const fn segment_bytes() -> usize {
-        SEGMENT_SLOTS * size_of::<Slot<K>>()
-    }
+/// All entries of an area, in the order in which they lie.
+fn entries<K: Key>(area: &[u32]) -> impl Iterator<Item = (K, State)> {
+    let slot = |line: &[u32], slot: usize| {
+        let begin = slot * K::SLOT_WORDS;
+        let state = state_at(line, begin + K::WORDS);
+        (state.form != 0).then(|| (K::read(&line[begin..begin + K::WORDS]), state))
+    };
+    let lines = area.chunks_exact(K::LINE_WORDS);
+    lines.flat_map(move |line| (0..LINE_SLOTS).map_while(move |at| slot(line, at)))
+}
 
-    /// Entries, those withdrawn or of ended sources included.
-    pub(super) fn entries(&self) -> usize {
-        self.segments.iter().map(|segment| segment.entries).sum()
-    }
-
+impl<K: Key + Named> Table<K> {
     #[inline]
-    fn segment_of(&self, hash: u64) -> Option<usize> {
-        // A shift by 64 would not be one: a directory of one place is shifted twice.
-        let index = (hash >> 1) >> (63 - self.depth);
-        self.directory.get(index as usize).map(|&segment| segment as usize)
+    fn area<'m>(&'m self, memory: &'m Memory, hash: u64) -> &'m [u32] {
+        match &self.store {
+            Store::Few { words, .. } => words,
+            Store::Many { depth, directory } => memory.words(block_of(*depth, directory, hash)),
+        }
     }
 
-    /// Reads the slot where the probing for a hash begins. What it hands out means nothing: the
-    /// caller looks at several hashes first, so that the memory they need arrives together.
-    #[inline]
-    pub(super) fn touch(&self, hash: u64) -> u8 {
-        let segment = self.segment_of(hash).and_then(|index| self.segments.get(index));
-        segment.map_or(0, |segment| segment.slots[hash as usize % SEGMENT_SLOTS].state.flags)
+    fn area_mut<'m>(&'m mut self, memory: &'m mut Memory, hash: u64) -> &'m mut [u32] {
+        match &mut self.store {
+            Store::Few { words, .. } => words,
+            Store::Many { depth, directory } => memory.words_mut(block_of(*depth, directory, hash)),
+        }
     }
 
-    /// The place of a key that is there.
+    fn meta_mut<'m>(&'m mut self, memory: &'m mut Memory, hash: u64) -> &'m mut Meta {
+        match &mut self.store {
+            Store::Few { meta, .. } => meta,
+            Store::Many { depth, directory } => memory.meta_mut(block_of(*depth, directory, hash)),
+        }
+    }
+
+    /// Has the line where the probing for a hash begins brought near.
     #[inline]
-    pub(super) fn find(&self, name: &Name<K>) -> Option<Place> {
-        let segment = self.segment_of(name.hash)?;
-        match self.segments[segment].probe(name)? {
-            (slot, true) => Some(Place { segment, slot }),
+    pub(super) fn fetch(&self, memory: &Memory, hash: u64) {
+        let area = self.area(memory, hash);
+        if !area.is_empty() {
+            edgelore_kernels::memory::prefetch(&area[line_of::<K>(area, hash)]);
+        }
+    }
+
+    /// The state of a key that is there.
+    #[inline]
+    pub(super) fn find(&self, memory: &Memory, name: &Name<K>) -> Option<State> {
+        let area = self.area(memory, name.hash);
+        match probe(area, name) {
+            Probe::There(at) => Some(state_at(area, at)),
             _ => None,
         }
     }
 
-    /// The entry at a place, and what its ticks are counted from.
+    /// Where the state of a key that is there lies.
     #[inline]
-    pub(super) fn at(&self, place: Place) -> (&State, Timestamp) {
-        let segment = &self.segments[place.segment];
-        (&segment.slots[place.slot].state, segment.epoch)
-    }
-
-    /// Changes the entry at a place.
-    #[inline]
-    pub(super) fn change(&mut self, place: Place, change: impl FnOnce(&mut State)) {
-        let segment = &mut self.segments[place.segment];
-        let state = &mut segment.slots[place.slot].state;
-        let before = state.flags & ANNOUNCED;
-        change(state);
-        match (before, state.flags & ANNOUNCED) {
-            (ANNOUNCED, 0) => segment.withdrawn += 1,
-            (0, ANNOUNCED) => segment.withdrawn -= 1,
-            _ => {}
+    pub(super) fn find_mut<'m>(
+        &'m mut self,
+        memory: &'m mut Memory,
+        name: &Name<K>,
+    ) -> Option<&'m mut [u32; STATE_WORDS]> {
+        let area = self.area_mut(memory, name.hash);
+        match probe(area, name) {
+            Probe::There(at) => area[at..].first_chunk_mut(),
+            _ => None,
         }
     }
 
-    /// Ticks from a segment's epoch to `now`; moves the epoch on when they would run out, after
-    /// which older changes count as at the epoch.
+    /// An announced entry was withdrawn, or one came in as withdrawn.
     #[inline]
-    pub(super) fn ticks(&mut self, segment: usize, now: Timestamp) -> u32 {
-        let segment = &mut self.segments[segment];
-        let ticks = (now - segment.epoch).0.max(0) >> TICK_BITS;
-        if ticks < i64::from(TICKS_MAX) {
-            return ticks as u32;
-        }
-        let moved = ticks - i64::from(TICKS_MAX / 2);
-        let older = u32::try_from(moved).unwrap_or(u32::MAX);
-        segment.epoch = segment.epoch + Span(moved << TICK_BITS);
-        for slot in &mut segment.slots {
-            slot.state.changed = slot.state.changed.saturating_sub(older);
-        }
-        TICKS_MAX / 2
+    pub(super) const fn withdrawn(&mut self) {
+        self.withdrawals += 1;
     }
 
-    /// Entries lost in spite of room, see the field.
-    pub(super) const fn displaced(&self) -> u64 {
-        self.displaced
-    }
-
-    /// The place for a key that is not there, made if need be: by clearing the segment of what
-    /// nobody needs, by splitting it while `segments_left` allows, or at last by clearing it of
-    /// withdrawn entries however fresh.
+    /// The place for a key that is not there, made if need be: by clearing its area of what is
+    /// `stale`, by growing it, or at last by clearing it of withdrawn entries however fresh.
     ///
     /// # Errors
     /// [`Full`]: none of that made room.
     pub(super) fn insert(
         &mut self,
+        memory: &mut Memory,
         name: &Name<K>,
-        state: State,
-        now: Timestamp,
-        judge: &impl Judge,
-        mut segments_left: usize,
+        state: &State,
+        seed: u64,
+        stale: impl Fn(&State) -> bool,
     ) -> Result<(), Full> {
-        if self.segments.is_empty() {
-            if segments_left == 0 {
-                return Err(Full);
-            }
-            self.segments.push(Segment::new(0, now));
-            self.directory.push(0);
-            segments_left -= 1;
-        }
         loop {
-            let index = self.segment_of(name.hash).ok_or(Full)?;
-            let state = State { changed: self.ticks(index, now), ..state };
-            let slot = Slot { key: name.key, state };
-            let segment = &mut self.segments[index];
-            if segment.entries < SEGMENT_ENTRIES_MAX && segment.put(slot, name) {
+            let entries = self.meta_mut(memory, name.hash).entries;
+            let area = self.area_mut(memory, name.hash);
+            let crowded = entries >= slots::<K>(area) / 8 * 7;
+            let half = entries >= slots::<K>(area) / 2;
+            if !crowded && put(area, name, state) {
+                self.meta_mut(memory, name.hash).entries += 1;
                 return Ok(());
             }
-            let crowded = segment.entries >= SEGMENT_ENTRIES_MAX;
-            if crowded && self.clear(index, judge, false) {
-                continue;
+            let worth = (slots::<K>(self.area(memory, name.hash)) / 16).max(1);
+            let (old, withdrawn) = self.walk(memory, name.hash, worth, &stale);
+            if old >= worth {
+                self.rebuild(memory, name.hash, seed, |state| !stale(state));
+            } else if half && self.grow(memory, name.hash, seed) {
+            } else if withdrawn >= worth {
+                self.rebuild(memory, name.hash, seed, |state| state.announced);
+            } else {
+                return Err(Full);
             }
-            if segments_left > 0 && self.segments[index].depth < DEPTH_MAX && self.splits(index) {
-                segments_left -= 1;
-                self.split(index);
-                continue;
-            }
-            if self.clear(index, judge, true) {
-                continue;
-            }
-            return Err(Full);
         }
     }
 
-    /// A segment with few entries whose keys crowd together is not split: that would give a
-    /// neighbour that chooses its keys the memory of all.
-    fn splits(&self, index: usize) -> bool {
-        self.segments[index].entries >= SEGMENT_ENTRIES_MAX / 2
+    /// How many entries of an area are stale, and how many are withdrawn, if there can be enough of
+    /// them to be `worth` the walk.
+    fn walk(
+        &mut self,
+        memory: &mut Memory,
+        hash: u64,
+        worth: usize,
+        stale: impl Fn(&State) -> bool,
+    ) -> (usize, usize) {
+        let withdrawals = self.withdrawals;
+        let meta = *self.meta_mut(memory, hash);
+        let since = usize::try_from(withdrawals - meta.walked_at).unwrap_or(usize::MAX);
+        if meta.withdrawn.saturating_add(since) < worth {
+            return (0, 0);
+        }
+        let (mut old, mut withdrawn) = (0, 0);
+        for (_, state) in entries::<K>(self.area(memory, hash)) {
+            withdrawn += usize::from(!state.announced);
+            old += usize::from(stale(&state));
+        }
+        let meta = self.meta_mut(memory, hash);
+        (meta.withdrawn, meta.walked_at) = (withdrawn, withdrawals);
+        (old, withdrawn)
     }
 
-    /// Drops what may go from a segment; false when that is too little to be worth the walk. With
-    /// `pressed` all withdrawn entries go, else those that were quiet for long.
-    fn clear(&mut self, index: usize, judge: &impl Judge, pressed: bool) -> bool {
-        let segment = &mut self.segments[index];
-        // Each end and each bunch of withdrawals pays for one walk.
-        let ended = segment.cleared_at < judge.ends();
-        if !ended && segment.withdrawn < CLEARED_MIN {
+    /// Drops all but what is to be kept from an area.
+    fn rebuild(
+        &mut self,
+        memory: &mut Memory,
+        hash: u64,
+        seed: u64,
+        keep: impl Fn(&State) -> bool,
+    ) {
+        let area = self.area_mut(memory, hash);
+        let kept: Vec<(K, State)> = entries(area).filter(|(_, state)| keep(state)).collect();
+        area.fill(0);
+        let put = put_all(area, &kept, seed);
+        self.meta_mut(memory, hash).entries = put;
+        memory.displaced += (kept.len() - put) as u64;
+    }
+
+    /// Makes an area larger; false when there is no memory for that.
+    fn grow(&mut self, memory: &mut Memory, hash: u64, seed: u64) -> bool {
+        match &mut self.store {
+            Store::Few { words, .. } => {
+                let lines = words.len() / K::LINE_WORDS;
+                if lines * K::LINE_WORDS * 2 < BLOCK_WORDS {
+                    self.double(memory, (lines * 2).max(LINES_MIN), seed)
+                } else {
+                    self.move_into_block(memory, seed)
+                }
+            }
+            Store::Many { .. } => self.split(memory, hash, seed),
+        }
+    }
+
+    fn double(&mut self, memory: &mut Memory, lines: usize, seed: u64) -> bool {
+        let Store::Few { words, meta } = &mut self.store else { return false };
+        let mut larger = vec![0; lines * K::LINE_WORDS];
+        if !memory.reserve((larger.len() - words.len()) * size_of::<u32>()) {
             return false;
         }
-        segment.cleared_at = judge.ends();
-        let (before, epoch) = (segment.entries, segment.epoch);
-        let goes = |state: &State| {
-            let withdrawn = state.flags & ANNOUNCED == 0;
-            judge.dead(state) || withdrawn && (pressed || judge.stale(state, epoch))
+        let all: Vec<(K, State)> = entries(words).collect();
+        meta.entries = put_all(&mut larger, &all, seed);
+        memory.displaced += (all.len() - meta.entries) as u64;
+        *words = larger;
+        true
+    }
+
+    fn move_into_block(&mut self, memory: &mut Memory, seed: u64) -> bool {
+        let Store::Few { words, meta } = &mut self.store else { return false };
+        let Some(block) = memory.take(*meta) else { return false };
+        let all: Vec<(K, State)> = entries(words).collect();
+        let put = put_all(memory.words_mut(block), &all, seed);
+        memory.meta_mut(block).entries = put;
+        memory.unreserve(size_of_val(&words[..]));
+        memory.displaced += (all.len() - put) as u64;
+        self.store = Store::Many { depth: 0, directory: vec![block] };
+        true
+    }
+
+    /// Splits a block by the next bit of its entries' hashes.
+    fn split(&mut self, memory: &mut Memory, hash: u64, seed: u64) -> bool {
+        let Store::Many { depth, directory } = &mut self.store else { return false };
+        let low = block_of(*depth, directory, hash);
+        let of = memory.meta(low);
+        let deeper = Meta { depth: of.depth + 1, ..of };
+        if of.depth >= DEPTH_MAX {
+            return false;
+        }
+        let Some(high) = memory.take(deeper) else { return false };
+        if of.depth == *depth {
+            *directory = directory.iter().flat_map(|&block| [block; 2]).collect();
+            *depth += 1;
+        }
+        let bit = *depth - of.depth - 1;
+        for (place, block) in directory.iter_mut().enumerate() {
+            if *block == low && place >> bit & 1 == 1 {
+                *block = high;
+            }
+        }
+        let all: Vec<(K, State)> = entries(memory.words(low)).collect();
+        let is_high = |(key, state): &(K, State)| {
+            Name::new(*key, state.form, seed).hash >> (63 - of.depth) & 1 == 1
         };
-        let gone = segment.slots.iter().filter(|s| s.state.flags != 0 && goes(&s.state)).count();
-        if gone < CLEARED_MIN {
-            return false;
+        let (highs, lows): (Vec<_>, Vec<_>) = all.into_iter().partition(is_high);
+        memory.words_mut(low).fill(0);
+        for (block, entries) in [(low, lows), (high, highs)] {
+            let put = put_all(memory.words_mut(block), &entries, seed);
+            *memory.meta_mut(block) = Meta { entries: put, ..deeper };
+            memory.displaced += (entries.len() - put) as u64;
         }
-        let kept: Vec<Slot<K>> = segment.drain();
-        for slot in kept.into_iter().filter(|slot| !goes(&slot.state)) {
-            let kept = segment.put(slot, &slot.name(self.seed));
-            self.displaced += u64::from(!kept);
-        }
-        segment.entries < before
+        true
     }
 
-    /// Splits a segment by the next bit of its entries' hashes.
-    fn split(&mut self, index: usize) {
-        let depth = self.segments[index].depth;
-        if depth == self.depth {
-            self.directory = self.directory.iter().flat_map(|&segment| [segment; 2]).collect();
-            self.depth += 1;
-        }
-        let epoch = self.segments[index].epoch;
-        let sibling = self.segments.len();
-        let mut high = Segment::new(depth + 1, epoch);
-        let low = &mut self.segments[index];
-        (low.depth, high.cleared_at) = (depth + 1, low.cleared_at);
-        for slot in low.drain() {
-            let name = slot.name(self.seed);
-            let into = if name.hash >> (63 - depth) & 1 == 1 { &mut high } else { &mut *low };
-            self.displaced += u64::from(!into.put(slot, &name));
-        }
-        self.segments.push(high);
-        let bit = self.depth - depth - 1;
-        for (place, segment) in self.directory.iter_mut().enumerate() {
-            if *segment as usize == index && place >> bit & 1 == 1 {
-                *segment = sibling as u32;
+    /// Everything goes, and the memory back.
+    pub(super) fn release(&mut self, memory: &mut Memory) {
+        match &self.store {
+            Store::Few { words, .. } => memory.unreserve(size_of_val(&words[..])),
+            Store::Many { directory, .. } => {
+                blocks(directory).for_each(|block| memory.give_back(block));
             }
         }
+        *self = Self::default();
     }
+
+    /// The prefixes that are announced, in no order.
+    pub(super) fn announced<'m>(&'m self, memory: &'m Memory) -> impl Iterator<Item = Prefix> + 'm {
+        let of = |area| entries::<K>(area).filter(|(_, state)| state.announced);
+        let prefixes = self.areas(memory).flat_map(of);
+        prefixes.filter_map(|(key, state)| key.prefix(state.form))
+    }
+
+    /// Entries, those withdrawn included.
+    pub(super) fn entries(&self, memory: &Memory) -> usize {
+        self.areas(memory).map(|area| entries::<K>(area).count()).sum()
+    }
+
+    /// Moves all times back by so many ticks; what would lie before the first counts as at it.
+    pub(super) fn rebase(&mut self, memory: &mut Memory, older: u32) {
+        let mut all: Vec<u32> = Vec::new();
+        if let Store::Many { directory, .. } = &self.store {
+            all.extend(blocks(directory));
+        }
+        if let Store::Few { words, .. } = &mut self.store {
+            rebase::<K>(words, older);
+        }
+        for block in all {
+            rebase::<K>(memory.words_mut(block), older);
+        }
+    }
+
+    fn areas<'m>(&'m self, memory: &'m Memory) -> impl Iterator<Item = &'m [u32]> {
+        let (few, many): (&[u32], &[u32]) = match &self.store {
+            Store::Few { words, .. } => (words, &[]),
+            Store::Many { directory, .. } => (&[], directory),
+        };
+        std::iter::once(few).chain(blocks(many).map(|block| memory.words(block)))
+    }
+}
+
+fn rebase<K: Key>(area: &mut [u32], older: u32) {
+    for line in area.chunks_exact_mut(K::LINE_WORDS) {
+        for slot in 0..LINE_SLOTS {
+            let at = slot * K::SLOT_WORDS + K::WORDS;
+            let mut state = state_at(line, at);
+            state.changed = state.changed.saturating_sub(older);
+            state.first = state.first.saturating_sub(older);
+            state.write(line[at..].first_chunk_mut().expect("a slot has its state"));
+        }
+    }
+}
+
+/// Puts entries into an area that is empty; says how many found a place.
+fn put_all<K: Key>(area: &mut [u32], entries: &[(K, State)], seed: u64) -> usize {
+    let mut placed = 0;
+    for (key, state) in entries {
+        placed += usize::from(put(area, &Name::new(*key, state.form, seed), state));
+    }
+    placed
+}
+
+#[inline]
+fn block_of(depth: u32, directory: &[u32], hash: u64) -> u32 {
+    // A shift by 64 would not be one: a directory of one place is shifted twice.
+    directory[((hash >> 1) >> (63 - depth)) as usize]
+}
+
+/// The blocks of a directory, each once: those places that share one lie side by side.
+fn blocks(directory: &[u32]) -> impl Iterator<Item = u32> {
+    let last = |at: usize| at.checked_sub(1).map(|before| directory[before]);
+    directory
+        .iter()
+        .enumerate()
+        .filter(move |(at, block)| last(*at) != Some(**block))
+        .map(|(_, b)| *b)
 }

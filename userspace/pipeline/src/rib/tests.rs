@@ -1,10 +1,13 @@
 //! The state against a plain map, and its bounds.
 
-use super::table::{SEGMENT_SLOTS, Table};
+use super::memory::BLOCK_WORDS;
 use super::*;
 use edgelore_model::PathSummary;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+
+/// Slots of a block of IPv4.
+const BLOCK_SLOTS: usize = BLOCK_WORDS / 16 * 3;
 
 fn speaker(host: u8) -> SourceKey {
     let (a, b) = (IpAddr::from([192, 0, 2, host]), IpAddr::from([192, 0, 2, 254]));
@@ -34,23 +37,30 @@ fn ms(at: i64) -> Timestamp {
     Timestamp(1_600_000_000_000_000_000) + Span::from_millis(at)
 }
 
+fn applied(rib: &mut Rib, delta: &RouteDelta, at: Timestamp) -> Changes {
+    let mut verdicts = Vec::new();
+    let changes = rib.apply(delta, at, &mut verdicts);
+    assert_eq!(verdicts.len(), delta.withdrawn.len() + delta.announced.len());
+    changes
+}
+
 #[test]
 fn each_prefix_has_its_story() {
     let mut rib = Rib::new(RibConfig::default());
     let (one, two) = (prefix(1), prefix(2));
-    let first = rib.apply(&delta(1, vec![two], vec![one, two], 7), ms(0));
+    let first = applied(&mut rib, &delta(1, vec![two], vec![one, two], 7), ms(0));
     assert_eq!(first, Changes { new: 2, unknown_withdrawn: 1, ..Changes::default() });
-    let same = rib.apply(&delta(1, vec![], vec![one], 7), ms(100));
+    let same = applied(&mut rib, &delta(1, vec![], vec![one], 7), ms(100));
     assert_eq!(same, Changes { repeated: 1, ..Changes::default() });
-    let other = rib.apply(&delta(1, vec![], vec![one], 8), ms(200));
+    let other = applied(&mut rib, &delta(1, vec![], vec![one], 8), ms(200));
     assert_eq!(other, Changes { changed: 1, ..Changes::default() });
-    let gone = rib.apply(&delta(1, vec![one, one], vec![], 0), ms(300));
+    let gone = applied(&mut rib, &delta(1, vec![one, one], vec![], 0), ms(300));
     assert_eq!(gone, Changes { withdrawn: 1, unknown_withdrawn: 1, ..Changes::default() });
-    let back = rib.apply(&delta(1, vec![], vec![one], 8), ms(400));
+    let back = applied(&mut rib, &delta(1, vec![], vec![one], 8), ms(400));
     assert_eq!(back, Changes { new: 1, ..Changes::default() });
     let route = rib.route(speaker(1), one, 0).unwrap();
     assert_eq!((route.announced, route.attributes), (true, 8));
-    assert_eq!((route.transitions, route.changes), (2, 1));
+    assert_eq!((route.transitions, route.penalty), (2, 1_500));
     let late = ms(400) - route.changed;
     assert!((0..2_097_152).contains(&late.0), "a millisecond or two early: {late:?}");
     assert_eq!((rib.announced(speaker(1)), rib.entries()), (2, 2));
@@ -64,7 +74,7 @@ fn an_episode_ends_in_quiet() {
     let one = vec![prefix(1)];
     for (at, up) in [(0, true), (100, false), (200, true), (70_000, false)] {
         let (down, up) = if up { (vec![], one.clone()) } else { (one.clone(), vec![]) };
-        rib.apply(&delta(1, down, up, 7), ms(at));
+        applied(&mut rib, &delta(1, down, up, 7), ms(at));
         let expected = match at {
             0 => 0,
             200 => 2,
@@ -78,17 +88,17 @@ fn an_episode_ends_in_quiet() {
 fn the_end_of_a_session_withdraws_all_that_it_announced() {
     let mut rib = Rib::new(RibConfig::default());
     let all: Vec<Prefix> = (0..50_000).map(prefix).collect();
-    rib.apply(&delta(1, vec![], all.clone(), 7), ms(0));
-    rib.apply(&delta(2, vec![], all.clone(), 7), ms(0));
+    applied(&mut rib, &delta(1, vec![], all.clone(), 7), ms(0));
+    applied(&mut rib, &delta(2, vec![], all.clone(), 7), ms(0));
     rib.session_ended(speaker(1).0);
     assert_eq!((rib.announced(speaker(1)), rib.announced(speaker(2))), (0, 50_000));
-    let route = rib.route(speaker(1), prefix(9), 0).unwrap();
-    assert!(!route.announced && rib.route(speaker(2), prefix(9), 0).unwrap().announced);
-    let gone = rib.apply(&delta(1, vec![prefix(9)], vec![], 0), ms(1));
+    assert_eq!(rib.route(speaker(1), prefix(9), 0), None);
+    assert!(rib.route(speaker(2), prefix(9), 0).unwrap().announced);
+    let gone = applied(&mut rib, &delta(1, vec![prefix(9)], vec![], 0), ms(1));
     assert_eq!(gone.unknown_withdrawn, 1);
-    let back = rib.apply(&delta(1, vec![], all, 7), ms(2));
+    let back = applied(&mut rib, &delta(1, vec![], all, 7), ms(2));
     assert_eq!((back.new, rib.announced(speaker(1))), (50_000, 50_000));
-    assert_eq!(rib.route(speaker(1), prefix(9), 0).unwrap().transitions, 0, "a beginning");
+    assert_eq!(rib.route(speaker(1), prefix(8), 0).unwrap().transitions, 0, "a beginning");
 }
 
 #[test]
@@ -96,43 +106,52 @@ fn path_identifiers_tell_paths_apart() {
     let mut rib = Rib::new(RibConfig::default());
     let mut twice = delta(1, vec![], vec![prefix(1), prefix(1)], 7);
     twice.announced_path_ids = vec![1, 2];
-    assert_eq!(rib.apply(&twice, ms(0)).new, 2);
+    assert_eq!(applied(&mut rib, &twice, ms(0)).new, 2);
     let mut gone = delta(1, vec![prefix(1)], vec![], 0);
     gone.withdrawn_path_ids = vec![2];
-    assert_eq!(rib.apply(&gone, ms(1)).withdrawn, 1);
+    assert_eq!(applied(&mut rib, &gone, ms(1)).withdrawn, 1);
     let announced = |id| rib.route(speaker(1), prefix(1), id).unwrap().announced;
     assert!(announced(1) && !announced(2));
 }
 
 /// Room for two segments of IPv4.
 fn small() -> RibConfig {
-    RibConfig { bytes_max: 2 * Table::<Ipv4Key>::segment_bytes(), ..RibConfig::default() }
+    RibConfig { bytes_max: 2 * BLOCK_WORDS * 4, ..RibConfig::default() }
 }
 
 #[test]
 fn past_the_bound_new_prefixes_are_refused_and_known_ones_followed() {
     let mut rib = Rib::new(small());
     let all: Vec<Prefix> = (0..20_000).map(prefix).collect();
-    let changes = rib.apply(&delta(1, vec![], all.clone(), 7), ms(0));
+    let changes = applied(&mut rib, &delta(1, vec![], all.clone(), 7), ms(0));
     assert_eq!(u64::from(changes.refused), rib.overflow().prefixes);
     assert_eq!(changes.new + changes.refused, 20_000);
-    assert!(changes.new as usize > SEGMENT_SLOTS, "{changes:?}");
+    assert!(changes.new as usize > BLOCK_SLOTS, "{changes:?}");
     assert!(rib.bytes() <= small().bytes_max);
-    let known = rib.apply(&delta(1, vec![], all, 8), ms(1));
+    let known = applied(&mut rib, &delta(1, vec![], all, 8), ms(1));
     assert_eq!((known.changed, known.refused), (changes.new, changes.refused));
+}
+
+/// Applies in deltas of a hundred prefixes; sums what was refused.
+fn refused(rib: &mut Rib, host: u8, prefixes: &[Prefix], at: i64) -> u32 {
+    let deltas = prefixes.chunks(100).map(|some| delta(host, vec![], some.to_vec(), 7));
+    deltas.map(|delta| applied(rib, &delta, ms(at)).refused).sum()
 }
 
 #[test]
 fn withdrawn_prefixes_and_ended_sessions_make_room() {
-    let mut rib = Rib::new(small());
-    let some: Vec<Prefix> = (0..6_000).map(prefix).collect();
-    let others: Vec<Prefix> = (100_000..106_000).map(prefix).collect();
-    assert_eq!(rib.apply(&delta(1, vec![], some.clone(), 7), ms(0)).refused, 0);
-    assert_eq!(rib.apply(&delta(1, some, vec![], 0), ms(1)).withdrawn, 6_000);
-    assert_eq!(rib.apply(&delta(2, vec![], others.clone(), 7), ms(2)).refused, 0);
+    let config = RibConfig { bytes_max: 32 * BLOCK_WORDS * 4, ..RibConfig::default() };
+    let mut rib = Rib::new(config);
+    let some: Vec<Prefix> = (0..40_000).map(prefix).collect();
+    let others: Vec<Prefix> = (100_000..140_000).map(prefix).collect();
+    assert_eq!(refused(&mut rib, 1, &some, 0), 0);
+    assert_eq!(applied(&mut rib, &delta(1, some.clone(), vec![], 0), ms(1)).withdrawn, 40_000);
+    assert_eq!(refused(&mut rib, 1, &others, 2), 0, "in the place of its own");
+    assert_eq!(applied(&mut rib, &delta(1, others.clone(), vec![], 0), ms(3)).withdrawn, 40_000);
+    assert_eq!(refused(&mut rib, 2, &some, 4), 0, "in the place of another's");
     rib.session_ended(speaker(2).0);
-    assert_eq!(rib.apply(&delta(3, vec![], others, 7), ms(3)).refused, 0);
-    assert!(rib.bytes() <= small().bytes_max);
+    assert_eq!((rib.bytes(), refused(&mut rib, 3, &others, 5)), (0, 0));
+    assert!(rib.bytes() <= config.bytes_max);
 }
 
 #[test]
@@ -141,17 +160,17 @@ fn what_was_withdrawn_long_ago_goes_before_the_table_grows() {
     let mut rib = Rib::new(config);
     for round in 0..40 {
         let some: Vec<Prefix> = (round * 2_000..(round + 1) * 2_000).map(prefix).collect();
-        rib.apply(&delta(1, vec![], some.clone(), 7), ms(i64::from(round) * 10_000));
-        rib.apply(&delta(1, some, vec![], 0), ms(i64::from(round) * 10_000 + 1));
+        applied(&mut rib, &delta(1, vec![], some.clone(), 7), ms(i64::from(round) * 10_000));
+        applied(&mut rib, &delta(1, some, vec![], 0), ms(i64::from(round) * 10_000 + 1));
     }
-    assert_eq!(rib.bytes(), Table::<Ipv4Key>::segment_bytes());
+    assert_eq!(rib.bytes(), BLOCK_WORDS * 4);
 }
 
 #[test]
 fn sources_past_the_bound_are_counted() {
     let mut rib = Rib::new(RibConfig { sources_max: 2, ..RibConfig::default() });
     for host in 1..=5 {
-        rib.apply(&delta(host, vec![], vec![prefix(1)], 7), ms(0));
+        applied(&mut rib, &delta(host, vec![], vec![prefix(1)], 7), ms(0));
     }
     assert_eq!((rib.entries(), rib.overflow().deltas), (2, 3));
 }
@@ -159,16 +178,16 @@ fn sources_past_the_bound_are_counted() {
 #[test]
 fn times_hold_for_years() {
     let mut rib = Rib::new(RibConfig::default());
-    rib.apply(&delta(1, vec![], vec![prefix(1), prefix(2)], 7), ms(0));
+    applied(&mut rib, &delta(1, vec![], vec![prefix(1), prefix(2)], 7), ms(0));
     let day = 86_400_000;
     for days in [20, 40, 200, 2_000] {
-        rib.apply(&delta(1, vec![], vec![prefix(1)], days as u64), ms(days * day));
+        applied(&mut rib, &delta(1, vec![], vec![prefix(1)], days as u64), ms(days * day));
         let changed = rib.route(speaker(1), prefix(1), 0).unwrap().changed;
         assert!((0..2_097_152).contains(&(ms(days * day) - changed).0), "{days}");
         let old = rib.route(speaker(1), prefix(2), 0).unwrap().changed;
         assert!(ms(days * day) - old >= Span::from_millis(days.min(13) * day), "{days}");
     }
-    rib.apply(&delta(1, vec![prefix(1)], vec![], 0), ms(-5));
+    applied(&mut rib, &delta(1, vec![prefix(1)], vec![], 0), ms(-5));
     assert!(!rib.route(speaker(1), prefix(1), 0).unwrap().announced, "time ran backwards");
 }
 
@@ -212,7 +231,7 @@ proptest! {
                     Some(_) => &mut expected.withdrawn,
                 } += 1;
             }
-            prop_assert_eq!(rib.apply(&step, ms(now)), expected);
+            prop_assert_eq!(applied(&mut rib, &step, ms(now)), expected);
             for host in 0..3 {
                 let count = map.keys().filter(|(of, ..)| *of == host).count();
                 prop_assert_eq!(rib.announced(speaker(host)) as usize, count);
@@ -229,9 +248,9 @@ proptest! {
         let mut rib = Rib::new(RibConfig { seed, ..RibConfig::default() });
         let all: Vec<Prefix> = (0..30_000).map(|n| prefix(n * stride)).collect();
         for part in all.chunks(777) {
-            prop_assert_eq!(rib.apply(&delta(1, vec![], part.to_vec(), 5), ms(0)).new as usize, part.len());
+            prop_assert_eq!(applied(&mut rib, &delta(1, vec![], part.to_vec(), 5), ms(0)).new as usize, part.len());
         }
-        let again = rib.apply(&delta(1, vec![], all, 5), ms(1));
+        let again = applied(&mut rib, &delta(1, vec![], all, 5), ms(1));
         prop_assert_eq!(again, Changes { repeated: 30_000, ..Changes::default() });
         prop_assert_eq!(rib.overflow(), RibOverflow::default());
     }
