@@ -5,8 +5,10 @@
 use super::open::Open;
 use crate::detect::known::Known;
 use crate::detect::sessions::Session;
-use edgelore_model::{RuledOut, TriggerKind};
+use edgelore_model::{RuledOut, Span, TriggerKind};
 
+/// What a queue dropped this long before may have starved a session.
+const CONGESTION: Span = Span::from_millis(10_000);
 /// Cease (RFC 4486), with the subcodes by which an operator ends a session.
 const CEASE: u8 = 6;
 const BY_THE_OPERATOR: [u8; 3] = [2, 3, 4];
@@ -53,7 +55,7 @@ pub(super) fn ruled_out(open: &Open, known: &Known) -> Vec<RuledOut> {
         .sessions
         .iter()
         .any(|&key| known.sessions.get(key).is_some_and(Session::bfd_is_up));
-    let calm = |&link: &u32| known.life.drops_nothing(link, open.start.earliest);
+    let calm = |&link: &u32| known.life.drops_nothing(link, open.start.earliest - CONGESTION);
     let findings = [
         (
             RuledOut::LinkDown,

@@ -56,6 +56,10 @@ impl Convergences {
     ) -> bool {
         let open = &self.open[place];
         let own = open.concern.sessions.contains(&route.session);
+        // Who restarts gracefully says what it had said before.
+        if open.retained && !open.told && own && !route.became.lost() {
+            return false;
+        }
         if open.moved(prefix) || (own && open.had(prefix)) {
             return true;
         }
