@@ -197,7 +197,7 @@ impl Default for CaptureConfig {
             fib_tables: vec![254],
             counter_interval_ms: 10,
             queue_interval_ms: 100,
-            reorder_ms: 10,
+            reorder_ms: 4,
             tracepoints: true,
             bmp: None,
         }

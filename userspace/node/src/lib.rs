@@ -33,7 +33,7 @@ pub mod view;
 pub mod watcher;
 
 use config::Config;
-use crossbeam::channel::{Receiver, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use edgelore_capture::Clock;
 use edgelore_pipeline::decode::DecodeConfig;
 use edgelore_pipeline::detect::{Detected, Finding};
@@ -118,12 +118,7 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
         config.node.workers,
         &DecodeConfig::default(),
         config.detect.clone(),
-        move |out| {
-            if let Output::Detected(detected) = out {
-                // The keeper goes only after the engine.
-                let _ = found.send(detected);
-            }
-        },
+        tell(found, status.clone()),
     );
     let figures = engine.figures();
     let reloader = reload::Reloader::new(
@@ -226,6 +221,18 @@ fn start_services(
         runtime.spawn(publisher::publish(journal, store, context.clock, Arc::clone(pending)));
     }
     Ok(path)
+}
+
+/// Hands what is detected to the keeper, and measures how soon incidents are told.
+fn tell(found: Sender<Detected>, status: StatusSource) -> impl FnMut(Output<'_>) + Send + 'static {
+    move |out| {
+        let Output::Detected(detected) = out else { return };
+        if let Detected::Opened(opened) = &detected {
+            status.incident_opened(opened.at);
+        }
+        // The keeper goes only after the engine.
+        let _ = found.send(detected);
+    }
 }
 
 fn keep_all(

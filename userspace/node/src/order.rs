@@ -54,6 +54,12 @@ impl Reorder {
         released
     }
 
+    /// When the earliest of the signals that wait has waited long enough; `None` when none waits.
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        self.held.signals.iter().map(|signal| signal.at + self.window).min()
+    }
+
     /// The moment up to which signals have been released at `now`.
     #[must_use]
     pub fn horizon(&self, now: Timestamp) -> Timestamp {
@@ -122,7 +128,9 @@ mod tests {
     #[test]
     fn a_signal_waits_for_its_window() {
         let mut reorder = Reorder::new(Span(10));
-        reorder.add(&batch(&[5]));
+        assert_eq!(reorder.due(), None);
+        reorder.add(&batch(&[9, 5]));
+        assert_eq!(reorder.due(), Some(Timestamp(15)));
         assert!(reorder.release(Timestamp(14)).signals.is_empty());
         assert_eq!(reorder.release(Timestamp(15)).signals.len(), 1);
     }

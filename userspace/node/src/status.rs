@@ -2,6 +2,7 @@
 
 use edgelore_capture::Clock;
 use edgelore_model::{LossReason, Summary, Timestamp};
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,12 +34,30 @@ pub struct Status {
     pub decoded: Summary,
     /// What did not fit into the bounded tables of decoders and detector.
     pub overflows: u64,
+    /// From the signal that opened an incident, as it was captured, to the incident's being told:
+    /// the wait for slower sources (`capture.reorder_ms`), decoding and detection. `None` before the
+    /// first.
+    #[serde(default)]
+    pub opened_latency_us: Option<Latency>,
     /// What was lost, by reason.
     pub lost: BTreeMap<LossReason, u64>,
     /// Incidents closed since the start.
     pub incidents: u64,
     /// Outcomes distilled since the start.
     pub outcomes: u64,
+}
+
+/// How long something took, over all times that it happened, in µs, to two digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// How often it happened.
+    pub count: u64,
+    /// Half of the times it took no longer.
+    pub p50: u64,
+    /// In 99 of a hundred times it took no longer.
+    pub p99: u64,
+    /// The longest.
+    pub max: u64,
 }
 
 /// What a monitored router has sent over its connection.
@@ -54,8 +73,14 @@ pub struct RouterStatus {
 #[derive(Clone, Debug)]
 pub struct StatusSource {
     shared: Arc<Mutex<Status>>,
+    opened_us: Arc<Mutex<Histogram<u64>>>,
     clock: Clock,
 }
+
+/// What takes longer counts as this, in µs: a minute.
+const LATENCY_US_MAX: u64 = 60_000_000;
+/// Significant digits of latencies.
+const LATENCY_DIGITS: u8 = 2;
 
 impl StatusSource {
     /// Starts counting.
@@ -66,17 +91,63 @@ impl StatusSource {
             started: clock.now(),
             ..Status::default()
         };
-        Self { shared: Arc::new(Mutex::new(status)), clock }
+        let opened_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, LATENCY_DIGITS)
+            .expect("the bounds and the digits are within what the histogram takes");
+        Self {
+            shared: Arc::new(Mutex::new(status)),
+            opened_us: Arc::new(Mutex::new(opened_us)),
+            clock,
+        }
     }
 
     /// The figures now.
     #[must_use]
     pub fn now(&self) -> Status {
-        Status { at: self.clock.now(), ..self.update().clone() }
+        let opened_latency_us = self.opened_latency();
+        Status { at: self.clock.now(), opened_latency_us, ..self.update().clone() }
+    }
+
+    /// An incident is told now that a signal of the time `at` opened.
+    pub fn incident_opened(&self, at: Timestamp) {
+        let took_us = (self.clock.now() - at).0.max(0).unsigned_abs() / 1_000;
+        let mut opened = self.opened_us.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.saturating_record(took_us.max(1));
+    }
+
+    fn opened_latency(&self) -> Option<Latency> {
+        let opened = self.opened_us.lock().unwrap_or_else(PoisonError::into_inner);
+        (!opened.is_empty()).then(|| Latency {
+            count: opened.len(),
+            p50: opened.value_at_quantile(0.5),
+            p99: opened.value_at_quantile(0.99),
+            max: opened.max(),
+        })
     }
 
     /// Access for whoever has new figures.
     pub fn update(&self) -> MutexGuard<'_, Status> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgelore_model::Span;
+
+    #[test]
+    fn how_soon_incidents_are_told_is_there_once_one_was() {
+        let status = StatusSource::new(Clock::new());
+        assert_eq!(status.now().opened_latency_us, None);
+        let clock = status.clock;
+        for ms in [30, 30, 500] {
+            status.incident_opened(clock.now() - Span::from_millis(ms));
+        }
+        // A signal from the future took no time.
+        status.incident_opened(clock.now() + Span::from_millis(60_000));
+        let told = status.now().opened_latency_us.expect("incidents were told");
+        assert_eq!(told.count, 4);
+        assert!((30_000..500_000).contains(&told.p50), "{told:?}");
+        assert!(told.max >= 495_000 && told.p99 >= 495_000, "{told:?}");
     }
 }

@@ -205,6 +205,12 @@ fn hand_over(batches: &Sender<Batch>, batch: Batch, full: Full, status: &StatusS
     }
 }
 
+/// How long the merge may wait for a batch: until a signal that it holds is due, or time passes.
+fn patience(due: Option<Timestamp>, now: Timestamp) -> Duration {
+    let until = due.map_or(TICK, |due| Duration::from_nanos((due - now).0.max(0).unsigned_abs()));
+    until.min(TICK)
+}
+
 /// Takes batches until every source has ended.
 fn merge(
     queue: &Receiver<Batch>,
@@ -214,7 +220,7 @@ fn merge(
     status: &StatusSource,
 ) {
     loop {
-        match queue.recv_timeout(TICK) {
+        match queue.recv_timeout(patience(reorder.due(), clock.now())) {
             Ok(batch) => {
                 reorder.add(&batch);
                 queue.try_iter().take(BATCHES_QUEUED_MAX).for_each(|batch| reorder.add(&batch));

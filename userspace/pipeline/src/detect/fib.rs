@@ -14,6 +14,7 @@ pub(super) struct FibTable {
     sets: HashSet<Arc<[NextHop]>>,
     using: HashMap<IpAddr, u64>,
     routes_max: usize,
+    seen: bool,
     pub(super) overflows: u64,
 }
 
@@ -30,12 +31,14 @@ impl FibTable {
             sets: HashSet::new(),
             using: HashMap::new(),
             routes_max,
+            seen: false,
             overflows: 0,
         }
     }
 
     /// Applies a change; `Some` when the prefix really goes another way now.
     pub(super) fn apply(&mut self, change: &FibChange) -> Option<Moved> {
+        self.seen = true;
         let key = (change.table, change.prefix);
         let known = self.routes.get(&key).cloned();
         if change.action == FibAction::Deleted {
@@ -62,6 +65,11 @@ impl FibTable {
             self.release(&before);
         }
         (change.action == FibAction::Set).then_some(Moved { before })
+    }
+
+    /// The kernel's table is among what is observed.
+    pub(super) const fn is_seen(&self) -> bool {
+        self.seen
     }
 
     /// Routes that go by this gateway now.

@@ -1,6 +1,8 @@
 //! What is known of the network now: what every detector judges by.
 
+use super::adjacency::Adjacencies;
 use super::fib::FibTable;
+use super::ldp::LdpSessions;
 use super::life::Life;
 use super::sessions::Sessions;
 use super::settings::SettingsBook;
@@ -14,6 +16,8 @@ pub(super) struct Known {
     pub(super) sessions: Sessions,
     pub(super) life: Life,
     pub(super) fib: FibTable,
+    pub(super) adjacencies: Adjacencies,
+    pub(super) ldp: LdpSessions,
     pub(super) book: SettingsBook,
     /// What every speaker announces now. A session's routes stay in it until those who judge its
     /// loss have read them.
@@ -26,6 +30,8 @@ impl Known {
             sessions: Sessions::new(bounds.sessions_max),
             life: Life::new(bounds.links_max),
             fib: FibTable::new(bounds.fib_routes_max),
+            adjacencies: Adjacencies::default(),
+            ldp: LdpSessions::new(bounds.sessions_max),
             book: SettingsBook::new(bounds),
             rib: Rib::new(RibConfig { sources_max: bounds.sessions_max, ..RibConfig::default() }),
         }
@@ -35,7 +41,8 @@ impl Known {
         let rib = self.rib.overflow();
         let routes = rib.prefixes + rib.deltas + rib.displaced;
         let tables = self.sessions.overflows + self.life.overflows + self.fib.overflows;
-        tables + self.book.overflows + routes
+        let protocols = self.adjacencies.overflows + self.ldp.overflows;
+        tables + protocols + self.book.overflows + routes
     }
 
     /// What became of the prefixes of a delta, withdrawn ones first.

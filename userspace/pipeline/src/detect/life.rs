@@ -8,8 +8,10 @@
 //! A few stray packets (a switch's LLDP) do not end a silence: only the former pace does, or
 //! so many packets at another pace that this is how the link lives now.
 
-use edgelore_model::{CounterSample, Interval, LinkChange, Span, Timestamp};
-use std::collections::{HashMap, VecDeque};
+use edgelore_model::{
+    CounterSample, Interval, LinkChange, OperState, QueueSample, Span, Timestamp,
+};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Gaps between arrivals that are remembered.
 const GAPS_KEPT: usize = 128;
@@ -33,9 +35,18 @@ pub(super) struct Life {
     pub(super) overflows: u64,
 }
 
+/// Queues of a link whose drops are followed.
+const QUEUES_MAX: usize = 64;
+
 #[derive(Debug, Default)]
 struct LinkLife {
     lower_up: Option<bool>,
+    /// By handle, packets dropped so far.
+    drops: BTreeMap<u32, u64>,
+    /// Since when the queues are sampled.
+    queues_since: Option<Timestamp>,
+    /// When one of them had dropped a packet last.
+    dropped: Option<Timestamp>,
     sample: Option<(Timestamp, u64)>,
     last: Option<Arrival>,
     gaps: VecDeque<i64>,
@@ -64,7 +75,8 @@ impl Life {
 
     /// Takes what rtnetlink says of a link; true when it went down just now.
     pub(super) fn link_changed(&mut self, link: u32, change: &LinkChange) -> bool {
-        let lower_up = change.present && change.admin_up && change.carrier;
+        let passes = matches!(change.oper, OperState::Unknown | OperState::Up);
+        let lower_up = change.present && change.admin_up && change.carrier && passes;
         let Some(life) = self.entry(link) else { return false };
         let was = life.lower_up.replace(lower_up);
         if !change.present {
@@ -89,6 +101,43 @@ impl Life {
         }
         let (pace, last) = (life.pace()?, life.last?);
         ((at - last.by).0 > pace * SILENCE_FACTOR).then(|| life.silence_after(last, pace))
+    }
+
+    /// Takes a sample of one of the link's queues.
+    pub(super) fn queue_sampled(&mut self, link: u32, at: Timestamp, sample: &QueueSample) {
+        let Some(life) = self.entry(link) else { return };
+        if !sample.present {
+            life.drops.remove(&sample.handle);
+            return;
+        }
+        life.queues_since.get_or_insert(at);
+        if life.drops.len() >= QUEUES_MAX && !life.drops.contains_key(&sample.handle) {
+            return;
+        }
+        let before = life.drops.insert(sample.handle, sample.drops);
+        if before.is_some_and(|before| before < sample.drops) {
+            life.dropped = Some(at);
+        }
+    }
+
+    /// The queues of the link were sampled since `since` at the latest, and dropped nothing from
+    /// then on.
+    pub(super) fn drops_nothing(&self, link: u32, since: Timestamp) -> bool {
+        self.links.get(&link).is_some_and(|life| {
+            life.queues_since.is_some_and(|sampled| sampled <= since)
+                && life.dropped.is_none_or(|dropped| dropped < since)
+        })
+    }
+
+    /// The link is known to be up.
+    pub(super) fn is_up(&self, link: u32) -> bool {
+        self.links.get(&link).is_some_and(|life| life.lower_up == Some(true))
+    }
+
+    /// The link has a pace, and packets keep it at `at`.
+    pub(super) fn is_heard(&self, link: u32, at: Timestamp) -> bool {
+        let paced = self.links.get(&link).is_some_and(|life| life.pace().is_some());
+        paced && self.silent_since(link, at).is_none()
     }
 
     /// When a packet last came in, at the latest.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!                 ┌ sessions (timers, up or down)  ┐
+//!                 ├ adjacency, ldp (likewise)      │
 //!                 ├ life (silence of a link)       │   ┌ convergence ┐
 //! Observation ─► known: fib (who carried a prefix) ├─► ├ flap        ├─► Detected
 //!                 └ settings (what is set where)   ┘   ├ saturation  │
@@ -14,6 +15,7 @@
 //! **Invariant:** every table has a bound in [`Bounds`]; what does not fit is counted in
 //! [`Detector::overflows`].
 
+mod adjacency;
 mod clock;
 mod config;
 mod convergence;
@@ -21,6 +23,7 @@ mod degradation;
 mod fib;
 mod flap;
 mod known;
+mod ldp;
 mod life;
 mod maintenance;
 mod saturation;
@@ -38,11 +41,11 @@ pub use sessions::{BfdTimers, SessionSettings};
 pub use settings::{Settings, Settled};
 
 use clock::{Clock, Heard};
-use convergence::Convergences;
+use convergence::{Convergences, Ending};
 use degradation::Degradations;
 use edgelore_model::{
-    EventType, Incident, LossReason, Observation, Observed, Protocol, Scope, SessionKey, Timestamp,
-    TriggerKind,
+    EventType, Incident, LossReason, Observation, Observed, Protocol, RouteDelta, Scope,
+    SessionKey, Timestamp, TriggerKind,
 };
 use flap::Flaps;
 use known::Known;
@@ -90,6 +93,9 @@ pub struct Detector {
     config: DetectConfig,
     clock: Clock,
     windows: Vec<Window>,
+    /// A session that has ended, whose routes are read and forgotten with the next observation:
+    /// that takes longer than to tell that it has ended.
+    ended: Option<(SessionKey, Timestamp)>,
     now: Timestamp,
     /// What did not fit before history began anew.
     overflows_before: u64,
@@ -108,6 +114,7 @@ impl Detector {
         Self {
             clock: Clock::new(),
             windows: Vec::new(),
+            ended: None,
             now: Timestamp(i64::MIN),
             overflows_before: 0,
             known: Known::new(bounds),
@@ -195,6 +202,7 @@ impl Detector {
     }
 
     fn take(&mut self, observation: &Observation, out: &mut Vec<Detected>) {
+        self.settle(out);
         self.advance(observation.at, out);
         let first = out.len();
         self.known.book.observe(observation);
@@ -208,41 +216,61 @@ impl Detector {
         let (at, link) = (observation.at, observation.link);
         let known = &mut self.known;
         match &observation.what {
-            Observed::Open { session, speaker, hold_time_s, .. } => {
-                known.sessions.opened(*session, link, *speaker, *hold_time_s);
+            Observed::Open { session, speaker, hold_time_s, capabilities } => {
+                known.sessions.opened(*session, link, *speaker, *hold_time_s, *capabilities);
             }
             Observed::SessionUp { session } => {
                 // Its end may have gone by unseen: what follows is a table transfer in any case.
                 known.rib.session_ended(*session);
-                if let Some(was_down) = known.sessions.up(*session, link)
+                if let Some(was_down) = known.sessions.up(*session, link, at)
                     && was_down
                 {
                     self.flaps.session_moved(*session, true, at);
                 }
             }
             Observed::SessionDown { session, .. } => {
-                self.session_trigger(*session, at, TriggerKind::SessionDown, out);
-                self.known.rib.session_ended(*session);
+                let ending = Ending::default();
+                self.session_trigger(*session, at, TriggerKind::SessionDown, ending, out);
+                self.ended = Some((*session, at));
             }
-            Observed::Notification { session, code, subcode, .. } => {
-                self.session_trigger(*session, at, TriggerKind::Notification(*code, *subcode), out);
+            Observed::Notification { session, code, subcode, hard_reset, .. } => {
+                let kind = TriggerKind::Notification(*code, *subcode);
+                let ending = Ending { notified: true, hard_reset: *hard_reset };
+                self.session_trigger(*session, at, kind, ending, out);
             }
-            Observed::Routes(delta) => {
-                if known.sessions.routes_seen(delta, link) {
-                    let verdicts = known.routes_moved(delta, at);
-                    self.convergences.routes_moved(delta, &verdicts, at, known, out);
-                    self.flaps.routes_moved(delta, &verdicts, at);
-                }
+            Observed::EndOfRib { session, speaker, .. } => {
+                known.sessions.all_sent(*session, *speaker, at);
             }
+            Observed::Router(change) if !change.connected => {
+                known.sessions.unknown_since(change.router);
+            }
+            Observed::Routes(delta) => self.routes(delta, link, at, out),
             Observed::Bfd(change) => {
                 if known.sessions.bfd_changed(change, link) {
-                    self.session_trigger(change.session, at, TriggerKind::BfdDown, out);
+                    let (kind, ending) = (TriggerKind::BfdDown, Ending::default());
+                    self.session_trigger(change.session, at, kind, ending, out);
                 }
             }
             Observed::Link(change) => {
                 if known.life.link_changed(link, change) {
-                    self.convergences.link_down(link, at, known, out);
+                    self.convergences.link_down(link, change, at, known, out);
                 }
+            }
+            Observed::Hello(change) => {
+                if let Some(sign) = known.adjacencies.hello(link, at, change) {
+                    self.convergences.interior(sign, at, known, out);
+                }
+            }
+            Observed::LinkState(change) => {
+                if let Some(sign) = known.adjacencies.link_state(at, change) {
+                    self.convergences.interior(sign, at, known, out);
+                }
+            }
+            Observed::Ldp(change) => {
+                if let Some(loss) = known.ldp.take(link, change) {
+                    self.convergences.ldp_down(loss, at, known, out);
+                }
+                self.convergences.labels_moved(change, at, known, out);
             }
             Observed::Fib(change) => {
                 if let Some(moved) = known.fib.apply(change) {
@@ -251,19 +279,32 @@ impl Detector {
             }
             Observed::Counters(sample) => known.life.sampled(link, at, sample),
             Observed::StreamGap { .. } | Observed::Lost { .. } => self.convergences.gap_seen(),
-            Observed::Queue(_)
-            | Observed::Neighbour(_)
+            Observed::Queue(sample) => known.life.queue_sampled(link, at, sample),
+            Observed::Neighbour(_)
             | Observed::Kernel(_)
-            | Observed::Hello(_)
-            | Observed::LinkState(_)
-            | Observed::Ldp(_)
             | Observed::PeerStatistics(_)
             | Observed::Router(_)
             | Observed::MessageFault { .. }
-            | Observed::EndOfRib { .. }
             | Observed::Late(_)
             | Observed::SentAgain(_)
             | Observed::Tick => {}
+        }
+    }
+
+    fn routes(&mut self, delta: &RouteDelta, link: u32, at: Timestamp, out: &mut Vec<Detected>) {
+        let known = &mut self.known;
+        if known.sessions.routes_seen(delta, link) {
+            let verdicts = known.routes_moved(delta, at);
+            self.convergences.routes_moved(delta, &verdicts, at, known, out);
+            self.flaps.routes_moved(delta, &verdicts, at);
+        }
+    }
+
+    /// Reads what was announced on a session that has ended, and forgets it.
+    fn settle(&mut self, out: &mut Vec<Detected>) {
+        if let Some((session, at)) = self.ended.take() {
+            self.convergences.routes_lost(session, at, &self.known, out);
+            self.known.rib.session_ended(session);
         }
     }
 
@@ -276,7 +317,8 @@ impl Detector {
     }
 
     fn close_all(&mut self, out: &mut Vec<Detected>) {
-        self.convergences.close_all(out);
+        self.settle(out);
+        self.convergences.close_all(&self.known, out);
         self.flaps.close_all(&self.known, out);
         // What stands full may be what degrades others: it is closed last.
         self.degradations.close_all(&self.saturations, out);
@@ -289,7 +331,7 @@ impl Detector {
         }
         self.now = to;
         let first = out.len();
-        self.convergences.advance(to, out);
+        self.convergences.advance(to, &self.known, out);
         self.flaps.advance(to, &self.known, out);
         self.saturations.advance(to, &self.known, out);
         self.degradations.advance(to, &self.saturations, out);
@@ -311,6 +353,7 @@ impl Detector {
         session: SessionKey,
         at: Timestamp,
         kind: TriggerKind,
+        ending: Ending,
         out: &mut Vec<Detected>,
     ) {
         if is_collision(kind) {
@@ -326,7 +369,7 @@ impl Detector {
         if before.is_empty() {
             return;
         }
-        self.convergences.session_down(session, &before, at, kind, &self.known, out);
+        self.convergences.session_down(session, &before, (at, kind), ending, &self.known, out);
     }
 }
 

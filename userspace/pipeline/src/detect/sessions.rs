@@ -1,9 +1,21 @@
 //! Sessions: whether they are up, on which link, and with which timers.
 
-use edgelore_model::{BfdChange, BfdState, Rib, RouteDelta, SessionKey};
+use edgelore_model::{
+    BfdChange, BfdState, OpenCapabilities, Rib, RouteDelta, SessionKey, Span, Timestamp,
+};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+
+/// A session's first exchange of tables takes this long at most; what comes later is no transfer.
+const TRANSFER_MAX: Span = Span::from_millis(600_000);
+/// Links that a session is remembered to run over: a bridge sees each direction on another.
+const SESSION_LINKS_MAX: usize = 4;
+/// Speakers of routes that are known by name; with more of them, who else announces a prefix is
+/// not asked any more.
+const SPEAKERS_NAMED_MAX: usize = 8;
+/// Sessions that share an address and are told apart when one is looked up by it.
+const SESSIONS_OF_ADDRESS_MAX: usize = 64;
 
 /// A BFD speaker's settings while its session is up (RFC 5880 §6.8.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,6 +86,12 @@ pub(super) struct Session {
     pub(super) routing: bool,
     /// It carried routes since it came up.
     carried: bool,
+    /// Where it was seen, never 0; `link` is the last of them.
+    pub(super) links: BTreeSet<u32>,
+    /// What each speaker can do, as its last OPEN says.
+    capabilities: BTreeMap<IpAddr, OpenCapabilities>,
+    /// While its tables are transferred; `None` before and after.
+    transfer: Option<Transfer>,
     bfd_up: BTreeMap<IpAddr, bool>,
     /// By speaker, the table whose routes are followed. A monitored router reports one route from
     /// several tables, and it has moved once.
@@ -81,10 +99,50 @@ pub(super) struct Session {
     pub(super) settings: SessionSettings,
 }
 
+/// A session's first exchange of tables.
+#[derive(Clone, Debug, Default)]
+struct Transfer {
+    since: Timestamp,
+    /// By speaker, when its last route came.
+    last: BTreeMap<IpAddr, Timestamp>,
+    /// Speakers that have announced, and whether they have said that it was all.
+    through: BTreeMap<IpAddr, bool>,
+    /// When the last of them had.
+    ended: Option<Timestamp>,
+}
+
+impl Transfer {
+    /// It is over: long ago everybody had sent all, or this speaker has paused.
+    fn is_over(&self, speaker: IpAddr, at: Timestamp, pause: Span) -> bool {
+        let paused = |since: Timestamp| at - since >= pause;
+        let last = self.last.get(&speaker);
+        at - self.since >= TRANSFER_MAX
+            || self.ended.is_some_and(paused)
+            || last.is_none_or(|&last| paused(last))
+    }
+}
+
 impl Session {
     /// A session of which only the link is known.
     pub(super) fn on(link: u32) -> Self {
-        Self { link, ..Self::default() }
+        Self { link, links: (link != 0).then_some(link).into_iter().collect(), ..Self::default() }
+    }
+
+    /// For how long the routes of a session that ends now are kept by whoever still stands
+    /// (RFC 4724 §4.2, with a NOTIFICATION RFC 8538 §4); `None` where they go at once.
+    pub(super) fn retained(&self, notified: bool, hard_reset: bool) -> Option<Span> {
+        let graceful = |c: &OpenCapabilities| {
+            c.graceful_restart_s.is_some() && (!notified || c.graceful_notification)
+        };
+        let negotiated = self.capabilities.len() >= 2 && self.capabilities.values().all(graceful);
+        let restarts = self.capabilities.values().filter(|c| c.graceful_restart_families > 0);
+        let longest = restarts.filter_map(|c| c.graceful_restart_s).max()?;
+        (negotiated && !hard_reset).then(|| Span::from_millis(i64::from(longest) * 1_000))
+    }
+
+    /// Both ends said last that BFD is up.
+    pub(super) fn bfd_is_up(&self) -> bool {
+        self.bfd_up.len() == 2 && self.bfd_up.values().all(|&up| up)
     }
 
     /// It came up and was refused, or had nothing to say: its end moves no route.
@@ -96,46 +154,124 @@ impl Session {
 #[derive(Debug)]
 pub(super) struct Sessions {
     known: BTreeMap<SessionKey, Session>,
-    by_address: HashMap<IpAddr, SessionKey>,
+    by_address: HashMap<IpAddr, BTreeSet<SessionKey>>,
+    /// Who announces routes, and in which table that is followed.
+    speakers: BTreeMap<(SessionKey, IpAddr), Rib>,
     sessions_max: usize,
     pub(super) overflows: u64,
 }
 
 impl Sessions {
     pub(super) fn new(sessions_max: usize) -> Self {
-        Self { known: BTreeMap::new(), by_address: HashMap::new(), sessions_max, overflows: 0 }
+        Self {
+            known: BTreeMap::new(),
+            by_address: HashMap::new(),
+            speakers: BTreeMap::new(),
+            sessions_max,
+            overflows: 0,
+        }
     }
 
     pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
         self.known.get(&key)
     }
 
-    /// A session that has this address at one of its ends.
+    /// A session that has this address at one of its ends: of several, one that is not down.
     pub(super) fn with(&self, address: IpAddr) -> Option<SessionKey> {
-        self.by_address.get(&address).copied()
+        let sessions = self.by_address.get(&address)?;
+        let is_up = |key: &&SessionKey| self.known.get(key).is_some_and(|s| s.phase != Phase::Down);
+        sessions.iter().find(is_up).or_else(|| sessions.first()).copied()
+    }
+
+    /// Everyone who announces routes, with the table that is followed; `None` where there are too
+    /// many to ask.
+    pub(super) fn speakers(&self) -> Option<impl Iterator<Item = (SessionKey, IpAddr, Rib)>> {
+        let named = self.speakers.len() <= SPEAKERS_NAMED_MAX;
+        named.then(|| {
+            self.speakers.iter().map(|(&(session, speaker), &rib)| (session, speaker, rib))
+        })
+    }
+
+    /// Tables are being transferred: the session came up, not everybody has said that this was all
+    /// (RFC 4724 §2), and the speaker made no pause of `pause` since. What is withdrawn then follows
+    /// from what the other end announces.
+    pub(super) fn in_transfer(
+        &mut self,
+        key: SessionKey,
+        speaker: IpAddr,
+        at: Timestamp,
+        pause: Span,
+    ) -> bool {
+        let Some(session) = self.known.get_mut(&key) else { return false };
+        let Some(transfer) = &mut session.transfer else { return false };
+        if transfer.is_over(speaker, at, pause) {
+            session.transfer = None;
+            return false;
+        }
+        transfer.last.insert(speaker, at);
+        transfer.through.entry(speaker).or_insert(false);
+        true
+    }
+
+    /// A speaker has sent all routes that it had when the session came up.
+    pub(super) fn all_sent(&mut self, key: SessionKey, speaker: IpAddr, at: Timestamp) {
+        let Some(session) = self.known.get_mut(&key) else { return };
+        if let Some(transfer) = session.transfer.as_mut().filter(|_| key.other(speaker).is_some()) {
+            transfer.through.insert(speaker, true);
+            if transfer.through.values().all(|&through| through) {
+                transfer.ended = Some(at);
+            }
+        }
+    }
+
+    /// A monitored router is no longer heard: its sessions may be up or not.
+    pub(super) fn unknown_since(&mut self, router: IpAddr) {
+        for key in self.by_address.get(&router).into_iter().flatten() {
+            if let Some(session) = self.known.get_mut(key) {
+                session.phase = Phase::Unknown;
+                session.transfer = None;
+            }
+        }
     }
 
     /// The sessions of a link.
     pub(super) fn on(&self, link: u32) -> impl Iterator<Item = SessionKey> {
-        self.known.iter().filter(move |(_, session)| session.link == link).map(|(key, _)| *key)
+        let here = move |session: &Session| session.link == link || session.links.contains(&link);
+        self.known.iter().filter(move |(_, session)| here(session)).map(|(key, _)| *key)
     }
 
-    /// A session on this link is not known to be down.
+    /// A routing session on this link is not known to be down.
     pub(super) fn any_on(&self, link: u32) -> bool {
-        self.known.values().any(|s| s.link == link && s.phase != Phase::Down)
+        self.known.values().any(|s| s.routing && s.link == link && s.phase != Phase::Down)
     }
 
-    pub(super) fn opened(&mut self, key: SessionKey, link: u32, speaker: IpAddr, hold_s: u16) {
-        if let Some(session) = self.entry(key, link) {
+    pub(super) fn opened(
+        &mut self,
+        key: SessionKey,
+        link: u32,
+        speaker: IpAddr,
+        hold_s: u16,
+        capabilities: OpenCapabilities,
+    ) {
+        if let Some(session) = self.entry(key, link)
+            && key.other(speaker).is_some()
+        {
             session.routing = true;
             session.settings.hold_time_s.insert(speaker, hold_s);
+            session.capabilities.insert(speaker, capabilities);
         }
     }
 
     /// The session came up; `Some(true)` when it was down before.
-    pub(super) fn up(&mut self, key: SessionKey, link: u32) -> Option<bool> {
+    pub(super) fn up(&mut self, key: SessionKey, link: u32, at: Timestamp) -> Option<bool> {
         let session = self.entry(key, link)?;
         session.routing = true;
+        let (low, high) = key.addresses();
+        session.transfer = Some(Transfer {
+            since: at,
+            last: [(low, at), (high, at)].into(),
+            ..Transfer::default()
+        });
         Some(std::mem::replace(&mut session.phase, Phase::Established) == Phase::Down)
     }
 
@@ -150,7 +286,11 @@ impl Sessions {
         }
         let followed = session.followed.entry(delta.speaker).or_insert(delta.rib);
         *followed = delta.rib.min(*followed);
-        *followed == delta.rib
+        let follows = *followed == delta.rib;
+        if follows && self.speakers.len() <= SPEAKERS_NAMED_MAX {
+            self.speakers.insert((delta.session, delta.speaker), delta.rib);
+        }
+        follows
     }
 
     /// The session failed: its state before, or `None` when it was down already.
@@ -199,12 +339,19 @@ impl Sessions {
         let (low, high) = key.addresses();
         let (known, by_address) = (&mut self.known, &mut self.by_address);
         let session = known.entry(key).or_insert_with(|| {
-            by_address.insert(low, key);
-            by_address.insert(high, key);
+            for end in [low, high] {
+                let sessions = by_address.entry(end).or_default();
+                if sessions.len() < SESSIONS_OF_ADDRESS_MAX {
+                    sessions.insert(key);
+                }
+            }
             Session::default()
         });
         if link != 0 {
             session.link = link;
+            if session.links.len() < SESSION_LINKS_MAX {
+                session.links.insert(link);
+            }
         }
         Some(session)
     }

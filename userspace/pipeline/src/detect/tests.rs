@@ -1,5 +1,7 @@
 //! Convergence and flap on hand-made observations, and independence of their portions.
 
+mod joined;
+
 use super::*;
 use edgelore_model::{
     BfdChange, BfdState, CounterSample, DownCause, EventType, FibAction, FibChange, Interval,
