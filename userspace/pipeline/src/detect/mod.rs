@@ -194,6 +194,31 @@ impl Detector {
                     self.convergences.link_down(link, change, at, known, out);
                 }
             }
+            Observed::Hello(_) | Observed::LinkState(_) | Observed::Ldp(_) => {
+                self.interior(observation, out);
+            }
+            Observed::Fib(change) => {
+                if let Some(moved) = known.fib.apply(change) {
+                    self.convergences.fib_moved(change, &moved, at, known, out);
+                }
+            }
+            Observed::Counters(sample) => known.life.sampled(link, at, sample),
+            Observed::StreamGap { .. } | Observed::Lost { .. } => self.convergences.gap_seen(),
+            Observed::Queue(sample) => known.life.queue_sampled(link, at, sample),
+            Observed::Neighbour(_)
+            | Observed::Kernel(_)
+            | Observed::PeerStatistics(_)
+            | Observed::Router(_)
+            | Observed::MessageFault { .. }
+            | Observed::Tick => {}
+        }
+    }
+
+    /// What runs inside a network: OSPF, IS-IS and LDP.
+    fn interior(&mut self, observation: &Observation, out: &mut Vec<Detected>) {
+        let (at, link) = (observation.at, observation.link);
+        let known = &mut self.known;
+        match &observation.what {
             Observed::Hello(change) => {
                 if let Some(sign) = known.adjacencies.hello(link, at, change) {
                     self.convergences.interior(sign, at, known, out);
@@ -210,20 +235,7 @@ impl Detector {
                 }
                 self.convergences.labels_moved(change, at, known, out);
             }
-            Observed::Fib(change) => {
-                if let Some(moved) = known.fib.apply(change) {
-                    self.convergences.fib_moved(change, &moved, at, known, out);
-                }
-            }
-            Observed::Counters(sample) => known.life.sampled(link, at, sample),
-            Observed::StreamGap { .. } | Observed::Lost { .. } => self.convergences.gap_seen(),
-            Observed::Queue(sample) => known.life.queue_sampled(link, at, sample),
-            Observed::Neighbour(_)
-            | Observed::Kernel(_)
-            | Observed::PeerStatistics(_)
-            | Observed::Router(_)
-            | Observed::MessageFault { .. }
-            | Observed::Tick => {}
+            _ => {}
         }
     }
 

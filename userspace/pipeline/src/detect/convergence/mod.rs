@@ -195,13 +195,7 @@ impl Convergences {
 
     /// Takes the changes within the look back that belong to an incident, now that it concerns what
     /// it did not before.
-    fn look_back(
-        &mut self,
-        place: usize,
-        at: Timestamp,
-        known: &Known,
-        out: &mut Vec<Detected>,
-    ) {
+    fn look_back(&mut self, place: usize, at: Timestamp, known: &Known, out: &mut Vec<Detected>) {
         let since = at - Span::from_millis(i64::from(self.config.lookback_ms));
         let open = &self.open[place];
         let belongs = |change: &&Change| match &change.source {
