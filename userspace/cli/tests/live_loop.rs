@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use edgelore_model::Outcome;
+use edgelore_node::status::Status;
 use edgelore_node::view::{DurationView, IncidentView};
 use edgelore_testkit::lab::{BFD_INTERVAL_MS, BFD_MULTIPLIER, Network, Site, Truth};
 use edgelore_testkit::{NetNs, Process, live, scratch, wait_for_some};
@@ -83,6 +84,12 @@ fn live_a_gateway_measures_failures_and_distils_the_change_between_them() {
     assert_eq!(distilled[0].outcome.resolution.pattern, "bfd_tuning");
     assert!(distilled[0].outcome.after < distilled[0].outcome.before);
     assert!(distilled[0].packet_bytes <= 512);
+    let mut asked = network.gateway().command(EDGELORE);
+    let told = asked.arg("status").arg("--data").arg(&data).output().unwrap();
+    let figures: Status = serde_json::from_slice(&told.stdout).unwrap();
+    let latency = figures.opened_latency_us.expect("incidents were opened");
+    println!("incidents told after {} µs, at most {} µs", latency.p50, latency.max);
+    assert!(latency.count >= 2);
     let status = node.stop().unwrap();
     assert!(status.success(), "{status}: {}", node.log_tail());
 }

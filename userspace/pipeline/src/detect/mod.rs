@@ -256,21 +256,8 @@ impl Detector {
                     self.convergences.link_down(link, change, at, known, out);
                 }
             }
-            Observed::Hello(change) => {
-                if let Some(sign) = known.adjacencies.hello(link, at, change) {
-                    self.convergences.interior(sign, at, known, out);
-                }
-            }
-            Observed::LinkState(change) => {
-                if let Some(sign) = known.adjacencies.link_state(at, change) {
-                    self.convergences.interior(sign, at, known, out);
-                }
-            }
-            Observed::Ldp(change) => {
-                if let Some(loss) = known.ldp.take(link, change) {
-                    self.convergences.ldp_down(loss, at, known, out);
-                }
-                self.convergences.labels_moved(change, at, known, out);
+            Observed::Hello(_) | Observed::LinkState(_) | Observed::Ldp(_) => {
+                self.interior(observation, out);
             }
             Observed::Fib(change) => {
                 if let Some(moved) = known.fib.apply(change) {
@@ -288,6 +275,31 @@ impl Detector {
             | Observed::Late(_)
             | Observed::SentAgain(_)
             | Observed::Tick => {}
+        }
+    }
+
+    /// What runs inside a network: OSPF, IS-IS and LDP.
+    fn interior(&mut self, observation: &Observation, out: &mut Vec<Detected>) {
+        let (at, link) = (observation.at, observation.link);
+        let known = &mut self.known;
+        match &observation.what {
+            Observed::Hello(change) => {
+                if let Some(sign) = known.adjacencies.hello(link, at, change) {
+                    self.convergences.interior(sign, at, known, out);
+                }
+            }
+            Observed::LinkState(change) => {
+                if let Some(sign) = known.adjacencies.link_state(at, change) {
+                    self.convergences.interior(sign, at, known, out);
+                }
+            }
+            Observed::Ldp(change) => {
+                if let Some(loss) = known.ldp.take(link, change) {
+                    self.convergences.ldp_down(loss, at, known, out);
+                }
+                self.convergences.labels_moved(change, at, known, out);
+            }
+            _ => {}
         }
     }
 

@@ -226,11 +226,10 @@ impl Sessions {
 
     /// A monitored router is no longer heard: its sessions may be up or not.
     pub(super) fn unknown_since(&mut self, router: IpAddr) {
-        for key in self.by_address.get(&router).into_iter().flatten() {
-            if let Some(session) = self.known.get_mut(key) {
-                session.phase = Phase::Unknown;
-                session.transfer = None;
-            }
+        let of_router = self.known.iter_mut().filter(|(key, _)| key.other(router).is_some());
+        for (_, session) in of_router {
+            session.phase = Phase::Unknown;
+            session.transfer = None;
         }
     }
 
@@ -284,13 +283,16 @@ impl Sessions {
         if session.phase == Phase::Unknown {
             session.phase = Phase::Established;
         }
-        let followed = session.followed.entry(delta.speaker).or_insert(delta.rib);
-        *followed = delta.rib.min(*followed);
-        let follows = *followed == delta.rib;
-        if follows && self.speakers.len() <= SPEAKERS_NAMED_MAX {
+        if let Some(&followed) = session.followed.get(&delta.speaker)
+            && followed <= delta.rib
+        {
+            return followed == delta.rib;
+        }
+        session.followed.insert(delta.speaker, delta.rib);
+        if self.speakers.len() <= SPEAKERS_NAMED_MAX {
             self.speakers.insert((delta.session, delta.speaker), delta.rib);
         }
-        follows
+        true
     }
 
     /// The session failed: its state before, or `None` when it was down already.

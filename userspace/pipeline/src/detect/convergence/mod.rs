@@ -132,9 +132,12 @@ impl Convergences {
                 self.merge(place, &sign);
             }
             let open = &mut self.open[place];
-            open.join(sign);
+            let says_more = open.join(sign);
             if open.told && !told {
                 out.push(Detected::Opened(opened(open, at)));
+            }
+            if says_more {
+                self.look_back(place, at, known, out);
             }
             return;
         }
@@ -157,7 +160,7 @@ impl Convergences {
             out.push(Detected::Opened(opened(&open, at)));
         }
         self.open.push(open);
-        self.look_back(at, known, out);
+        self.look_back(self.open.len() - 1, at, known, out);
     }
 
     /// The open incident that a sign has most in common with; of several, the first.
@@ -190,10 +193,11 @@ impl Convergences {
         possible.is_some()
     }
 
-    /// Changes within the look back that belong to the incident that was opened last.
-    fn look_back(&mut self, at: Timestamp, known: &Known, out: &mut Vec<Detected>) {
+    /// Takes the changes within the look back that belong to an incident, now that it concerns what
+    /// it did not before.
+    fn look_back(&mut self, place: usize, at: Timestamp, known: &Known, out: &mut Vec<Detected>) {
         let since = at - Span::from_millis(i64::from(self.config.lookback_ms));
-        let Some(open) = self.open.last() else { return };
+        let open = &self.open[place];
         let belongs = |change: &&Change| match &change.source {
             ChangeSource::Fib { .. } => {
                 open.fib_left(change) || owner::is_interior(open, change, known)
@@ -201,7 +205,6 @@ impl Convergences {
             ChangeSource::Withdrawn(session, _) => open.concern.sessions.contains(session),
         };
         let earlier: Vec<Change> = self.recent.since(since).filter(belongs).cloned().collect();
-        let place = self.open.len() - 1;
         for change in &earlier {
             match change.source {
                 ChangeSource::Fib { gone, .. } => {

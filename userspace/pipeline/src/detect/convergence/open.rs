@@ -203,11 +203,13 @@ impl Open {
     }
 
     /// A further sign of the same failure. One that comes from the failing thing itself may narrow
-    /// the start; a link's loss that was read a moment late is still the root.
-    pub(super) fn join(&mut self, sign: Sign) {
+    /// the start; a link's loss that was read a moment late is still the root. True when it says
+    /// something new.
+    pub(super) fn join(&mut self, sign: Sign) -> bool {
         let class = class(&sign.trigger, sign.protocol);
         let known = |t: &Trigger| (t.kind, t.on) == (sign.trigger.kind, sign.trigger.on);
-        if self.chain.len() < CHAIN_MAX && !self.chain.iter().any(known) {
+        let new = self.chain.len() < CHAIN_MAX && !self.chain.iter().any(known);
+        if new {
             let late = class == Class::Link
                 && self.classes[0] != Class::Link
                 && sign.trigger.at - self.chain[0].at <= LINK_REPORT;
@@ -235,6 +237,7 @@ impl Open {
                 self.wait = self.wait.max(wait);
             }
         }
+        new
     }
 
     /// Takes over another incident that turned out to be part of this one.

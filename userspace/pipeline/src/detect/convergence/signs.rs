@@ -63,7 +63,7 @@ impl Convergences {
         if let Some(open) = self.open.iter_mut().find(concerned) {
             let sign = Sign::at_once(trigger, Interval::exactly(at), open.protocol);
             let evidence = Evidence::of_session(kind, open.evidence.heard);
-            open.join(Sign { opens: Opens::WhenRoutesMove(Span(0)), evidence, ..sign });
+            let _ = open.join(Sign { opens: Opens::WhenRoutesMove(Span(0)), evidence, ..sign });
         }
     }
 
@@ -283,7 +283,9 @@ impl Convergences {
             open.told && !open.is_burst() && open.concern.sessions.iter().any(ends)
         };
         match self.open.iter_mut().find(loses) {
-            Some(open) => open.join(sign),
+            Some(open) => {
+                let _ = open.join(sign);
+            }
             None => self.sign(sign, at, known, out),
         }
     }
