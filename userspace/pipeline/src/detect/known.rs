@@ -4,7 +4,7 @@ use super::fib::FibTable;
 use super::life::Life;
 use super::sessions::Sessions;
 use super::settings::SettingsBook;
-use super::{Bounds, Settings};
+use super::{Bounds, FlapConfig, Settings};
 use crate::rib::{Rib, RibConfig, Verdict};
 use edgelore_model::{RouteDelta, Scope, Timestamp};
 
@@ -21,13 +21,19 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: Bounds, flap: &FlapConfig) -> Self {
+        let rib = RibConfig {
+            sources_max: bounds.sessions_max,
+            quiet: flap.quiet(),
+            penalties: flap.penalties(),
+            ..RibConfig::default()
+        };
         Self {
             sessions: Sessions::new(bounds.sessions_max),
             life: Life::new(bounds.links_max),
             fib: FibTable::new(bounds.fib_routes_max),
             book: SettingsBook::new(bounds),
-            rib: Rib::new(RibConfig { sources_max: bounds.sessions_max, ..RibConfig::default() }),
+            rib: Rib::new(rib),
         }
     }
 

@@ -96,7 +96,7 @@ impl Detector {
         let bounds = config.bounds;
         Self {
             now: Timestamp(i64::MIN),
-            known: Known::new(bounds),
+            known: Known::new(bounds, &config.flap),
             convergences: Convergences::new(config.convergence, bounds),
             flaps: Flaps::new(config.flap, bounds),
             saturations: Saturations::new(config.saturation, bounds),
@@ -109,6 +109,7 @@ impl Detector {
     pub fn retune(&mut self, config: &DetectConfig) {
         self.convergences.retune(&config.convergence);
         self.flaps.retune(&config.flap);
+        self.known.rib.retune(config.flap.quiet(), config.flap.penalties());
         self.saturations.retune(&config.saturation);
         self.degradations.retune(&config.degradation);
     }
@@ -123,12 +124,21 @@ impl Detector {
             + self.degradations.overflows
     }
 
+    /// Has the memory brought near that an observation will need which comes some observations
+    /// later: changes nothing but the time that it then takes.
+    pub fn foresee(&self, observation: &Observation) {
+        if let Observed::Routes(delta) = &observation.what {
+            self.known.rib.foresee(delta);
+        }
+    }
+
     /// Takes one observation; appends what it tells.
     pub fn observe(&mut self, observation: &Observation, out: &mut Vec<Detected>) {
         self.advance(observation.at, out);
         let first = out.len();
         self.known.book.observe(observation);
         self.routing(observation, out);
+        self.flaps.observe(observation, &self.known, out);
         self.saturations.observe(observation, &self.known, out);
         self.degradations.observe(observation, &self.known, out);
         self.follow(&out[first..]);
@@ -215,6 +225,7 @@ impl Detector {
         self.saturations.advance(to, &self.known, out);
         self.degradations.advance(to, &self.known, out);
         self.follow(&out[first..]);
+        self.known.rib.age(to);
         self.known.book.advance(to, &self.known.sessions, out);
     }
 
