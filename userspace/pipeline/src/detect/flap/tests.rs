@@ -195,16 +195,16 @@ fn whatever_goes_up_and_down_flaps_by_its_own_name() {
     let between = edgelore_model::Adjacency::between(AREA, NodeId::ospf(1), NodeId::ospf(2));
     let bfd_state = |ms, up| bfd(ms, if up { BfdState::Up } else { BfdState::Down });
     let cases = [
-        (ups_and_downs(4, carrier), Protocol::Link, Scope::Link(Link(UPLINK))),
-        (ups_and_downs(4, bfd_state), Protocol::Bfd, Scope::Session(session(1))),
-        (ups_and_downs(4, ldp), Protocol::Ldp, Scope::Session(session(1))),
-        (ups_and_downs(4, hello), Protocol::Ospf, Scope::Adjacency(between)),
+        (ups_and_downs(5, carrier), Protocol::Link, Scope::Link(Link(UPLINK))),
+        (ups_and_downs(5, bfd_state), Protocol::Bfd, Scope::Session(session(1))),
+        (ups_and_downs(5, ldp), Protocol::Ldp, Scope::Session(session(1))),
+        (ups_and_downs(5, hello), Protocol::Ospf, Scope::Adjacency(between)),
     ];
     for (all, protocol, scope) in cases {
         let [flap] = &flaps(&all)[..] else { panic!("one flap of {scope}") };
         let incident = &flap.incident;
         assert_eq!((incident.protocol, incident.scope), (protocol, scope));
-        assert_eq!(incident.measured.transitions, Some(8), "{scope}");
+        assert_eq!(incident.measured.transitions, Some(10), "{scope}");
         assert_eq!(incident.measured.period_ms, Some(5_000), "{scope}");
         assert_eq!(incident.start.estimate, Timestamp(0) + Span::from_millis(5_000), "{scope}");
         assert!(flaps(&all[..5]).is_empty(), "{scope}: four transitions are none");
