@@ -8,12 +8,17 @@
 //! it.
 
 use crate::inputs::{Random, Updates};
-use crate::measure::{Contender, Effort, Series, interleave};
+use crate::measure::{
+    Contender, Effort, PERCENTILES, Series, interleave, latencies, percentiles_us,
+};
 use crate::report::{Section, grouped, rate_cells};
 use anyhow::{Context as _, Result, ensure};
-use edgelore_model::{self as model, Prefix, RouteDelta, SessionKey, Timestamp};
+use edgelore_model::{
+    self as model, Observation, Observed, Prefix, RouteDelta, SessionKey, Span, Timestamp,
+};
 use edgelore_pipeline::decode::bgp::update::{Delta, Encoding, PathIdHint};
 use edgelore_pipeline::decode::bgp::{self, AsWidth};
+use edgelore_pipeline::detect::{DetectConfig, Detected, Detector};
 use edgelore_pipeline::rib::{Changes, Rib, RibConfig};
 use std::collections::{HashMap, VecDeque};
 use std::hint::black_box;
@@ -38,7 +43,10 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     let filling = fill(&mut rib, &first, prefixes)?;
     let grown = resident_kib()?.saturating_sub(before);
     let series = measure(&mut rib, &first, &second, effort)?;
-    Ok(vec![rates(&series, prefixes), memory(&rib, grown, &filling)])
+    let kept = memory(&rib, grown, &filling);
+    drop(rib);
+    let detection = detection([&first, &second], prefixes, effort)?;
+    Ok(vec![rates(&series, prefixes), kept, detection])
 }
 
 /// What it took to put the tables in place.
@@ -134,6 +142,81 @@ fn memory(rib: &Rib, grown_kib: u64, filling: &Filling) -> Section {
         format!("{:.0}", filling.longest.as_secs_f64() * 1e6),
     ]);
     section
+}
+
+/// Hours from one round to the next: penalties are forgotten meanwhile, and nothing flaps.
+const ROUND: Span = Span::from_millis(3 * 3_600_000);
+
+/// A detector with a full table of two sessions in it, and its time.
+struct Resident {
+    detector: Detector,
+    now: Timestamp,
+    detected: Vec<Detected>,
+}
+
+impl Resident {
+    fn new(updates: &Updates) -> Self {
+        let detector = Detector::new(DetectConfig::default());
+        let mut resident = Self { detector, now: Timestamp(0), detected: Vec::new() };
+        for speaker in SPEAKERS {
+            resident.observe_all(&observations(updates, speaker, Timestamp(0)), |_| {});
+        }
+        resident
+    }
+
+    /// Observes all as the engine does, some told ahead; hands on how long each took in ns.
+    fn observe_all(&mut self, all: &[Observation], mut took: impl FnMut(u64)) {
+        for (at, observation) in all.iter().enumerate() {
+            let began = Instant::now();
+            if let Some(coming) = all.get(at + LOOKAHEAD) {
+                self.detector.foresee(coming);
+            }
+            self.detector.observe(observation, &mut self.detected);
+            took(began.elapsed().as_nanos() as u64);
+        }
+    }
+}
+
+fn observations(updates: &Updates, speaker: u8, at: Timestamp) -> Vec<Observation> {
+    let observation =
+        |message| Observation { at, link: 1, what: Observed::Routes(read(message, speaker)) };
+    updates.iter().map(observation).collect()
+}
+
+fn detection(sets: [&Updates; 2], prefixes: u32, effort: Effort) -> Result<Section> {
+    let mut resident = Resident::new(sets[0]);
+    let columns: Vec<&str> =
+        ["announcements", "ns a prefix (mean)"].into_iter().chain(PERCENTILES).collect();
+    let mut section = Section::new("Detector: one route delta with full tables in place", &columns);
+    let mut clock = latencies();
+    for _ in 0..100_000 {
+        let began = Instant::now();
+        clock.saturating_record(began.elapsed().as_nanos() as u64);
+    }
+    section.note(format!(
+        "{} prefixes of each of {} sessions; each delta of 1 to 6 prefixes in random order timed \
+         alone, in µs. Reading the clock takes {} ns (p50) of each.",
+        grouped(prefixes.into()),
+        SPEAKERS.len(),
+        clock.value_at_quantile(0.5),
+    ));
+    for (name, order) in [("repeated", [0, 0, 0]), ("changed", [1, 0, 1])] {
+        let (mut histogram, mut whole) = (latencies(), 0);
+        let rounds = effort.pick(3, 1);
+        for &set in &order[..rounds] {
+            resident.now = resident.now + ROUND;
+            let all = observations(sets[set], SPEAKERS[1], resident.now);
+            let began = Instant::now();
+            resident.observe_all(&all, |ns| histogram.saturating_record(ns));
+            whole += began.elapsed().as_nanos() as u64;
+        }
+        let mean = whole as f64 / (rounds as f64 * f64::from(prefixes));
+        let cells = [name.to_owned(), format!("{mean:.1}")];
+        section.row(cells.into_iter().chain(percentiles_us(&histogram)));
+    }
+    ensure!(resident.detected.is_empty(), "no incident was due: {:?}", resident.detected.first());
+    ensure!(resident.detector.overflows() == 0, "all prefixes have their place");
+    Ok(section)
 }
 
 fn apply_all(rib: &mut Rib, updates: &Updates, speaker: u8, at: Timestamp) -> Changes {

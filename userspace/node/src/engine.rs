@@ -25,6 +25,9 @@ pub const ROUNDS_QUEUED_MAX: usize = 16;
 /// Workers at most.
 pub const WORKERS_MAX: usize = 64;
 
+/// How many observations ahead the detector is told of one that comes.
+const LOOKAHEAD: usize = 8;
+
 /// Stands for the number of a signal where decoders flush what they still hold.
 const FLUSHED: u64 = u64::MAX;
 
@@ -275,9 +278,13 @@ fn detect_all(
         if let Some(config) = tuning.take() {
             detector.retune(&config);
         }
-        for (_, observation) in merge(round, last) {
-            output(Output::Observation(&observation));
-            detector.observe(&observation, &mut detected);
+        let merged = merge(round, last);
+        for (at, (_, observation)) in merged.iter().enumerate() {
+            if let Some((_, coming)) = merged.get(at + LOOKAHEAD) {
+                detector.foresee(coming);
+            }
+            output(Output::Observation(observation));
+            detector.observe(observation, &mut detected);
             detected.drain(..).for_each(|detected| output(Output::Detected(detected)));
         }
         figures.0.detector.store(detector.overflows(), Ordering::Relaxed);

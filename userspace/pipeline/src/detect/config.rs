@@ -39,7 +39,7 @@ pub struct Bounds {
     pub incident_prefixes_max: usize,
     /// Routing changes kept for the look back.
     pub recent_changes_max: usize,
-    /// Prefixes whose transitions are counted.
+    /// Prefixes of open flaps, all together.
     pub flap_prefixes_max: usize,
     /// Queueing disciplines watched.
     pub queues_max: usize,
@@ -56,7 +56,7 @@ impl Default for Bounds {
             incidents_open_max: 256,
             incident_prefixes_max: 2_000_000,
             recent_changes_max: 262_144,
-            flap_prefixes_max: 2_000_000,
+            flap_prefixes_max: 262_144,
             queues_max: 4_096,
             ailing_max: 16_384,
         }

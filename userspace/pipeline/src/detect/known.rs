@@ -6,7 +6,7 @@ use super::ldp::LdpSessions;
 use super::life::Life;
 use super::sessions::Sessions;
 use super::settings::SettingsBook;
-use super::{Bounds, Settings};
+use super::{Bounds, FlapConfig, Settings};
 use crate::rib::{Rib, RibConfig, Verdict};
 use edgelore_model::{RouteDelta, Scope, Timestamp};
 
@@ -25,7 +25,13 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: Bounds, flap: &FlapConfig) -> Self {
+        let rib = RibConfig {
+            sources_max: bounds.sessions_max,
+            quiet: flap.quiet(),
+            penalties: flap.penalties(),
+            ..RibConfig::default()
+        };
         Self {
             sessions: Sessions::new(bounds.sessions_max),
             life: Life::new(bounds.links_max),
@@ -33,7 +39,7 @@ impl Known {
             adjacencies: Adjacencies::default(),
             ldp: LdpSessions::new(bounds.sessions_max),
             book: SettingsBook::new(bounds),
-            rib: Rib::new(RibConfig { sources_max: bounds.sessions_max, ..RibConfig::default() }),
+            rib: Rib::new(rib),
         }
     }
 

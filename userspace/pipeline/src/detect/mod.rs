@@ -117,7 +117,7 @@ impl Detector {
             ended: None,
             now: Timestamp(i64::MIN),
             overflows_before: 0,
-            known: Known::new(bounds),
+            known: Known::new(bounds, &config.flap),
             convergences: Convergences::new(config.convergence.clone(), bounds),
             flaps: Flaps::new(config.flap.clone(), bounds),
             saturations: Saturations::new(config.saturation.clone(), bounds),
@@ -136,6 +136,7 @@ impl Detector {
     pub fn retune(&mut self, config: &DetectConfig) {
         self.convergences.retune(&config.convergence);
         self.flaps.retune(&config.flap);
+        self.known.rib.retune(config.flap.quiet(), config.flap.penalties());
         self.saturations.retune(&config.saturation);
         self.degradations.retune(&config.degradation);
         self.config = DetectConfig { bounds: self.config.bounds, ..config.clone() };
@@ -150,6 +151,14 @@ impl Detector {
             + self.flaps.overflows
             + self.saturations.overflows
             + self.degradations.overflows
+    }
+
+    /// Has the memory brought near that an observation will need which comes some observations
+    /// later: changes nothing but the time that it then takes.
+    pub fn foresee(&self, observation: &Observation) {
+        if let Observed::Routes(delta) = &observation.what {
+            self.known.rib.foresee(delta);
+        }
     }
 
     /// Takes one observation; appends what it tells.
@@ -207,6 +216,7 @@ impl Detector {
         let first = out.len();
         self.known.book.observe(observation);
         self.routing(observation, out);
+        self.flaps.observe(observation, &self.known, out);
         self.saturations.observe(observation, &self.known, out);
         self.degradations.observe(observation, &self.known, &self.saturations, out);
         self.follow(&out[first..]);
@@ -348,6 +358,7 @@ impl Detector {
         self.saturations.advance(to, &self.known, out);
         self.degradations.advance(to, &self.saturations, out);
         self.follow(&out[first..]);
+        self.known.rib.age(to);
         self.known.book.advance(to, &self.known.sessions, out);
     }
 

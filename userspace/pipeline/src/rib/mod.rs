@@ -41,6 +41,8 @@ use table::{TICK_BITS, Table};
 
 /// Prefixes whose lines are fetched ahead.
 const AHEAD: usize = 16;
+/// How often idle speakers are looked for.
+const AGING: Span = Span::from_millis(60_000);
 /// Ticks past which all times are moved back: 26 days.
 const TICKS_MAX: i64 = 1 << 31;
 
@@ -160,6 +162,8 @@ pub struct Rib {
     /// What ticks are counted from.
     epoch: Option<Timestamp>,
     memory: Memory,
+    /// When idle speakers were looked for last.
+    aged: Timestamp,
     /// A source has withdrawn all since tables were given back last.
     barren: bool,
     overflow: RibOverflow,
@@ -176,6 +180,7 @@ impl Rib {
             last: None,
             epoch: None,
             memory: Memory::new(config.bytes_max),
+            aged: Timestamp(i64::MIN),
             barren: false,
             overflow: RibOverflow::default(),
         }
@@ -237,8 +242,13 @@ impl Rib {
         self.drop_sources(|source| source.key.0 == session);
     }
 
-    /// Forgets speakers that announce nothing and have been quiet for [`RibConfig::keep`].
+    /// Forgets speakers that announce nothing and have been quiet for [`RibConfig::keep`]; looks
+    /// for them once a minute.
     pub fn age(&mut self, now: Timestamp) {
+        if now - self.aged < AGING || self.sources.is_empty() {
+            return;
+        }
+        self.aged = now;
         let step = self.step(now);
         self.drop_sources(|source| {
             source.announced == 0 && step.ticks.saturating_sub(source.changed) > step.keep

@@ -68,6 +68,12 @@ impl Decay {
         (rest >> halvings) as u16
     }
 
+    /// [`Self::after`] for a span of time; none for one that runs backwards.
+    pub(crate) fn after_span(self, penalty: u16, span: Span) -> u16 {
+        let ticks = (span.0.max(0) >> TICK_BITS).min(i64::from(u32::MAX));
+        self.after(penalty, ticks as u32)
+    }
+
     pub(crate) fn after_loss(self, penalty: u16, ticks: u32) -> u16 {
         self.after(penalty, ticks).saturating_add(self.loss).min(self.ceiling)
     }

@@ -72,7 +72,7 @@ impl Step {
         let refused = put.is_err() && self.attributes.is_some();
         let became = if refused { Became::Refused } else { became };
         let (transitions, penalty) = (state.transitions, state.penalty);
-        Verdict { became, transitions, penalty, since_ms: 0 }
+        Verdict { became, transitions, penalty, since_ms: 0, lasted_ms: 0 }
     }
 
     #[inline]
@@ -89,7 +89,8 @@ impl Step {
             self.note(state, became, since);
         }
         let (transitions, penalty) = (state.transitions, state.penalty);
-        Verdict { became, transitions, penalty, since_ms: millis(since) }
+        let lasted = millis(self.ticks.saturating_sub(state.first));
+        Verdict { became, transitions, penalty, since_ms: millis(since), lasted_ms: lasted }
     }
 
     #[inline]

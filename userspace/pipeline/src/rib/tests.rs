@@ -255,3 +255,71 @@ proptest! {
         prop_assert_eq!(rib.overflow(), RibOverflow::default());
     }
 }
+
+/// Session and speaker number `n` of many.
+fn one_of_many(n: u32) -> SourceKey {
+    let (a, b) = (IpAddr::V4((0x0a00_0000 + n).into()), IpAddr::from([192, 0, 2, 254]));
+    (SessionKey::between(a, b), a, model::Rib::Wire)
+}
+
+fn from_many(n: u32, withdrawn: Vec<Prefix>, announced: Vec<Prefix>) -> RouteDelta {
+    let (session, speaker, rib) = one_of_many(n);
+    RouteDelta { session, speaker, rib, ..delta(1, withdrawn, announced, 7) }
+}
+
+#[test]
+fn a_storm_of_a_million_prefixes_from_ten_thousand_sessions_stays_within_the_bound() {
+    let mut rib = Rib::new(RibConfig::default());
+    let of = |n: u32| (n * 100..n * 100 + 100).map(prefix).collect::<Vec<_>>();
+    for n in 0..10_000 {
+        assert_eq!(applied(&mut rib, &from_many(n, vec![], of(n)), ms(0)).new, 100);
+    }
+    assert_eq!(rib.overflow(), RibOverflow::default());
+    assert!(rib.bytes() <= 64 << 20, "{} octets", rib.bytes());
+    assert_eq!(rib.prefixes_on(one_of_many(77).0), of(77));
+    assert_eq!(rib.announced_on(one_of_many(77).0), 100);
+    for n in 0..10_000 {
+        match n % 2 {
+            0 => rib.session_ended(one_of_many(n).0),
+            _ => assert_eq!(applied(&mut rib, &from_many(n, of(n), vec![]), ms(1)).withdrawn, 100),
+        }
+    }
+    assert_eq!(rib.entries(), 500_000, "withdrawn ones keep their place for a while");
+    rib.age(ms(3_700_000));
+    assert_eq!((rib.entries(), rib.bytes()), (0, 0), "and no longer");
+    let last = applied(&mut rib, &from_many(1, vec![], of(1)), ms(3_700_001));
+    assert_eq!((last.new, rib.announced(one_of_many(1))), (100, 100));
+}
+
+#[test]
+fn speakers_past_the_bound_find_room_when_others_have_gone() {
+    let mut rib = Rib::new(RibConfig { sources_max: 2, ..RibConfig::default() });
+    for n in 0..3 {
+        applied(&mut rib, &from_many(n, vec![], vec![prefix(n)]), ms(0));
+    }
+    assert_eq!(rib.overflow().deltas, 1);
+    rib.session_ended(one_of_many(0).0);
+    assert_eq!(applied(&mut rib, &from_many(2, vec![], vec![prefix(2)]), ms(1)).new, 1);
+    assert_eq!(rib.route(one_of_many(1), prefix(1), 0).map(|route| route.announced), Some(true));
+}
+
+#[test]
+fn verdicts_stand_in_the_order_of_the_delta_and_say_what_became_of_each() {
+    let mut rib = Rib::new(RibConfig::default());
+    let mut said = |withdrawn: &[u32], announced: &[u32], hash, at| {
+        let list = |numbers: &[u32]| numbers.iter().map(|&n| prefix(n)).collect::<Vec<_>>();
+        let mut verdicts = Vec::new();
+        rib.apply(&delta(1, list(withdrawn), list(announced), hash), ms(at), &mut verdicts);
+        verdicts
+    };
+    let became = |verdicts: &[Verdict]| verdicts.iter().map(|v| v.became).collect::<Vec<_>>();
+    use Became::{Changed, New, Repeated, Returned, Withdrawn, WithdrawnAgain, WithdrawnUnheard};
+    assert_eq!(became(&said(&[5], &[1, 2, 3], 7, 0)), [WithdrawnUnheard, New, New, New]);
+    assert_eq!(became(&said(&[1, 5], &[2], 7, 1_000)), [Withdrawn, WithdrawnAgain, Repeated]);
+    let last = said(&[], &[1, 2, 3, 5], 8, 31_000);
+    assert_eq!(became(&last), [Returned, Changed, Changed, Returned]);
+    assert!((29_998..=30_002).contains(&last[0].since_ms), "gone for 30 s: {last:?}");
+    assert!((29_998..=30_002).contains(&last[0].lasted_ms), "lost 30 s ago: {last:?}");
+    assert_eq!((last[0].transitions, last[1].transitions, last[3].transitions), (2, 0, 2));
+    assert_eq!((last[1].penalty, last[1].lasted_ms), (500, 0));
+}

@@ -51,4 +51,7 @@ pub struct Verdict {
     /// The time since the prefix changed last, in ms, early or late by two; 0 for a prefix never
     /// heard of. After [`Became::Returned`] that is how long it was gone.
     pub since_ms: u32,
+    /// The time since its running episode began with its first transition or change, in ms, early
+    /// or late by two.
+    pub lasted_ms: u32,
 }
