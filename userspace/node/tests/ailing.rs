@@ -131,7 +131,7 @@ fn live_a_queue_that_stands_full_is_one_saturation_with_exact_drops() {
             "30:",
             format!(
                 "qdisc add dev up0 root handle 3: tbf {rate} limit 10mb\n\
-                 qdisc add dev up0 parent 3:1 handle 30: fq_codel limit 300\n"
+                 qdisc add dev up0 parent 3:1 handle 30: bfifo limit 150kb\n"
             ),
         ),
     ] {
