@@ -1,4 +1,4 @@
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! What is lost or late enough, at the bounds.
 
 use super::*;
 use crate::detect::{DetectConfig, Detector};

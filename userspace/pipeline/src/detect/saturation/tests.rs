@@ -1,4 +1,4 @@
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! A queue of 1 MB/s, sampled ten times a second, at the bounds.
 
 use super::*;
 use crate::detect::{DetectConfig, Detector};
