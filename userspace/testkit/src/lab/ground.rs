@@ -236,6 +236,11 @@ impl Ground {
         for (namespace, own) in [(&self.prim, words::PRIMARY), (&self.sec, words::SECONDARY)] {
             namespace.ip(&format!("addr add {own}/28 dev gw0{held}"))?;
         }
+        if matches!(self.routing, Routing::Bird { .. }) {
+            // BIRD installs nothing, so that the echoes need a way back.
+            let gateway = words::GATEWAY_PRIMARY;
+            self.prim.ip(&format!("route add {} via {gateway}", words::LAN_PREFIX))?;
+        }
         if self.routing == Routing::Ldp {
             for (namespace, role) in [(&self.gw, Role::Gateway), (&self.prim, Role::Primary)] {
                 namespace.ip(&format!("addr add {}/32 dev lo", role.loopback()))?;

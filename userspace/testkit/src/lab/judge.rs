@@ -114,7 +114,8 @@ pub fn judge(
     reported: &[Reported],
     noticed: &[String],
 ) -> Judgement {
-    let mut left: Vec<&Reported> = reported.iter().collect();
+    let played = |report: &&Reported| report.start.latest >= truth.since;
+    let mut left: Vec<&Reported> = reported.iter().filter(played).collect();
     let mut judgement = Judgement::default();
     for happened in &truth.incidents {
         let best = nearest(happened, &left);
@@ -130,7 +131,9 @@ pub fn judge(
             problems: Vec::new(),
         };
         match report {
-            Some(report) => hold(&mut verdict, &from(viewpoint, happened), report, *sight),
+            Some(report) => {
+                hold(&mut verdict, (viewpoint, *sight), &from(viewpoint, happened), report);
+            }
             None if verdict.required => verdict.problems.push("not found".to_owned()),
             None => {}
         }
@@ -171,7 +174,12 @@ fn gap(a: Interval, b: Interval) -> Span {
     Span((b.earliest - a.latest).0.max((a.earliest - b.latest).0).max(0))
 }
 
-fn hold(verdict: &mut Verdict, truth: &Happened, report: &Reported, sight: Sight) {
+fn hold(
+    verdict: &mut Verdict,
+    (viewpoint, sight): (Viewpoint, Sight),
+    truth: &Happened,
+    report: &Reported,
+) {
     let problems = &mut verdict.problems;
     if !truth.protocols.contains(&report.protocol) {
         problems.push(format!("its protocol is not {}", report.protocol));
@@ -180,14 +188,14 @@ fn hold(verdict: &mut Verdict, truth: &Happened, report: &Reported, sight: Sight
     if apart > Span(0) {
         problems.push(format!("the true start is {} outside its bounds", text(apart)));
     }
-    let (told, actual) = (report.prefixes.count(), truth.prefixes.count());
-    if (sight.prefixes || told > 0) && told != actual {
-        problems.push(format!("{told} prefixes, {actual} moved"));
-    } else if let (Moved::Listed(told), Moved::Listed(actual)) = (&report.prefixes, &truth.prefixes)
-        && !told.is_empty()
-        && told != actual
-    {
-        problems.push("as many prefixes as moved, but others".to_owned());
+    let told = report.prefixes.count();
+    if (sight.prefixes || told > 0) && !right_prefixes(viewpoint, truth, report) {
+        let actual = truth.prefixes.count();
+        problems.push(if told == actual {
+            "as many prefixes as moved, but others".to_owned()
+        } else {
+            format!("{told} prefixes, {actual} moved")
+        });
     }
     let lasted = report.lasted();
     verdict.reported_ms = lasted.map(|(a, b, c)| (a.millis(), b.millis(), c.millis()));
@@ -208,6 +216,14 @@ fn hold(verdict: &mut Verdict, truth: &Happened, report: &Reported, sight: Sight
             problems.push(format!("the estimate is {} off", text(off)));
         }
     }
+}
+
+/// Those that moved at the gateway; on the wire, those that moved at its neighbour may be among
+/// them.
+fn right_prefixes(viewpoint: Viewpoint, truth: &Happened, report: &Reported) -> bool {
+    let on_the_wire = viewpoint != Viewpoint::Router;
+    report.prefixes.fits(&truth.prefixes)
+        || on_the_wire && report.prefixes.fits(&truth.prefixes.and(&truth.elsewhere))
 }
 
 fn describe(report: &Reported) -> String {
@@ -248,6 +264,7 @@ mod tests {
         ScenarioTruth {
             scenario: "s".to_owned(),
             about: "s".to_owned(),
+            since: at(0),
             incidents: vec![Happened {
                 what: "a failure".to_owned(),
                 event: EventType::Convergence,
@@ -255,6 +272,7 @@ mod tests {
                 start: between(10_000, 10_000, 10_000),
                 end: Some(between(11_000, 11_000, 11_000)),
                 prefixes: Moved::Counted(200),
+                elsewhere: Vec::new(),
                 sights: BTreeMap::from([(Viewpoint::Router, sight)]),
             }],
             resolutions: vec![Resolved {
@@ -321,6 +339,33 @@ mod tests {
         assert_eq!(judged.problems(), Vec::<String>::new());
         let elsewhere = judge(&truth, Viewpoint::Bmp, &[without_end], &[]);
         assert_eq!(elsewhere.spurious.len(), 1, "nothing was there to be seen");
+    }
+
+    #[test]
+    fn how_the_network_came_up_is_not_judged() {
+        let early = report(between(9_000, 9_000, 9_000), None);
+        let mut truth = truth(Finding::Optional, false);
+        (truth.since, truth.resolutions) = (at(9_500), Vec::new());
+        assert_eq!(judge(&truth, Viewpoint::Bmp, &[early], &[]).problems(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_moved_at_the_neighbour_is_heard_on_the_wire_alone() {
+        let list = |texts: &[&str]| -> Vec<Prefix> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let mut truth = truth(Finding::Required, false);
+        let here = list(&["198.18.0.0/24"]);
+        truth.resolutions.clear();
+        truth.incidents[0].prefixes = Moved::of(&here);
+        truth.incidents[0].elsewhere = list(&["192.0.2.32/28"]);
+        let sight = truth.incidents[0].sights[&Viewpoint::Router];
+        truth.incidents[0].sights.insert(Viewpoint::Bridge, sight);
+        let mut both = report(between(10_000, 10_000, 10_000), None);
+        both.prefixes = Moved::of(&list(&["192.0.2.32/28", "198.18.0.0/24"]));
+        let problems =
+            |viewpoint| judge(&truth, viewpoint, std::slice::from_ref(&both), &[]).problems().len();
+        assert_eq!((problems(Viewpoint::Bridge), problems(Viewpoint::Router)), (0, 1));
     }
 
     #[test]

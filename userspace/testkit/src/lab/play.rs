@@ -14,7 +14,7 @@ use super::stream::agree;
 use super::truth::{Happened, Moved, Resolved, ScenarioTruth, Sight, Viewpoint};
 use super::words::{self, Role};
 use crate::speaker::table;
-use crate::{FrrDaemon, Injection, now, pause, set_link, wait_for, wait_for_some};
+use crate::{FrrDaemon, Injection, NetNs, now, pause, set_link, wait_for, wait_for_some};
 use anyhow::{Context, Result, ensure};
 use edgelore_model::{EventType, Interval, Prefix, Protocol, Span, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,8 +40,9 @@ const CHURN_APART: Duration = Duration::from_millis(1_000);
 /// # Errors
 /// When a step does not do what it promises, or a witness fails.
 pub fn play(scenario: &Scenario, ground: &mut Ground) -> Result<ScenarioTruth> {
-    let mut play = Play { ground, incidents: Vec::new(), failed: None };
+    let mut play = Play { ground, incidents: Vec::new(), failed: None, before: Table::new() };
     play.quiet(now())?;
+    let since = now();
     for (number, step) in scenario.steps.iter().enumerate() {
         play.step(*step).with_context(|| format!("step {}, {step:?}", number + 1))?;
     }
@@ -49,6 +50,7 @@ pub fn play(scenario: &Scenario, ground: &mut Ground) -> Result<ScenarioTruth> {
     Ok(ScenarioTruth {
         scenario: scenario.name.to_owned(),
         about: scenario.about.to_owned(),
+        since,
         incidents: play.incidents,
         resolutions: resolutions
             .map(|pattern| Resolved {
@@ -64,7 +66,12 @@ struct Play<'a> {
     incidents: Vec<Happened>,
     /// What has not been repaired.
     failed: Option<Fault>,
+    /// The gateway's table before the present step.
+    before: Table,
 }
+
+/// Where each destination leads, as `ip` writes it.
+type Table = BTreeMap<Prefix, String>;
 
 /// An incident whose end is not yet known.
 struct Begun {
@@ -73,10 +80,12 @@ struct Begun {
     protocols: Vec<Protocol>,
     start: Interval,
     sights: BTreeMap<Viewpoint, Sight>,
+    elsewhere: Vec<Prefix>,
 }
 
 impl Play<'_> {
     fn step(&mut self, step: Step) -> Result<()> {
+        self.before = table_of(&self.ground.gw)?;
         match step {
             Step::Fail(fault) => self.fail(fault),
             Step::Repair => self.repair(),
@@ -119,6 +128,8 @@ impl Play<'_> {
             protocols: scenarios::protocols(fault, routing, bfd),
             start: Interval::between(injected.before, injected.after),
             sights: scenarios::sights_of(fault, routing, bfd),
+            // What the session had brought to the primary is gone there.
+            elsewhere: if routing.is_bgp() { vec![words::lan()] } else { Vec::new() },
         };
         if matches!(routing, Routing::Ldp | Routing::Nothing) {
             return self.unmoved(begun);
@@ -199,6 +210,7 @@ impl Play<'_> {
             protocols: scenarios::protocols(Fault::Silent, routing, false),
             start: Interval::between(before, injected.after),
             sights: scenarios::sights_of_cost(),
+            elsewhere: Vec::new(),
         };
         self.over(begun, injected, true)
     }
@@ -220,6 +232,7 @@ impl Play<'_> {
             protocols: vec![Protocol::Bgp],
             start: Interval::between(before, injected.after),
             sights: scenarios::sights_of_updates(),
+            elsewhere: Vec::new(),
         };
         self.over(begun, injected, true)
     }
@@ -251,6 +264,7 @@ impl Play<'_> {
             protocols: vec![Protocol::Bgp],
             start: Interval::between(begin, first.unwrap_or(begin)),
             sights: scenarios::sights_of_updates(),
+            elsewhere: Vec::new(),
         };
         let end = Interval::between(last, done);
         self.incidents.push(begun.ended(Some(end), flapping));
@@ -315,6 +329,7 @@ impl Play<'_> {
             protocols: vec![Protocol::Link],
             start: Interval::between(begin, full.1),
             sights: scenarios::sights_of_queue(),
+            elsewhere: Vec::new(),
         };
         self.incidents.push(begun.ended(Some(Interval::between(still, empty.1)), &[]));
         self.quiet(now())
@@ -339,6 +354,7 @@ impl Play<'_> {
             protocols: vec![Protocol::Bfd, Protocol::Bgp],
             start: first,
             sights: scenarios::sights_of_loss(),
+            elsewhere: Vec::new(),
         };
         self.incidents.push(begun.ended(Some(Interval::between(last, now())), &[]));
         self.quiet(now())
@@ -397,8 +413,14 @@ impl Play<'_> {
             // Between the command and the first that moved.
             begun.start = Interval::between(injected.before, first.min(injected.after));
         }
-        let moved: BTreeSet<(Ipv4Addr, u8)> = changes.iter().map(|(_, prefix)| *prefix).collect();
-        let moved = words::prefixes(&moved.into_iter().collect::<Vec<_>>());
+        let told: Vec<(Ipv4Addr, u8)> = changes.iter().map(|(_, prefix)| *prefix).collect();
+        let mut moved: BTreeSet<Prefix> = words::prefixes(&told).into_iter().collect();
+        // The kernel does not tell everything: what a link takes along vanishes without a word.
+        let after = table_of(&self.ground.gw)?;
+        let leads = |table: &Table, prefix: &Prefix| table.get(prefix).cloned();
+        let known = self.before.keys().chain(after.keys());
+        moved.extend(known.filter(|p| leads(&self.before, p) != leads(&after, p)));
+        let moved: Vec<Prefix> = moved.into_iter().collect();
         let end = Interval { earliest: last - READ_WITHIN, estimate: last, latest: last };
         self.incidents.push(begun.ended(Some(end), &moved));
         Ok(())
@@ -419,9 +441,36 @@ impl Play<'_> {
 
 impl Begun {
     fn ended(self, end: Option<Interval>, moved: &[Prefix]) -> Happened {
-        let Self { what, event, protocols, start, sights } = self;
-        Happened { what, event, protocols, start, end, prefixes: Moved::of(moved), sights }
+        let Self { what, event, protocols, start, sights, elsewhere } = self;
+        let prefixes = Moved::of(moved);
+        Happened { what, event, protocols, start, end, prefixes, elsewhere, sights }
     }
+}
+
+/// The main table for IPv4.
+fn table_of(namespace: &NetNs) -> Result<Table> {
+    let output = namespace
+        .command("ip")
+        .args(["-4", "-o", "route", "show", "table", "main"])
+        .output()
+        .context("start ip")?;
+    ensure!(output.status.success(), "ip cannot show the table");
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().filter_map(route_of).collect())
+}
+
+/// One line: a destination, with its length unless it is one address, and where it leads.
+fn route_of(line: &str) -> Option<(Prefix, String)> {
+    let (destination, leads) = line.trim().split_once(' ')?;
+    let whole = |address: std::net::IpAddr| Prefix::new(address, 32).ok();
+    let prefix = match destination.parse() {
+        Ok(address) => whole(address)?,
+        Err(_) => destination.parse().ok()?,
+    };
+    // The object that a route leads by may be another with the same legs.
+    let words = leads.split_whitespace().filter(|word| !word.starts_with("nhid"));
+    let legs = words.skip_while(|word| word.bytes().all(|b| b.is_ascii_digit()));
+    Some((prefix, legs.collect::<Vec<_>>().join(" ")))
 }
 
 fn destinations_of(prefixes: &[Prefix]) -> Vec<(Ipv4Addr, u8)> {
@@ -432,4 +481,23 @@ fn destinations_of(prefixes: &[Prefix]) -> Vec<(Ipv4Addr, u8)> {
             std::net::IpAddr::V6(_) => None,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_read_by_where_they_lead() {
+        for (line, prefix, leads) in [
+            ("198.18.0.0/24 nhid 10 via 192.0.2.2 dev prim0 proto bgp ", "198.18.0.0/24", "via"),
+            ("198.18.0.1 nhid 9 via 192.0.2.2 dev prim0", "198.18.0.1/32", "via"),
+            ("192.0.2.0/28 dev prim0 proto kernel scope link", "192.0.2.0/28", "dev"),
+        ] {
+            let (found, legs) = route_of(line).unwrap();
+            assert_eq!(found, prefix.parse().unwrap());
+            assert!(legs.starts_with(leads), "{legs}");
+        }
+        assert_eq!(route_of("default via 192.0.2.33 dev gw0"), None);
+    }
 }

@@ -4,7 +4,7 @@
 //! Invariant: nothing in here comes from Edgelore.
 
 use anyhow::{Context, Result};
-use edgelore_model::{EventType, Interval, Prefix, Protocol, Span};
+use edgelore_model::{EventType, Interval, Prefix, Protocol, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -113,6 +113,24 @@ impl Moved {
         Self::Listed(listed)
     }
 
+    /// These and others, none of which is among these.
+    #[must_use]
+    pub fn and(&self, others: &[Prefix]) -> Self {
+        match self {
+            Self::Listed(prefixes) => Self::of(&[prefixes, others].concat()),
+            Self::Counted(count) => Self::Counted(count + others.len() as u64),
+        }
+    }
+
+    /// These are the same as far as both say which they are.
+    #[must_use]
+    pub fn fits(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Listed(these), Self::Listed(those)) => these == those,
+            _ => self.count() == other.count(),
+        }
+    }
+
     /// How many.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -138,6 +156,10 @@ pub struct Happened {
     pub end: Option<Interval>,
     /// What moved.
     pub prefixes: Moved,
+    /// What moved at the neighbour, since the gateway had announced it there: whoever hears both
+    /// ends may count it.
+    #[serde(default)]
+    pub elsewhere: Vec<Prefix>,
     /// What is seen from where; a viewpoint that is not here cannot see it at all.
     pub sights: BTreeMap<Viewpoint, Sight>,
 }
@@ -168,6 +190,8 @@ pub struct ScenarioTruth {
     pub scenario: String,
     /// What it is, in one sentence.
     pub about: String,
+    /// From here on it was played; how the network came up before is no part of it.
+    pub since: Timestamp,
     /// What happened, in order; nothing in a control.
     pub incidents: Vec<Happened>,
     /// What was changed between incidents.
@@ -180,7 +204,7 @@ impl ScenarioTruth {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, file: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self).context("write the truth as JSON")?;
+        let mut text = serde_json::to_string(self).context("write the truth as JSON")?;
         text.push('\n');
         std::fs::write(file, text).with_context(|| format!("write {}", file.display()))
     }
@@ -198,7 +222,6 @@ impl ScenarioTruth {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edgelore_model::Timestamp;
 
     #[test]
     fn what_is_written_is_read_again() {
@@ -206,6 +229,7 @@ mod tests {
         let truth = ScenarioTruth {
             scenario: "s".to_owned(),
             about: "a scenario".to_owned(),
+            since: Timestamp(0),
             incidents: vec![Happened {
                 what: "something".to_owned(),
                 event: EventType::Convergence,
@@ -213,6 +237,7 @@ mod tests {
                 start: Interval::exactly(Timestamp(1)),
                 end: None,
                 prefixes: Moved::of(&["198.18.0.0/24".parse().unwrap()]),
+                elsewhere: vec!["192.0.2.32/28".parse().unwrap()],
                 sights: BTreeMap::from([(Viewpoint::RouterReplay, sight)]),
             }],
             resolutions: vec![Resolved {

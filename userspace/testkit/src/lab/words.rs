@@ -19,6 +19,14 @@ pub(super) const LAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 34);
 pub(super) const GATEWAY_COLLECTOR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 49);
 pub(super) const COLLECTOR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 50);
 
+/// The hosts' network.
+pub(super) const LAN_PREFIX: &str = "192.0.2.32/28";
+
+/// The same, as the vocabulary writes it.
+pub(super) fn lan() -> Prefix {
+    LAN_PREFIX.parse().expect("it is a prefix")
+}
+
 const GATEWAY_ASN: u32 = 64_496;
 const PRIMARY_ASN: u32 = 64_497;
 const SECONDARY_ASN: u32 = 64_498;
@@ -180,8 +188,10 @@ fn profile(Protection { interval_ms, multiplier }: Protection) -> String {
 }
 
 fn bgp(role: Role, routing: Routing, hold_s: u16, bfd: bool) -> String {
-    let lan = "192.0.2.32/28";
-    let mut text = format!("ip prefix-list LAN seq 5 permit {lan}\n");
+    let lan = LAN_PREFIX;
+    let mut text = format!(
+        "ip prefix-list LAN seq 5 permit {lan}\nbgp as-path access-list OWN seq 5 permit ^$\n"
+    );
     if role == Role::Secondary {
         let _ = writeln!(
             text,
@@ -233,6 +243,9 @@ fn policy(role: Role, routing: Routing, lan: &str) -> String {
         Role::Primary | Role::Secondary => {
             for (prefix, length) in destinations(routing) {
                 let _ = writeln!(text, "  network {prefix}/{length}");
+            }
+            for (_, neighbour, ..) in role.links() {
+                let _ = writeln!(text, "  neighbor {neighbour} filter-list OWN out");
             }
             if role == Role::Secondary {
                 let _ = writeln!(text, "  neighbor {GATEWAY_SECONDARY} route-map LONGER out");
