@@ -1,12 +1,13 @@
 //! One scenario: built, recorded, watched, played, and judged.
 //!
-//! Invariant: recorders and nodes stand before anything speaks, and the truth is written down
-//! before Edgelore is asked.
+//! Invariant: recorders and nodes stand before anything speaks; nothing that Edgelore says reaches
+//! the truth.
 
 use super::node::{self, Node, Said};
 use anyhow::{Context, Result};
 use edgelore_testkit::lab::{
     Ground, Judgement, Recorder, Scenario, ScenarioTruth, Step, Viewpoint, Ways, judge, play,
+    routes_heard,
 };
 use edgelore_testkit::pause;
 use std::path::{Path, PathBuf};
@@ -66,12 +67,13 @@ impl Runner<'_> {
         let recorders = record(&ground, &directory)?;
         let nodes = self.nodes(&ground, &directory)?;
         ground.start()?;
-        let truth = play(scenario, &mut ground)?;
-        truth.write(&directory.join("truth.json"))?;
+        let mut truth = play(scenario, &mut ground)?;
         let live = listen(scenario, &nodes, &directory)?;
-        for recorder in recorders {
+        for (viewpoint, recorder) in recorders {
             recorder.finish()?;
+            truth.hear(viewpoint, &routes_heard(&capture(&directory, viewpoint))?);
         }
+        truth.write(&directory.join("truth.json"))?;
         drop(nodes);
         drop(ground);
         let mut played = self.judge_captures(scenario, &directory, &truth)?;
@@ -133,7 +135,7 @@ fn capture(directory: &Path, viewpoint: Viewpoint) -> PathBuf {
     directory.join(format!("{}.pcapng", viewpoint.name()))
 }
 
-fn record(ground: &Ground, directory: &Path) -> Result<Vec<Recorder>> {
+fn record(ground: &Ground, directory: &Path) -> Result<Vec<(Viewpoint, Recorder)>> {
     viewpoints(ground)
         .map(|viewpoint| {
             let ((namespace, interfaces), ways) = match viewpoint {
@@ -141,7 +143,8 @@ fn record(ground: &Ground, directory: &Path) -> Result<Vec<Recorder>> {
                 Viewpoint::Bmp => (ground.collector(), Ways::Both),
                 _ => (ground.router(), Ways::Both),
             };
-            Recorder::start(namespace, interfaces, ways, &capture(directory, viewpoint))
+            let file = capture(directory, viewpoint);
+            Ok((viewpoint, Recorder::start(namespace, interfaces, ways, &file)?))
         })
         .collect()
 }

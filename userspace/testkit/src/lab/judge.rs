@@ -11,8 +11,8 @@ use edgelore_model::{EventType, Interval, Prefix, Protocol, Span};
 
 /// The estimate of a duration may miss the truth by this, or by a fiftieth when that is more.
 pub const ESTIMATE_OFF_MAX: Span = Span::from_millis(50);
-/// What passes on the wire precedes what the kernel's table shows of it by no more than this.
-const WIRE_BEFORE_TABLE: Span = Span::from_millis(500);
+/// Two witnesses stamp one packet within this.
+const STAMPED_WITHIN: Span = Span::from_millis(5);
 /// A report belongs to what happened when it begins at most this far from it.
 const START_APART_MAX: Span = Span::from_millis(3_000);
 
@@ -148,10 +148,16 @@ pub fn judge(
 }
 
 /// What happened, as it looks from there: whoever has no table sees the end of what was said.
+/// Where nobody listened, that was at some time between the start and the table's last change.
 fn from(viewpoint: Viewpoint, happened: &Happened) -> Happened {
     let mut seen = happened.clone();
     if let (Some(end), true) = (&mut seen.end, viewpoint != Viewpoint::Router) {
-        end.earliest = (end.earliest - WIRE_BEFORE_TABLE).max(seen.start.earliest);
+        match happened.heard.get(&viewpoint) {
+            Some(heard) => {
+                *end = Interval::between(*heard - STAMPED_WITHIN, *heard + STAMPED_WITHIN)
+            }
+            None => end.earliest = seen.start.earliest,
+        }
     }
     seen
 }
@@ -273,6 +279,7 @@ mod tests {
                 end: Some(between(11_000, 11_000, 11_000)),
                 prefixes: Moved::Counted(200),
                 elsewhere: Vec::new(),
+                heard: BTreeMap::new(),
                 sights: BTreeMap::from([(Viewpoint::Router, sight)]),
             }],
             resolutions: vec![Resolved {

@@ -113,6 +113,7 @@ impl Play<'_> {
                 self.flap(prefixes, cycles, Duration::from_millis(period_ms))
             }
             Step::Churn => self.churn(),
+            Step::Still(seconds) => pause(Duration::from_secs(seconds), "the flap's end"),
             Step::Flood(seconds) => self.flood(Duration::from_secs(seconds)),
             Step::Blips(count) => self.blips(count),
         }
@@ -443,7 +444,8 @@ impl Begun {
     fn ended(self, end: Option<Interval>, moved: &[Prefix]) -> Happened {
         let Self { what, event, protocols, start, sights, elsewhere } = self;
         let prefixes = Moved::of(moved);
-        Happened { what, event, protocols, start, end, prefixes, elsewhere, sights }
+        let heard = BTreeMap::new();
+        Happened { what, event, protocols, start, end, prefixes, elsewhere, heard, sights }
     }
 }
 

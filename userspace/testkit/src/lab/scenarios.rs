@@ -61,6 +61,8 @@ pub enum Step {
     },
     /// What every network does all day; no incident.
     Churn,
+    /// Nothing, for so many seconds: flaps that are less than a minute apart are one.
+    Still(u64),
     /// Users send more to the host than its link takes, for so many seconds.
     Flood(u64),
     /// The way to the primary is interrupted so often, each time for less than BFD tolerates.
@@ -204,6 +206,7 @@ pub const SCENARIOS: &[Scenario] = &[
         BIRD,
         &[
             Step::Flap { prefixes: 60, cycles: 6, period_ms: 1_000 },
+            Step::Still(65),
             Step::Dampen,
             Step::Flap { prefixes: 60, cycles: 6, period_ms: 1_000 },
         ],

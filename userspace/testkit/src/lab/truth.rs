@@ -12,6 +12,9 @@ use std::path::Path;
 /// Prefixes that are listed; more are counted.
 const PREFIXES_LISTED_MAX: usize = 1_000;
 
+/// What a router reports over BMP may follow its own table by this.
+const REPORTED_WITHIN: Span = Span::from_millis(2_000);
+
 /// From where a failure is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -160,6 +163,9 @@ pub struct Happened {
     /// ends may count it.
     #[serde(default)]
     pub elsewhere: Vec<Prefix>,
+    /// When the last of what was said of routes passed each viewpoint.
+    #[serde(default)]
+    pub heard: BTreeMap<Viewpoint, Timestamp>,
     /// What is seen from where; a viewpoint that is not here cannot see it at all.
     pub sights: BTreeMap<Viewpoint, Sight>,
 }
@@ -199,6 +205,19 @@ pub struct ScenarioTruth {
 }
 
 impl ScenarioTruth {
+    /// Adds when routes passed a live viewpoint, ascending: the last of each incident.
+    pub fn hear(&mut self, viewpoint: Viewpoint, heard: &[Timestamp]) {
+        for happened in &mut self.incidents {
+            let Some(end) = happened.end else { continue };
+            let until = heard.partition_point(|at| *at <= end.latest + REPORTED_WITHIN);
+            let last = heard[..until].last().filter(|at| **at >= happened.start.earliest);
+            if let Some(last) = last {
+                happened.heard.insert(viewpoint, *last);
+                happened.heard.insert(viewpoint.replay(), *last);
+            }
+        }
+    }
+
     /// Writes it, one JSON object.
     ///
     /// # Errors
@@ -238,6 +257,7 @@ mod tests {
                 end: None,
                 prefixes: Moved::of(&["198.18.0.0/24".parse().unwrap()]),
                 elsewhere: vec!["192.0.2.32/28".parse().unwrap()],
+                heard: BTreeMap::from([(Viewpoint::Bridge, Timestamp(2))]),
                 sights: BTreeMap::from([(Viewpoint::RouterReplay, sight)]),
             }],
             resolutions: vec![Resolved {
@@ -248,6 +268,22 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         truth.write(file.path()).unwrap();
         assert_eq!(ScenarioTruth::read(file.path()).unwrap(), truth);
+    }
+
+    #[test]
+    fn the_last_that_was_heard_of_an_incident_is_its_end_there() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = r#"{"scenario":"s","about":"s","since":0,"resolutions":[],"incidents":[{"what":"w",
+            "event":"convergence","protocols":["bgp"],"prefixes":0,"sights":{},
+            "start":{"earliest":100,"estimate":100,"latest":100},
+            "end":{"earliest":200,"estimate":200,"latest":200}}]}"#;
+        std::fs::write(file.path(), text).unwrap();
+        let mut truth = ScenarioTruth::read(file.path()).unwrap();
+        let times = [50, 150, 180, 3_000_000_000].map(Timestamp);
+        truth.hear(Viewpoint::Bridge, &times[..1]);
+        assert_eq!(truth.incidents[0].heard, BTreeMap::new(), "all of it was before");
+        truth.hear(Viewpoint::Bridge, &times);
+        assert_eq!(truth.incidents[0].heard[&Viewpoint::BridgeReplay], Timestamp(180));
     }
 
     #[test]
