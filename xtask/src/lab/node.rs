@@ -1,6 +1,7 @@
 //! Edgelore at a viewpoint of the laboratory, live or on a capture, as its operator sees it.
 //!
-//! Invariant: a live node runs until it has told every incident that it could close.
+//! Invariant: what a live node has told when it ended in good order is everything that it found: at
+//! its end it closes what is open as if the quiet that it waits for had followed.
 
 use anyhow::{Context, Result, ensure};
 use edgelore_model::{EventType, Interval, Protocol};
@@ -77,7 +78,9 @@ pub(super) struct Node {
     process: Process,
     binary: PathBuf,
     namespace: PathBuf,
-    data: PathBuf,
+    /// Where its files are, with this viewpoint's name.
+    directory: PathBuf,
+    viewpoint: Viewpoint,
 }
 
 impl Node {
@@ -89,21 +92,34 @@ impl Node {
         viewpoint: Viewpoint,
     ) -> Result<Self> {
         let (namespace, capture) = stand(ground, viewpoint);
-        let file = |suffix: &str| directory.join(format!("{}.{suffix}", viewpoint.name()));
-        let data = file("data");
+        let file = |suffix: &str| file(directory, viewpoint, suffix);
         let config = file("toml");
         let text = format!(
-            "[node]\ndata_dir = {data:?}\ntopology_class = {TOPOLOGY_CLASS:?}\n\
-             node_count = {NODE_COUNT}\n\n{capture}"
+            "[node]\ndata_dir = {:?}\ntopology_class = {TOPOLOGY_CLASS:?}\n\
+             node_count = {NODE_COUNT}\n\n{capture}",
+            file("data")
         );
         std::fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
-        let mut command = namespace.command(&binary.display().to_string());
-        command.arg("run").arg("--config").arg(&config);
-        let process = Process::spawn("edgelore run", &mut command, &file("log"))?;
-        let (binary, namespace) = (binary.to_owned(), namespace.path());
-        let mut node = Self { process, binary, namespace, data };
+        let (namespace, directory) = (namespace.path(), directory.to_owned());
+        let process = spawn(binary, &namespace, &config, &file("log"))?;
+        let mut node = Self { process, binary: binary.to_owned(), namespace, directory, viewpoint };
         node.await_answer().with_context(|| format!("Edgelore at the {}", viewpoint.name()))?;
         Ok(node)
+    }
+
+    /// Ends it, so that it closes what is open, and lets its successor tell everything.
+    pub(super) fn last_words(mut self) -> Result<Said> {
+        let status = self.process.stop()?;
+        ensure!(status.success(), "edgelore run ended: {status}\n{}", self.process.log_tail());
+        let config = self.file("toml");
+        self.process = spawn(&self.binary, &self.namespace, &config, &self.file("log.after"))?;
+        self.await_answer()?;
+        self.keep_words()?;
+        self.said()
+    }
+
+    fn file(&self, suffix: &str) -> PathBuf {
+        file(&self.directory, self.viewpoint, suffix)
     }
 
     fn await_answer(&mut self) -> Result<()> {
@@ -119,7 +135,7 @@ impl Node {
     }
 
     /// Everything that it has closed and distilled so far.
-    pub(super) fn said(&self) -> Result<Said> {
+    fn said(&self) -> Result<Said> {
         let incidents = self.ask("incidents", &["--json"])?;
         let outcomes = self.ask("outcomes", &["--json"])?;
         Ok(Said::of(
@@ -129,19 +145,35 @@ impl Node {
     }
 
     /// Writes down what it says of itself, for people.
-    pub(super) fn keep_words(&self, file: &Path) -> Result<()> {
+    fn keep_words(&self) -> Result<()> {
+        let file = self.file("json");
         let mut words = self.ask("incidents", &["--json"])?;
         words.extend(self.ask("outcomes", &["--json"])?);
-        words.extend(self.ask("status", &[])?);
-        std::fs::write(file, words).with_context(|| format!("write {}", file.display()))
+        std::fs::write(&file, words).with_context(|| format!("write {}", file.display()))
     }
 
     fn ask(&self, subcommand: &str, arguments: &[&str]) -> Result<Vec<u8>> {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.namespace.display()));
-        command.arg(&self.binary).arg(subcommand).arg("--data").arg(&self.data).args(arguments);
+        command
+            .arg(&self.binary)
+            .arg(subcommand)
+            .arg("--data")
+            .arg(self.file("data"))
+            .args(arguments);
         answer(&mut command)
     }
+}
+
+fn file(directory: &Path, viewpoint: Viewpoint, suffix: &str) -> PathBuf {
+    directory.join(format!("{}.{suffix}", viewpoint.name()))
+}
+
+fn spawn(binary: &Path, namespace: &Path, config: &Path, log: &Path) -> Result<Process> {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", namespace.display())).arg(binary);
+    command.arg("run").arg("--config").arg(config);
+    Process::spawn("edgelore run", &mut command, log)
 }
 
 /// Where a node runs and what it is told to watch.

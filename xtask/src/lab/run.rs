@@ -15,8 +15,6 @@ use std::time::Duration;
 
 /// After this long routing has stood still and a convergence is told.
 const CONVERGENCE_TOLD: Duration = Duration::from_secs(3);
-/// After this long without a transition a flap is over and told.
-const FLAP_TOLD: Duration = Duration::from_secs(66);
 
 /// Plays scenarios in a directory.
 #[derive(Debug)]
@@ -52,9 +50,11 @@ impl Played {
 
 /// Roughly how long a scenario takes, s.
 pub(super) fn duration_estimate(scenario: &Scenario) -> u64 {
-    let flaps = scenario.steps.iter().any(|step| matches!(step, Step::Flap { .. }));
-    let steps = scenario.steps.len() as u64 * 15;
-    steps + if flaps { FLAP_TOLD.as_secs() } else { 0 } + if scenario.slow { 180 } else { 0 }
+    let still = |step: &Step| match step {
+        Step::Still(seconds) | Step::Flood(seconds) => *seconds,
+        _ => 15,
+    };
+    scenario.steps.iter().map(still).sum::<u64>() + if scenario.slow { 180 } else { 0 }
 }
 
 impl Runner<'_> {
@@ -68,13 +68,12 @@ impl Runner<'_> {
         let nodes = self.nodes(&ground, &directory)?;
         ground.start()?;
         let mut truth = play(scenario, &mut ground)?;
-        let live = listen(scenario, &nodes, &directory)?;
+        let live = listen(nodes)?;
         for (viewpoint, recorder) in recorders {
             recorder.finish()?;
             truth.hear(viewpoint, &routes_heard(&capture(&directory, viewpoint))?);
         }
         truth.write(&directory.join("truth.json"))?;
-        drop(nodes);
         drop(ground);
         let mut played = self.judge_captures(scenario, &directory, &truth)?;
         let of_live =
@@ -149,22 +148,15 @@ fn record(ground: &Ground, directory: &Path) -> Result<Vec<(Viewpoint, Recorder)
         .collect()
 }
 
-/// What the nodes say once they have closed everything.
-fn listen(
-    scenario: &Scenario,
-    nodes: &[(Viewpoint, Node)],
-    directory: &Path,
-) -> Result<Vec<(Viewpoint, Said)>> {
+/// What the nodes say at their end, the quiet after a convergence having passed.
+fn listen(nodes: Vec<(Viewpoint, Node)>) -> Result<Vec<(Viewpoint, Said)>> {
     if nodes.is_empty() {
         return Ok(Vec::new());
     }
-    let flaps = scenario.steps.iter().any(|step| matches!(step, Step::Flap { .. }));
-    pause(if flaps { FLAP_TOLD } else { CONVERGENCE_TOLD }, "the nodes' last words")?;
-    nodes
-        .iter()
-        .map(|(viewpoint, node)| {
-            node.keep_words(&directory.join(format!("{}.json", viewpoint.name())))?;
-            Ok((*viewpoint, node.said()?))
-        })
-        .collect()
+    pause(CONVERGENCE_TOLD, "the nodes' last words")?;
+    let listen = |(viewpoint, node): (Viewpoint, Node)| {
+        let said = node.last_words();
+        Ok((viewpoint, said.with_context(|| format!("the {}'s last words", viewpoint.name()))?))
+    };
+    nodes.into_iter().map(listen).collect()
 }

@@ -99,6 +99,7 @@ impl Play<'_> {
                     .primary_frr()?
                     .configure(&words::hold_time(Role::Primary, hold_s)),
             ),
+            Step::IgpTimers(hello_s, dead_s) => self.igp_timers(hello_s, dead_s),
             Step::Multipath => self.multipath(),
             Step::Dampen => {
                 self.configure(&words::dampening())?;
@@ -184,6 +185,18 @@ impl Play<'_> {
         };
         ground.await_normal()?;
         self.quiet(now())
+    }
+
+    /// At both ends within the old dead interval, so that nothing is lost.
+    fn igp_timers(&mut self, hello_s: u16, dead_s: u16) -> Result<()> {
+        let before = now();
+        self.configure(&words::igp_timers(Role::Gateway, hello_s, dead_s))?;
+        let primary = self.ground.routers()?.primary_frr()?;
+        primary.configure(&words::igp_timers(Role::Primary, hello_s, dead_s))?;
+        self.quiet(now())?;
+        let moved = self.ground.routers()?.fib.changes_since(before)?;
+        ensure!(moved.is_empty(), "the change of intervals cost the adjacency");
+        Ok(())
     }
 
     fn multipath(&mut self) -> Result<()> {

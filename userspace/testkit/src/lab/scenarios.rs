@@ -35,6 +35,8 @@ pub enum Step {
     /// Both ends of the session with the primary are given this hold time, s; it counts once the
     /// session has been reset.
     HoldTime(u16),
+    /// Both ends of the way to the primary are given these OSPF hello and dead intervals, s.
+    IgpTimers(u16, u16),
     /// The gateway may use both neighbours at once, and does, since the secondary stops to
     /// lengthen its paths.
     Multipath,
@@ -217,6 +219,15 @@ pub const SCENARIOS: &[Scenario] = &[
         "OSPF 2/8 s: the way falls silent",
         Routing::Ospf { hello_s: 2, dead_s: 8 },
         &[Fail(Silent)],
+    ),
+    resolved(
+        scenario(
+            "ospf-timer-tuning",
+            "OSPF 2/8 s: silence, then the intervals become 1/4 s, then silence again",
+            Routing::Ospf { hello_s: 2, dead_s: 8 },
+            &[Fail(Silent), Step::Repair, Step::IgpTimers(1, 4), Fail(Silent)],
+        ),
+        &["igp_timer_tuning"],
     ),
     scenario("ospf-near", "OSPF 1/4 s: the gateway's link goes down", OSPF, &[Fail(Near)]),
     with_bfd(

@@ -144,6 +144,18 @@ pub(super) fn hold_time(role: Role, hold_s: u16) -> String {
     format!("router bgp {}\n timers bgp {} {hold_s}\nexit\n", role.asn(), hold_s / 3)
 }
 
+/// What an engineer types for other OSPF intervals towards the first neighbour.
+pub(super) fn igp_timers(role: Role, hello_s: u16, dead_s: u16) -> String {
+    let first = role.links().into_iter().take(1);
+    let interface = |(interface, ..): (&str, Ipv4Addr, u32, u32)| {
+        format!(
+            "interface {interface}\n ip ospf hello-interval {hello_s}\n \
+             ip ospf dead-interval {dead_s}\nexit\n"
+        )
+    };
+    first.map(interface).collect()
+}
+
 /// What an engineer types for routes over both neighbours.
 pub(super) fn multipath() -> String {
     format!(
