@@ -4,7 +4,8 @@
 //! and a replay are held against.
 //!
 //! Invariant: KEEPALIVEs, OPENs, NOTIFICATIONs and End-of-RIB markers (RFC 4724 §2) are no routes;
-//! of BMP (RFC 7854), Route Monitoring alone is about routes. A segment that begins within a
+//! of BMP (RFC 7854), Route Monitoring before policy alone is about routes as the neighbour said
+//! them. A segment that begins within a
 //! message counts as one with routes. Every read is bounds-checked.
 
 use anyhow::{Context, Result};
@@ -19,6 +20,8 @@ const END_OF_RIB_BYTES: usize = 23;
 const BMP_HEADER_BYTES: usize = 6;
 /// Common and per-peer header.
 const BMP_PEER_BYTES: usize = 48;
+/// Flags of the per-peer header: after policy (RFC 7854 §4.2), sent (RFC 8671 §4).
+const NOT_FROM_THE_WIRE: u8 = 0x40 | 0x10;
 const PACKET_BLOCK: u32 = 6;
 
 /// When the routes passed that the capture holds, in order.
@@ -95,7 +98,9 @@ fn bmp_routes(mut rest: &[u8]) -> bool {
         };
         let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
         let message = rest.get(..length).unwrap_or(rest);
-        if *kind == 0 && message.get(BMP_PEER_BYTES..).is_none_or(bgp_routes) {
+        let from_the_wire = message.get(7).is_none_or(|flags| flags & NOT_FROM_THE_WIRE == 0);
+        let routes = || message.get(BMP_PEER_BYTES..).is_none_or(bgp_routes);
+        if *kind == 0 && from_the_wire && routes() {
             return true;
         }
         rest = rest.get(length.max(BMP_HEADER_BYTES)..).unwrap_or_default();
@@ -138,10 +143,13 @@ mod tests {
         ] {
             assert_eq!(bgp_routes(&payload), expected, "{name}");
         }
+        let mut after_policy = bmp(0, &update);
+        after_policy[7] = 0x40;
         for (name, payload, expected) in [
             ("statistics", bmp(1, &[0; 20]), false),
             ("peer down", bmp(2, &[1]), false),
             ("statistics, then a route", [bmp(1, &[]), bmp(0, &update)].concat(), true),
+            ("after policy", after_policy, false),
             ("end of RIB", bmp(0, &end_of_rib), false),
         ] {
             assert_eq!(bmp_routes(&payload), expected, "{name}");

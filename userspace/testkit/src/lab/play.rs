@@ -146,8 +146,7 @@ impl Play<'_> {
             self.await_route(&destinations, words::SECONDARY)?;
             self.quiet(injected.before)?;
         }
-        let commanded = matches!(fault, Fault::Reset | Fault::Kill);
-        self.over(begun, injected, commanded)?;
+        self.over(begun, injected, fault == Fault::Reset)?;
         if fault == Fault::Silent { self.witness() } else { Ok(()) }
     }
 
@@ -262,21 +261,22 @@ impl Play<'_> {
         let prefixes = self.ground.prefixes();
         let flapping = &prefixes[..count.min(prefixes.len())];
         let begin = now();
-        let (mut first, mut last) = (None, begin);
+        let mut last = begin;
         for _ in 0..cycles {
             for announce in [false, true] {
                 last = now();
                 self.ground.routers_mut()?.move_prefixes(flapping, announce)?;
-                first.get_or_insert_with(now);
                 pause(period / 2, "the next transition")?;
             }
         }
         let done = now();
+        let moved = self.ground.routers()?.fib.changes_since(begin)?;
+        let first = moved.first().context("nothing flapped")?.0;
         let begun = Begun {
             what: format!("flap of {} prefixes", flapping.len()),
             event: EventType::Flap,
             protocols: vec![Protocol::Bgp],
-            start: Interval::between(begin, first.unwrap_or(begin)),
+            start: Interval::between(begin, first),
             sights: scenarios::sights_of_updates(),
             elsewhere: Vec::new(),
         };
@@ -299,7 +299,7 @@ impl Play<'_> {
 
     /// New prefixes one by one, two of them taken back, refreshes, a neighbour that is not there.
     fn churn_bgp(&mut self) -> Result<()> {
-        let extra = table(5);
+        let extra = words::extra(5);
         for prefix in &extra {
             self.ground.routers_mut()?.move_prefixes(&[*prefix], true)?;
             pause(CHURN_APART, "the next prefix")?;
@@ -424,8 +424,8 @@ impl Play<'_> {
         let first = changes.first().context("nothing moved")?.0;
         let last = changes.last().context("nothing moved")?.0;
         if commanded {
-            // Between the command and the first that moved.
-            begun.start = Interval::between(injected.before, first.min(injected.after));
+            // A daemon may answer before it does what it was told, and not after something moved.
+            begun.start = Interval::between(injected.before, first);
         }
         let told: Vec<(Ipv4Addr, u8)> = changes.iter().map(|(_, prefix)| *prefix).collect();
         let mut moved: BTreeSet<Prefix> = words::prefixes(&told).into_iter().collect();

@@ -101,6 +101,12 @@ pub(super) fn destinations(routing: Routing) -> Vec<(Ipv4Addr, u8)> {
         .collect()
 }
 
+/// So many prefixes more, at most 56, at the end of the block that is set aside.
+pub(super) fn extra(count: u8) -> Vec<Prefix> {
+    let numbers = (200..=u8::MAX).take(count.into());
+    prefixes(&numbers.map(|number| (Ipv4Addr::new(198, 19, number, 0), 24)).collect::<Vec<_>>())
+}
+
 /// As the vocabulary writes them.
 pub(super) fn prefixes(destinations: &[(Ipv4Addr, u8)]) -> Vec<Prefix> {
     destinations
