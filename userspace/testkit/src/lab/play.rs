@@ -40,7 +40,8 @@ const CHURN_APART: Duration = Duration::from_millis(1_000);
 /// # Errors
 /// When a step does not do what it promises, or a witness fails.
 pub fn play(scenario: &Scenario, ground: &mut Ground) -> Result<ScenarioTruth> {
-    let mut play = Play { ground, incidents: Vec::new(), failed: None, before: Table::new() };
+    let mut play =
+        Play { ground, incidents: Vec::new(), failed: None, damped: false, before: Table::new() };
     play.quiet(now())?;
     let since = now();
     for (number, step) in scenario.steps.iter().enumerate() {
@@ -66,6 +67,8 @@ struct Play<'a> {
     incidents: Vec<Happened>,
     /// What has not been repaired.
     failed: Option<Fault>,
+    /// The gateway damps routes.
+    damped: bool,
     /// The gateway's table before the present step.
     before: Table,
 }
@@ -103,6 +106,7 @@ impl Play<'_> {
             Step::Multipath => self.multipath(),
             Step::Dampen => {
                 self.configure(&words::dampening())?;
+                self.damped = true;
                 self.quiet(now())
             }
             Step::Cost(cost) => self.cost(cost),
@@ -244,7 +248,7 @@ impl Play<'_> {
             event: EventType::Convergence,
             protocols: vec![Protocol::Bgp],
             start: Interval::between(before, injected.after),
-            sights: scenarios::sights_of_updates(),
+            sights: scenarios::sights_of_updates(self.damped),
             elsewhere: Vec::new(),
         };
         self.over(begun, injected, true)
@@ -277,7 +281,7 @@ impl Play<'_> {
             event: EventType::Flap,
             protocols: vec![Protocol::Bgp],
             start: Interval::between(begin, first),
-            sights: scenarios::sights_of_updates(),
+            sights: scenarios::sights_of_updates(self.damped),
             elsewhere: Vec::new(),
         };
         let end = Interval::between(last, done);

@@ -306,9 +306,14 @@ pub(super) fn sights_of(fault: Fault, routing: Routing, bfd: bool) -> BTreeMap<V
     sights
 }
 
-/// What is seen of prefixes that are withdrawn or flap: all of it, everywhere.
-pub(super) fn sights_of_updates() -> BTreeMap<Viewpoint, Sight> {
-    Viewpoint::ALL.map(|viewpoint| (viewpoint, WHOLE)).into()
+/// What is seen of prefixes that are withdrawn or flap: all of it, everywhere. But FRR does not
+/// report over BMP that a route was withdrawn which it damps.
+pub(super) fn sights_of_updates(damped: bool) -> BTreeMap<Viewpoint, Sight> {
+    let mut sights = BTreeMap::from(Viewpoint::ALL.map(|viewpoint| (viewpoint, WHOLE)));
+    if damped {
+        sights.extend([(Viewpoint::Bmp, OPTIONAL), (Viewpoint::BmpReplay, OPTIONAL)]);
+    }
+    sights
 }
 
 /// What is seen of a change of cost: advertisements say it, the kernel's table shows what moved.
