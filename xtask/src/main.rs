@@ -7,6 +7,7 @@ mod cross;
 mod demo;
 mod ebpf;
 mod fuzz;
+mod lab;
 mod setup;
 mod shell;
 mod test;
@@ -35,6 +36,8 @@ enum Command {
     Build,
     /// The Singapore–Denver story on real daemons, measured beside the truth.
     Demo(demo::Options),
+    /// Scenarios on real daemons, recorded, and Edgelore held against what really happened.
+    Lab(lab::Options),
     /// Format, lint, tidy, all tests, and proof that the live ones ran.
     Test,
     /// Side-by-side measurements; further arguments go to the bench program.
@@ -69,6 +72,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Setup => setup::ensure(&setup::Need::ALL),
         Command::Build => build(),
         Command::Demo(options) => demo::run(options),
+        Command::Lab(options) => lab::run(options),
         Command::Test => test::run(),
         Command::Bench { arguments } => bench(arguments),
         Command::Fuzz(options) => fuzz::run(options),

@@ -3,7 +3,7 @@
 //! Invariant: the daemons are children of this process, keep all their state in one temporary
 //! directory, and end with the guard.
 
-use crate::{NetNs, Process, scratch, wait_for};
+use crate::{Injection, NetNs, Process, scratch, wait_for};
 use anyhow::{Context, Result, ensure};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -193,6 +193,16 @@ impl Frr {
             daemon.stop()?;
         }
         Ok(())
+    }
+
+    /// Kills a daemon as a crash would (SIGKILL), and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self, daemon: FrrDaemon) -> Result<Injection> {
+        let name = daemon.name();
+        let running = self.daemons.iter_mut().find(|process| process.name() == name);
+        running.with_context(|| format!("find a running {name}"))?.kill()
     }
 
     /// The session with `peer` is Established (RFC 4271, 8.2.2).

@@ -3,6 +3,7 @@
 //! Invariant: the child runs in a process group of its own, so that an interrupt at the terminal
 //! reaches it only through the guard; dropping the guard ends and reaps it, by its pid.
 
+use crate::{Injection, now};
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -49,6 +50,23 @@ impl Process {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it was called when it was started.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Kills it at once (SIGKILL), and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it cannot be signalled or waited for.
+    pub fn kill(&mut self) -> Result<Injection> {
+        let before = now();
+        self.child.kill().with_context(|| format!("kill {}", self.name))?;
+        self.child.wait().with_context(|| format!("reap {}", self.name))?;
+        Ok(Injection { before, after: now() })
     }
 
     /// How it ended, if it has.

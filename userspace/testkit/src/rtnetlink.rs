@@ -23,9 +23,12 @@ const AF_INET: u8 = 2;
 const RT_TABLE_MAIN: u8 = 254;
 const RTA_DST: u16 = 1;
 const RTA_GATEWAY: u16 = 5;
+const RTA_MULTIPATH: u16 = 9;
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const NLMSG_HEADER_BYTES: usize = 16;
 const RTMSG_BYTES: usize = 12;
+/// `struct rtnexthop`: its length with its attributes (2), flags, hops, interface (4).
+const RTNEXTHOP_BYTES: usize = 8;
 
 /// When a change was made: it took effect between the two readings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +89,12 @@ fn open(group: u32) -> Result<Socket> {
 }
 
 /// One change of one route of the main table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RouteEvent {
     /// Destination and prefix length.
     pub(crate) prefix: (Ipv4Addr, u8),
-    /// Where it points now; `None` when it is gone or has no single gateway.
-    pub(crate) gateway: Option<Ipv4Addr>,
+    /// Where it points now, sorted; empty when it is gone or leads to no gateway.
+    pub(crate) gateways: Vec<Ipv4Addr>,
 }
 
 /// The route changes in one datagram.
@@ -108,15 +111,28 @@ fn route_event(kind: u16, body: &[u8]) -> Option<RouteEvent> {
         return None;
     }
     let mut prefix = (Ipv4Addr::UNSPECIFIED, length);
-    let mut gateway = None;
+    let mut gateways = Vec::new();
     for (attribute, value) in attributes(body.get(RTMSG_BYTES..)?) {
         match attribute {
             RTA_DST => prefix.0 = address(value)?,
-            RTA_GATEWAY if kind == RTM_NEWROUTE => gateway = Some(address(value)?),
+            RTA_GATEWAY if kind == RTM_NEWROUTE => gateways.push(address(value)?),
+            RTA_MULTIPATH if kind == RTM_NEWROUTE => gateways.extend(legs(value)),
             _ => {}
         }
     }
-    Some(RouteEvent { prefix, gateway })
+    gateways.sort_unstable();
+    Some(RouteEvent { prefix, gateways })
+}
+
+/// The gateways of a route with several legs.
+fn legs(mut rest: &[u8]) -> impl Iterator<Item = Ipv4Addr> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?));
+        let leg = rest.get(RTNEXTHOP_BYTES..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(attributes(leg).find(|(kind, _)| *kind == RTA_GATEWAY).and_then(|(_, v)| address(v)))
+    })
+    .flatten()
 }
 
 fn address(value: &[u8]) -> Option<Ipv4Addr> {
@@ -193,14 +209,35 @@ mod tests {
     #[test]
     fn route_messages_are_read() {
         let prefix = (Ipv4Addr::new(198, 18, 7, 0), 24);
-        let gateway = Some(Ipv4Addr::new(10, 0, 0, 1));
+        let gateways = vec![Ipv4Addr::new(10, 0, 0, 1)];
         let mut datagram = route(RTM_NEWROUTE, RT_TABLE_MAIN, [10, 0, 0, 1]);
         datagram.extend(route(RTM_NEWROUTE, 255, [10, 0, 0, 2]));
         datagram.extend(route(RTM_DELROUTE, RT_TABLE_MAIN, [10, 0, 0, 1]));
         assert_eq!(
             route_events(&datagram),
-            [RouteEvent { prefix, gateway }, RouteEvent { prefix, gateway: None }]
+            [RouteEvent { prefix, gateways }, RouteEvent { prefix, gateways: Vec::new() }]
         );
+    }
+
+    #[test]
+    fn every_leg_of_a_route_is_read() {
+        let mut legs = Vec::new();
+        for last in [2u8, 1] {
+            legs.extend(16u16.to_ne_bytes());
+            legs.extend([0, 0, 3, 0, 0, 0]);
+            legs.extend(8u16.to_ne_bytes());
+            legs.extend(RTA_GATEWAY.to_ne_bytes());
+            legs.extend([10, 0, 0, last]);
+        }
+        let mut body = vec![AF_INET, 24, 0, 0, RT_TABLE_MAIN, 0, 0, 1, 0, 0, 0, 0];
+        for (attribute, value) in [(RTA_DST, &[198, 18, 7, 0][..]), (RTA_MULTIPATH, &legs)] {
+            body.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
+            body.extend(attribute.to_ne_bytes());
+            body.extend(value);
+        }
+        let events = route_events(&message(RTM_NEWROUTE, 0, &body));
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].gateways, [[10, 0, 0, 1], [10, 0, 0, 2]].map(Ipv4Addr::from));
     }
 
     #[test]

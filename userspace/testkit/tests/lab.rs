@@ -1,8 +1,11 @@
 //! The laboratory tells the truth: its two witnesses agree, and FRR behaves as its timers say.
 
 use edgelore_model::Span;
-use edgelore_testkit::lab::{BFD_INTERVAL_MS, BFD_MULTIPLIER, Network, Site, Truth, agree};
-use edgelore_testkit::{NetNs, live, remove_stale, wait_for};
+use edgelore_testkit::lab::{
+    BFD_INTERVAL_MS, BFD_MULTIPLIER, Ground, Network, Recorder, SCENARIOS, Site, Truth, Viewpoint,
+    Ways, agree, play,
+};
+use edgelore_testkit::{NetNs, live, remove_stale, scratch, wait_for};
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -45,6 +48,34 @@ fn live_lab_truth() {
     network.tune_bfd(BFD_INTERVAL_MS, BFD_MULTIPLIER).unwrap();
     // RFC 5880, 6.8.7: intervals are jittered by up to a quarter; detection after three of them.
     check(&network.fail_primary().unwrap(), 500, 1_100);
+}
+
+#[test]
+fn live_a_scenario_is_recorded_with_its_truth() {
+    if !live("live_a_scenario_is_recorded_with_its_truth") {
+        return;
+    }
+    let scenario = SCENARIOS.iter().find(|one| one.name == "bgp-bfd300-silent").unwrap();
+    let directory = scratch("scenario").unwrap();
+    let file = directory.path().join("bridge.pcapng");
+    let mut ground = Ground::build("scenario", scenario.routing, scenario.bfd).unwrap();
+    let (bridge, ports) = ground.bridge();
+    let recorder = Recorder::start(bridge, ports, Ways::Incoming, &file).unwrap();
+    ground.start().unwrap();
+    let truth = play(scenario, &mut ground).unwrap();
+    let recorded = recorder.finish().unwrap();
+    // Two OPENs, 200 prefixes, and BFD at three packets a second and more for some seconds.
+    assert!(recorded.packets > 50, "{recorded:?}");
+    let written = std::fs::metadata(&file).unwrap().len();
+    assert!(written > recorded.packets * 60, "{written} bytes, {recorded:?}");
+    assert_eq!(truth.incidents.len(), 1);
+    let silence = &truth.incidents[0];
+    assert_eq!(silence.prefixes.count(), 200);
+    // Three intervals of 300 ms, jittered by up to a quarter, and the routes' installation.
+    let (shortest, longest) = silence.duration().unwrap();
+    assert!((500..=2_000).contains(&shortest.millis()), "{shortest:?}");
+    assert!((longest.0 - shortest.0) < 50_000_000, "{shortest:?} to {longest:?}");
+    assert!(silence.sights[&Viewpoint::Router].end);
 }
 
 #[test]

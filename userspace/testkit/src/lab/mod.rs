@@ -12,9 +12,25 @@
 
 mod config;
 mod fib;
+mod flood;
+mod ground;
+mod heard;
+mod judge;
 mod network;
+mod play;
+mod recorder;
+mod scenarios;
 mod stream;
+mod truth;
+mod words;
 
 pub use fib::FibMonitor;
+pub use ground::{Ground, Protection, Routing};
+pub use heard::routes_heard;
+pub use judge::{ESTIMATE_OFF_MAX, Judgement, Reported, Verdict, judge};
 pub use network::{BFD_INTERVAL_MS, BFD_MULTIPLIER, Network, Site, Truth};
+pub use play::play;
+pub use recorder::{Recorded, Recorder, Ways};
+pub use scenarios::{Fault, SCENARIOS, Scenario, Step};
 pub use stream::{ECHO_PORT, ECHO_WAIT, Outage, SPACING, Stream, agree};
+pub use truth::{Finding, Happened, Moved, Resolved, ScenarioTruth, Sight, Viewpoint};

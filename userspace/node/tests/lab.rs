@@ -1,0 +1,118 @@
+//! The laboratory's recorded scenarios, replayed: what is found in each capture is what really
+//! happened, as far as the viewpoint can see it.
+//!
+//! `cargo xtask lab --record-only --keep DIR` records them anew.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use edgelore_node::engine::Output;
+use edgelore_node::replay::replay;
+use edgelore_pipeline::detect::{DetectConfig, Detected, Finding};
+use edgelore_testkit::lab::{Moved, Reported, ScenarioTruth, Viewpoint, judge};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+/// What is not found as it should be yet, as `scenario/viewpoint`. The test fails when one of them
+/// comes right, too, so that this list only shrinks.
+const NOT_YET: [&str; 34] = [
+    "bfd-degraded/bridge-replay",
+    "bfd-degraded/router-replay",
+    "bgp-bfd-tuning/bmp-replay",
+    "bgp-bfd-tuning/bridge-replay",
+    "bgp-bfd-tuning/router-replay",
+    "bgp-bfd300-near/bmp-replay",
+    "bgp-bfd300-silent/bmp-replay",
+    "bgp-bfd50-silent/bmp-replay",
+    "bgp-bfd50-silent/bridge-replay",
+    "bgp-bfd50-silent/router-replay",
+    "bgp-ecmp/bmp-replay",
+    "bgp-ecmp/bridge-replay",
+    "bgp-ecmp/router-replay",
+    "bgp-far/bmp-replay",
+    "bgp-hold-tuning/bmp-replay",
+    "bgp-hold-tuning/bridge-replay",
+    "bgp-hold-tuning/router-replay",
+    "bgp-near/bmp-replay",
+    "bgp-silent-hold3/bmp-replay",
+    "bgp-silent/bmp-replay",
+    "isis-cost/bridge-replay",
+    "isis-cost/router-replay",
+    "isis-silent/bridge-replay",
+    "isis-silent/router-replay",
+    "ldp-kill/bridge-replay",
+    "ldp-kill/router-replay",
+    "ospf-cost/bridge-replay",
+    "ospf-cost/router-replay",
+    "ospf-silent-slow/bridge-replay",
+    "ospf-silent-slow/router-replay",
+    "ospf-silent/bridge-replay",
+    "ospf-silent/router-replay",
+    "ospf-timer-tuning/bridge-replay",
+    "ospf-timer-tuning/router-replay",
+];
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/lab")
+}
+
+fn incidents(capture: &Path) -> Vec<Reported> {
+    let (sender, receiver) = mpsc::channel::<Finding>();
+    let (_, read) = replay(&[capture], 1, DetectConfig::default(), move |output| {
+        if let Output::Detected(Detected::Closed(finding)) = output {
+            sender.send(*finding).expect("the receiver outlives the replay");
+        }
+    });
+    read.unwrap();
+    receiver
+        .into_iter()
+        .map(|Finding { incident, .. }| Reported {
+            event: incident.event,
+            protocol: incident.protocol,
+            start: incident.start,
+            end: incident.end,
+            prefixes: Moved::of(&incident.prefixes),
+        })
+        .collect()
+}
+
+/// Every capture of a scenario: the viewpoint that replays it, and the file.
+fn captures(scenario: &Path) -> impl Iterator<Item = (Viewpoint, PathBuf)> {
+    Viewpoint::LIVE.into_iter().flat_map(move |viewpoint| {
+        ["pcapng", "pcapng.xz"]
+            .map(|suffix| scenario.join(format!("{}.{suffix}", viewpoint.name())))
+            .into_iter()
+            .filter(|file| file.exists())
+            .map(move |file| (viewpoint.replay(), file))
+    })
+}
+
+#[test]
+fn what_is_found_in_the_recorded_scenarios_is_what_happened() {
+    let mut wrong = BTreeSet::new();
+    let mut judged = 0;
+    for entry in std::fs::read_dir(fixtures()).unwrap() {
+        let scenario = entry.unwrap().path();
+        if !scenario.is_dir() {
+            continue;
+        }
+        let truth = ScenarioTruth::read(&scenario.join("truth.json")).unwrap();
+        for (viewpoint, file) in captures(&scenario) {
+            judged += 1;
+            // What the operator is told of changes needs ends, which captures seldom show.
+            let problems = judge(&truth, viewpoint, &incidents(&file), &[]).problems();
+            let name = format!("{}/{}", truth.scenario, viewpoint.name());
+            for problem in &problems {
+                println!("{name}: {problem}");
+            }
+            if !problems.is_empty() {
+                wrong.insert(name);
+            }
+        }
+    }
+    assert!(judged >= 20, "{judged} captures judged");
+    let expected: BTreeSet<String> = NOT_YET.iter().map(ToString::to_string).collect();
+    let newly: Vec<_> = wrong.difference(&expected).collect();
+    assert!(newly.is_empty(), "found otherwise than it happened: {newly:#?}");
+    let right: Vec<_> = expected.difference(&wrong).collect();
+    assert!(right.is_empty(), "right by now, to be taken off the list: {right:#?}");
+}
