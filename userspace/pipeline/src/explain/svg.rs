@@ -109,7 +109,7 @@ fn values(most: u64, incident: &Incident, out: &mut String) {
     put(out, (LEFT, PLOT_TOP - 10), "m s", "start", name);
     let top = i64::try_from(most).unwrap_or(i64::MAX);
     let scale = Scale::new(0, top, PLOT_HEIGHT);
-    for tick in ticks(0, top, 4) {
+    for tick in ticks(0, top, 6) {
         let y = PLOT_BOTTOM - scale.at(tick);
         line(out, "gr", (LEFT, y), (LEFT + PLOT_WIDTH, y));
         put(out, (LEFT - 8, y + 4), "m s", "end", &signed(tick));

@@ -34,7 +34,9 @@ fn settings() -> Settings {
         settings.hold_time_s.insert(end, 9);
         settings.bfd.insert(end, timers);
     }
-    Settings { sessions: vec![(session(), settings)], ..Settings::default() }
+    let mut all = Settings::default();
+    all.sessions.push((session(), settings));
+    all
 }
 
 fn convergence() -> Incident {
