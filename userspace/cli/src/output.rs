@@ -100,6 +100,7 @@ fn permille(value: i64) -> String {
     format!("{}{}.{}", if value < 0 { "-" } else { "" }, value.abs() / 10, value.abs() % 10)
 }
 
-fn value(value: Option<u64>) -> String {
+/// A figure that may be unknown.
+pub(crate) fn value(value: Option<u64>) -> String {
     value.map_or_else(|| "?".to_owned(), |value| value.to_string())
 }

@@ -5,7 +5,7 @@ use edgelore_capture::bmp;
 use edgelore_capture::ring::XdpPolicy;
 use edgelore_model::Prefix;
 use edgelore_pipeline::detect::DetectConfig;
-use edgelore_pipeline::distil::Site;
+use edgelore_pipeline::distil::{DistilConfig, Site};
 use edgelore_pipeline::fingerprint::RADIUS_DEFAULT;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -54,6 +54,8 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// How incidents are detected.
     pub detect: DetectConfig,
+    /// When comparisons become outcomes.
+    pub distil: DistilConfig,
     /// Where outcomes go.
     pub publish: PublishConfig,
     /// How advice is sought.
@@ -314,6 +316,10 @@ impl Config {
                 "1 and more",
             ),
         ];
+        if let Some((key, value, bounds)) = self.distil.fault() {
+            let (path, value) = (path.to_owned(), value.to_string());
+            return Err(ConfigError::OutOfBounds { path, key, value, bounds });
+        }
         for (key, holds, value, bounds) in checks {
             if !holds {
                 return Err(ConfigError::OutOfBounds { path: path.to_owned(), key, value, bounds });
@@ -357,6 +363,7 @@ mod tests {
             ("[capture]\nqueue_interval_ms = 9", "capture.queue_interval_ms"),
             ("[node]\nworkers = 0", "node.workers"),
             ("[detect.convergence]\nquiet_ms = 'long'", "quiet_ms"),
+            ("[distil]\nprobation_missed = 0", "distil.probation_missed"),
             ("[capture.bmp]\nlisten = '[::]:1790'\nallow = []", "capture.bmp.allow"),
             ("[capture.bmp]\nlisten = '[::]:1790'\nallow = ['10.0.0.0/33']", "10.0.0.0/33"),
             (

@@ -9,8 +9,8 @@ use crate::config::AdviseConfig;
 use crate::journal::{Journal, JournalError, JournaledAdvice};
 use crate::keeper::{Keeper, KeeperError};
 use crate::status::{Status, StatusSource};
-use crate::view::{IncidentView, OutcomeView};
-use axum::extract::State;
+use crate::view::{self, IncidentView, NoIncident, OutcomeView};
+use axum::extract::{Path as UrlPath, Query as UrlQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -19,6 +19,7 @@ use edgelore_capture::Clock;
 use edgelore_model::{Advice, Query, Resolution, Situation};
 use edgelore_pipeline::detect::Finding;
 use edgelore_pipeline::distil::Site;
+use edgelore_pipeline::explain::Account;
 use edgelore_routing::{Backend, BackendError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -41,8 +42,6 @@ pub struct Context {
     pub store: Option<Arc<dyn Backend>>,
     /// How advice is sought.
     pub limits: AdviseConfig,
-    /// What the operator says of the network.
-    pub site: Site,
     /// Live figures.
     pub status: StatusSource,
     /// The node's clock.
@@ -81,8 +80,8 @@ enum RequestError {
     Store(#[from] BackendError),
     #[error("no store is configured: set publish.store")]
     NoStore,
-    #[error("no incident '{0}'")]
-    NoIncident(String),
+    #[error(transparent)]
+    NoIncident(#[from] NoIncident),
 }
 
 impl IntoResponse for RequestError {
@@ -100,6 +99,7 @@ impl IntoResponse for RequestError {
 pub fn router(context: Context) -> Router {
     Router::new()
         .route("/v1/incidents", get(incidents))
+        .route("/v1/incidents/{id}", get(incident))
         .route("/v1/outcomes", get(outcomes))
         .route("/v1/status", get(status))
         .route("/v1/declare", post(declare))
@@ -112,6 +112,29 @@ async fn incidents(
 ) -> Result<Json<Vec<IncidentView>>, RequestError> {
     let findings = context.journal.findings()?;
     Ok(Json(findings.iter().map(|(_, finding)| (&finding.incident).into()).collect()))
+}
+
+/// How much of an incident is told.
+#[derive(Debug, Deserialize)]
+struct Detail {
+    #[serde(default = "prefixes_default")]
+    prefixes: usize,
+}
+
+const fn prefixes_default() -> usize {
+    view::PREFIXES_DEFAULT
+}
+
+async fn incident(
+    State(context): State<Context>,
+    UrlPath(named): UrlPath<String>,
+    UrlQuery(detail): UrlQuery<Detail>,
+) -> Result<Json<Account>, RequestError> {
+    let id = view::identify(&named, &context.journal.incidents()?)?;
+    let finding = context.journal.finding(id)?.ok_or(NoIncident::Unknown(named))?;
+    let outcomes = context.journal.outcomes()?;
+    let told = view::resting_on(id, outcomes.into_iter().map(|(_, outcome)| outcome));
+    Ok(Json(Account::new(&finding.incident, &finding.settings, told, detail.prefixes)))
 }
 
 async fn outcomes(State(context): State<Context>) -> Result<Json<Vec<OutcomeView>>, RequestError> {
@@ -136,14 +159,13 @@ async fn advise(
     Json(request): Json<AdviseRequest>,
 ) -> Result<Json<AdviceReport>, RequestError> {
     let store = context.store.as_ref().ok_or(RequestError::NoStore)?;
-    let findings = context.journal.findings()?;
-    let finding = findings
-        .iter()
-        .rev()
-        .map(|(_, finding)| finding)
-        .find(|f| request.incident == "latest" || request.incident == f.incident.id.to_string())
-        .ok_or_else(|| RequestError::NoIncident(request.incident.clone()))?;
-    let situation = situation(finding, &context.site);
+    let id = view::identify(&request.incident, &context.journal.incidents()?)?;
+    let finding = context.journal.finding(id)?.ok_or(NoIncident::Unknown(request.incident))?;
+    let site = {
+        let keeper = context.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        keeper.site().clone()
+    };
+    let situation = situation(&finding, &site);
     let query = Query::from(&situation);
     let mut limits = context.limits.clone();
     limits.radius_milli = request.radius_milli.unwrap_or(limits.radius_milli);
@@ -226,6 +248,19 @@ impl Control {
     /// When the node cannot be reached or refuses.
     pub async fn incidents(&self) -> Result<Vec<IncidentView>, ControlError> {
         self.get("incidents").await
+    }
+
+    /// Everything known of one incident (`latest`, an id or its beginning), with at most so many
+    /// of its prefixes.
+    ///
+    /// # Errors
+    /// When the node cannot be reached, or knows no such incident or several.
+    pub async fn incident(&self, named: &str, prefixes: usize) -> Result<Account, ControlError> {
+        // Only what an id can be made of goes into the address.
+        let named: String =
+            named.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '?' }).collect();
+        let named = named.replace('?', "%3F");
+        self.get(&format!("incidents/{named}?prefixes={prefixes}")).await
     }
 
     /// The outcomes distilled so far, oldest first.

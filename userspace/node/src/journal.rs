@@ -7,14 +7,16 @@
 //! **Invariant:** entries are append-only except for an outcome's delivery; past
 //! [`ENTRIES_MAX`] per table the oldest are dropped.
 
-use edgelore_model::{Resolution, Timestamp};
-use edgelore_pipeline::detect::Finding;
-use edgelore_pipeline::distil::Distilled;
+use edgelore_model::{IncidentId, Timestamp};
+use edgelore_pipeline::detect::{Finding, Opened, Settled};
+use edgelore_pipeline::distil::{Distilled, Input};
+use edgelore_pipeline::resolve::Change;
 use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Entries kept per table.
@@ -22,7 +24,8 @@ pub const ENTRIES_MAX: u64 = 100_000;
 
 type Table = TableDefinition<'static, u64, &'static [u8]>;
 const FINDINGS: Table = Table::new("findings");
-const DECLARED: Table = Table::new("declared");
+/// What distillation took in, in order; findings by their number.
+const INPUTS: Table = Table::new("inputs");
 const OUTCOMES: Table = Table::new("outcomes");
 const ADVICE: Table = Table::new("advice");
 /// Entries of `outcomes` that no store has acknowledged.
@@ -81,13 +84,18 @@ pub struct JournaledAdvice {
     pub patterns: Vec<(String, Vec<String>)>,
 }
 
-/// The operator's word.
+/// What distillation took in: see [`Input`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Declaration {
-    /// When the change was made.
-    pub at: Timestamp,
-    /// What was changed.
-    pub resolution: Resolution,
+#[serde(rename_all = "snake_case")]
+enum JournaledInput {
+    Started(Timestamp),
+    Advanced(Timestamp),
+    Opened(Opened),
+    /// The number of the finding.
+    Closed(u64),
+    Changed(Box<Change>),
+    Settled(Box<Settled>),
+    Method([u8; 8]),
 }
 
 /// The journal, open for writing by one process.
@@ -111,7 +119,7 @@ impl Journal {
         let database = Database::create(&path).map_err(|e| failed(e.into()))?;
         let journal = Self { database, path };
         journal.write(|transaction| {
-            for table in [FINDINGS, DECLARED, OUTCOMES, ADVICE] {
+            for table in [FINDINGS, INPUTS, OUTCOMES, ADVICE] {
                 transaction.open_table(table)?;
             }
             transaction.open_table(PENDING)?;
@@ -120,33 +128,36 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Writes a finding with the outcomes that it completes, durably.
+    /// Writes what distillation took in with the outcomes that it completes, durably. Of several
+    /// advances in a row the last one is kept: it says what all of them say.
     ///
     /// # Errors
     /// When the database refuses; nothing was written then.
-    pub fn record(
-        &self,
-        finding: &Finding,
-        outcomes: &[JournaledOutcome],
-    ) -> Result<(), JournalError> {
+    pub fn record(&self, input: &Input, outcomes: &[JournaledOutcome]) -> Result<(), JournalError> {
         self.write(|transaction| {
-            append(&mut transaction.open_table(FINDINGS)?, finding)?;
+            let journaled = match input {
+                Input::Started(at) => JournaledInput::Started(*at),
+                Input::Advanced(to) => JournaledInput::Advanced(*to),
+                Input::Opened(opened) => JournaledInput::Opened(*opened),
+                Input::Closed(finding) => {
+                    let finding = append(&mut transaction.open_table(FINDINGS)?, finding)?;
+                    JournaledInput::Closed(finding)
+                }
+                Input::Changed(change) => JournaledInput::Changed(change.clone()),
+                Input::Settled(settled) => JournaledInput::Settled(settled.clone()),
+                Input::Method(method) => JournaledInput::Method(*method),
+            };
+            let mut inputs = transaction.open_table(INPUTS)?;
+            if matches!(input, Input::Advanced(_)) && last_is_advance(&inputs)? {
+                inputs.pop_last()?;
+            }
+            append(&mut inputs, &journaled)?;
             let mut table = transaction.open_table(OUTCOMES)?;
             let mut pending = transaction.open_table(PENDING)?;
             for outcome in outcomes {
                 pending.insert(append(&mut table, outcome)?, ())?;
             }
             Ok(())
-        })
-    }
-
-    /// Writes what the operator declared, durably.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub fn declare(&self, declaration: &Declaration) -> Result<(), JournalError> {
-        self.write(|transaction| {
-            append(&mut transaction.open_table(DECLARED)?, declaration).map(drop)
         })
     }
 
@@ -188,12 +199,48 @@ impl Journal {
         self.read(FINDINGS)
     }
 
-    /// All declarations, oldest first.
+    /// The latest finding of this incident.
     ///
     /// # Errors
     /// See [`Journal::findings`].
-    pub fn declarations(&self) -> Result<Vec<(u64, Declaration)>, JournalError> {
-        self.read(DECLARED)
+    pub fn finding(&self, wanted: IncidentId) -> Result<Option<Finding>, JournalError> {
+        let mut findings = self.read::<Finding>(FINDINGS)?;
+        findings.retain(|(_, finding)| finding.incident.id == wanted);
+        Ok(findings.pop().map(|(_, finding)| finding))
+    }
+
+    /// The identities of all incidents, oldest first.
+    ///
+    /// # Errors
+    /// See [`Journal::findings`].
+    pub fn incidents(&self) -> Result<Vec<IncidentId>, JournalError> {
+        let identities = self.read::<Identified>(FINDINGS)?;
+        Ok(identities.into_iter().map(|(_, finding)| finding.incident.id).collect())
+    }
+
+    /// What distillation took in, in order.
+    ///
+    /// # Errors
+    /// See [`Journal::findings`].
+    pub fn inputs(&self) -> Result<Vec<Input>, JournalError> {
+        let mut findings: HashMap<u64, Finding> = self.findings()?.into_iter().collect();
+        let inputs = self.read::<JournaledInput>(INPUTS)?.into_iter();
+        Ok(inputs
+            .filter_map(|(_, input)| {
+                Some(match input {
+                    JournaledInput::Started(at) => Input::Started(at),
+                    JournaledInput::Advanced(to) => Input::Advanced(to),
+                    JournaledInput::Opened(opened) => Input::Opened(opened),
+                    // What the bound has dropped is forgotten.
+                    JournaledInput::Closed(number) => {
+                        Input::Closed(Box::new(findings.remove(&number)?))
+                    }
+                    JournaledInput::Changed(change) => Input::Changed(change),
+                    JournaledInput::Settled(settled) => Input::Settled(settled),
+                    JournaledInput::Method(method) => Input::Method(method),
+                })
+            })
+            .collect())
     }
 
     /// All outcomes, oldest first.
@@ -274,6 +321,23 @@ impl Journal {
     fn failed(&self, source: redb::Error) -> JournalError {
         JournalError::Database { path: self.path.clone(), source: Box::new(source) }
     }
+}
+
+/// What tells incidents apart, without the rest of a finding.
+#[derive(Deserialize)]
+struct Identified {
+    incident: Identity,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    id: IncidentId,
+}
+
+fn last_is_advance(inputs: &impl ReadableTable<u64, &'static [u8]>) -> Result<bool, redb::Error> {
+    let Some((_, last)) = inputs.last()? else { return Ok(false) };
+    let last = serde_json::from_slice::<JournaledInput>(last.value());
+    Ok(matches!(last, Ok(JournaledInput::Advanced(_))))
 }
 
 fn encode(entry: &impl Serialize) -> Vec<u8> {

@@ -1,19 +1,25 @@
 //! The keeper turns findings into outcomes and packets, and remembers all of it.
 //!
 //! It alone writes findings and outcomes to the journal. At start it takes the journal's history
-//! through distillation again, so a restart forgets nothing.
+//! through distillation again, so a restart forgets nothing: what distillation takes in is journaled
+//! in order, with what came of it.
 //!
 //! **Invariant:** an outcome is in the journal, with the packet that will carry it, before anybody
 //! hears of it.
 
-use crate::journal::{Declaration, Journal, JournalError, JournaledOutcome};
-use edgelore_model::{Resolution, Timestamp};
-use edgelore_pipeline::detect::Finding;
-use edgelore_pipeline::distil::{ChangeId, Distilled, Distiller, Site};
+use crate::journal::{Journal, JournalError, JournaledOutcome};
+use edgelore_model::{Interval, Resolution, Span, Timestamp};
+use edgelore_pipeline::detect::{Finding, Opened, Settled};
+use edgelore_pipeline::distil::{ChangeId, DistilConfig, Distilled, Distiller, Input, Site};
 use edgelore_pipeline::fingerprint::{Core, Space, outcome_hash};
 use edgelore_pipeline::packet::{self, PARENTS_MAX, PacketError, PacketId, Privacy, SigningKey};
+use edgelore_pipeline::resolve::Change;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// How often the passing of time is journaled while something may yet prove itself by not coming
+/// back: so much watched time a crash can cost.
+const HEARTBEAT: Span = Span(600 * 1_000_000_000);
 
 /// Why the keeper could not keep a finding.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,8 @@ pub struct Keeper {
     space: Space,
     privacy: Privacy,
     packets: HashMap<ChangeId, [u8; 32]>,
+    /// Until when the journal says that time was watched.
+    heartbeat: Timestamp,
 }
 
 impl Keeper {
@@ -45,29 +53,65 @@ impl Keeper {
     pub fn new(
         site: Site,
         method: [u8; 8],
+        config: DistilConfig,
         journal: Arc<Journal>,
         key: SigningKey,
         space: Space,
         privacy: Privacy,
     ) -> Result<Self, KeeperError> {
-        let mut distiller = Distiller::new(site, method);
-        for (_, declaration) in journal.declarations()? {
-            distiller.declare(declaration.at, declaration.resolution);
+        let mut distiller = Distiller::new(site, method).with(config);
+        let inputs = journal.inputs()?;
+        // What was measured before the first word about the method was measured by that one.
+        if let Some(first) = inputs.iter().find_map(|input| match input {
+            Input::Method(method) => Some(*method),
+            _ => None,
+        }) {
+            distiller.set_method(first);
         }
-        for (_, finding) in journal.findings()? {
-            distiller.closed(&finding);
+        for input in &inputs {
+            distiller.take(input);
         }
         let packets = journal
             .outcomes()?
             .into_iter()
             .filter_map(|(_, o)| Some((o.distilled.change, packet_id(&o.packet_id)?)))
             .collect();
-        Ok(Self { distiller, journal, key, space, privacy, packets })
+        let heartbeat = Timestamp(i64::MIN);
+        let mut keeper = Self { distiller, journal, key, space, privacy, packets, heartbeat };
+        if inputs.is_empty() || keeper.distiller.method() != method {
+            keeper.take(Input::Method(method))?;
+        }
+        Ok(keeper)
     }
 
-    /// Outcomes from now on are of another method.
-    pub const fn set_method(&mut self, method: [u8; 8]) {
-        self.distiller.set_method(method);
+    /// Watching begins at `at`; what was before was not watched.
+    ///
+    /// # Errors
+    /// When the journal refuses.
+    pub fn started(&mut self, at: Timestamp) -> Result<(), KeeperError> {
+        self.take(Input::Started(at)).map(drop)
+    }
+
+    /// Incidents are measured by another method from now on.
+    ///
+    /// # Errors
+    /// When the journal refuses.
+    pub fn set_method(&mut self, method: [u8; 8]) -> Result<(), KeeperError> {
+        if self.distiller.method() == method {
+            return Ok(());
+        }
+        self.take(Input::Method(method)).map(drop)
+    }
+
+    /// Outcomes from now on are of a network of another shape or size.
+    pub fn set_site(&mut self, site: Site) {
+        self.distiller.set_site(site);
+    }
+
+    /// What the network is taken for.
+    #[must_use]
+    pub const fn site(&self) -> &Site {
+        self.distiller.site()
     }
 
     /// These words leave in no outcome from now on either.
@@ -85,17 +129,48 @@ impl Keeper {
     /// When the journal refuses or an outcome does not make a packet; the finding itself is
     /// journaled in the latter case.
     pub fn keep(&mut self, finding: &Finding) -> Result<Vec<JournaledOutcome>, KeeperError> {
-        let distilled = self.distiller.closed(finding);
-        let sealed: Result<Vec<JournaledOutcome>, KeeperError> =
-            distilled.into_iter().map(|distilled| self.seal(distilled)).collect();
-        self.journal.record(finding, sealed.as_deref().unwrap_or_default())?;
-        let sealed = sealed?;
-        for outcome in &sealed {
-            if let Some(id) = packet_id(&outcome.packet_id) {
-                self.packets.insert(outcome.distilled.change.clone(), id);
-            }
+        self.take(Input::Closed(Box::new(finding.clone())))
+    }
+
+    /// An incident has begun.
+    ///
+    /// # Errors
+    /// When the journal refuses.
+    pub fn opened(&mut self, opened: &Opened) -> Result<(), KeeperError> {
+        if self.distiller.opened(opened) {
+            self.journal.record(&Input::Opened(*opened), &[])?;
         }
-        Ok(sealed)
+        Ok(())
+    }
+
+    /// A change was seen or told of.
+    ///
+    /// # Errors
+    /// When the journal refuses.
+    pub fn changed(&mut self, change: Change) -> Result<(), KeeperError> {
+        self.take(Input::Changed(Box::new(change))).map(drop)
+    }
+
+    /// Settings changed and stood.
+    ///
+    /// # Errors
+    /// When the journal refuses.
+    pub fn settled(&mut self, settled: Settled) -> Result<(), KeeperError> {
+        self.take(Input::Settled(Box::new(settled))).map(drop)
+    }
+
+    /// Time has passed up to `to` and was watched; gives the outcomes of what has not come back.
+    ///
+    /// # Errors
+    /// See [`Keeper::keep`].
+    pub fn advance(&mut self, to: Timestamp) -> Result<Vec<JournaledOutcome>, KeeperError> {
+        let waited = self.distiller.waits();
+        let distilled = self.distiller.advance(to);
+        if distilled.is_empty() && (!waited || to - self.heartbeat < HEARTBEAT) {
+            return Ok(Vec::new());
+        }
+        self.heartbeat = to;
+        self.record(&Input::Advanced(to), distilled)
     }
 
     /// Takes the operator's word that something was changed at `at`.
@@ -103,9 +178,35 @@ impl Keeper {
     /// # Errors
     /// When the journal refuses.
     pub fn declare(&mut self, at: Timestamp, resolution: Resolution) -> Result<(), KeeperError> {
-        self.journal.declare(&Declaration { at, resolution: resolution.clone() })?;
-        self.distiller.declare(at, resolution);
-        Ok(())
+        let evidence = "the operator's word".to_owned();
+        self.changed(Change { at: Interval::exactly(at), on: None, resolution, evidence })
+    }
+
+    fn take(&mut self, input: Input) -> Result<Vec<JournaledOutcome>, KeeperError> {
+        let distilled = self.distiller.take(&input);
+        self.record(&input, distilled)
+    }
+
+    fn record(
+        &mut self,
+        input: &Input,
+        distilled: Vec<Distilled>,
+    ) -> Result<Vec<JournaledOutcome>, KeeperError> {
+        let mut sealed = Vec::new();
+        let mut refused = None;
+        for distilled in distilled {
+            match self.seal(distilled) {
+                Ok(outcome) => {
+                    if let Some(id) = packet_id(&outcome.packet_id) {
+                        self.packets.insert(outcome.distilled.change.clone(), id);
+                    }
+                    sealed.push(outcome);
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        self.journal.record(input, &sealed)?;
+        refused.map_or(Ok(sealed), Err)
     }
 
     fn seal(&self, mut distilled: Distilled) -> Result<JournaledOutcome, KeeperError> {

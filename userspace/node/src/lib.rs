@@ -33,8 +33,9 @@ pub mod view;
 pub mod watcher;
 
 use config::Config;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use edgelore_capture::Clock;
+use edgelore_model::Span;
 use edgelore_pipeline::decode::DecodeConfig;
 use edgelore_pipeline::detect::{Detected, Finding};
 use edgelore_pipeline::fingerprint::Space;
@@ -47,6 +48,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,6 +56,10 @@ use tokio::sync::Notify;
 
 /// What detection told that waits for the keeper.
 const DETECTED_QUEUED_MAX: usize = 256;
+/// How often distillation learns that time has passed, when nothing else happens.
+const KEEPER_TICK: Duration = Duration::from_secs(1);
+/// So much older is what distillation takes for watched: what was detected within may be under way.
+const KEEPER_LAG: Span = Span(5_000_000_000);
 
 /// Why the node could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +118,7 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
     let (found, detected) = bounded(DETECTED_QUEUED_MAX);
     let keeper = {
         let (keeper, status) = (Arc::clone(&context.keeper), status.clone());
-        std::thread::spawn(move || keep_all(&detected, &keeper, &status, &pending))
+        std::thread::spawn(move || keep_all(&detected, &keeper, clock, &status, &pending))
     };
     let engine = Engine::start(
         config.node.workers,
@@ -137,7 +143,7 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
     let totals = engine.finish();
     status.update().decoded = totals.summary;
     keeper.join().expect("the keeper never panics");
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    runtime.shutdown_timeout(Duration::from_secs(2));
     // The socket's file would make the next command wait for a node that has gone.
     let _ = std::fs::remove_file(socket);
     Ok(())
@@ -160,6 +166,7 @@ fn open(
     let keeper = Keeper::new(
         config.site(),
         config.detect.method(),
+        config.distil.clone(),
         Arc::clone(&journal),
         key,
         space,
@@ -170,7 +177,6 @@ fn open(
         keeper: Arc::new(Mutex::new(keeper)),
         store,
         limits: config.advise.clone(),
-        site: config.site(),
         status: status.clone(),
         clock,
     })
@@ -238,28 +244,45 @@ fn tell(found: Sender<Detected>, status: StatusSource) -> impl FnMut(Output<'_>)
 fn keep_all(
     detected: &Receiver<Detected>,
     keeper: &Mutex<Keeper>,
+    clock: Clock,
     status: &StatusSource,
     pending: &Notify,
 ) {
-    for detected in detected {
-        match detected {
-            Detected::Opened(opened) => {
+    let keeper = || keeper.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = |kept: Result<Vec<journal::JournaledOutcome>, keeper::KeeperError>| match kept {
+        Ok(outcomes) if outcomes.is_empty() => {}
+        Ok(outcomes) => {
+            status.update().outcomes += outcomes.len() as u64;
+            pending.notify_one();
+        }
+        Err(error) => tracing::error!(%error, "distillation could not keep what it took in"),
+    };
+    kept(keeper().started(clock.now()).map(|()| Vec::new()));
+    loop {
+        match detected.recv_timeout(KEEPER_TICK) {
+            Ok(Detected::Opened(opened)) => {
                 tracing::info!(event = %opened.event, protocol = %opened.protocol, "incident opened");
+                kept(keeper().opened(&opened).map(|()| Vec::new()));
             }
-            Detected::Closed(finding) => keep(&finding, keeper, status, pending),
-            Detected::Settled(_) => {}
+            Ok(Detected::Closed(finding)) => {
+                // Interfaces come and are renamed: whatever was ever watched by a name hides it.
+                let watched: Vec<String> = status.update().interfaces.keys().cloned().collect();
+                keeper().hide(watched);
+                tell_closed(&finding);
+                status.update().incidents += 1;
+                kept(keeper().keep(&finding));
+            }
+            Ok(Detected::Settled(settled)) => {
+                kept(keeper().settled(*settled).map(|()| Vec::new()));
+            }
+            Err(RecvTimeoutError::Timeout) => kept(keeper().advance(clock.now() - KEEPER_LAG)),
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
+    kept(keeper().advance(clock.now() - KEEPER_LAG));
 }
 
-fn keep(finding: &Finding, keeper: &Mutex<Keeper>, status: &StatusSource, pending: &Notify) {
-    // Interfaces come and are renamed: whatever was ever watched by a name hides it.
-    let watched: Vec<String> = status.update().interfaces.keys().cloned().collect();
-    let kept = {
-        let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        keeper.hide(watched);
-        keeper.keep(finding)
-    };
+fn tell_closed(finding: &Finding) {
     let incident = view::IncidentView::from(&finding.incident);
     tracing::info!(
         id = incident.id,
@@ -268,15 +291,6 @@ fn keep(finding: &Finding, keeper: &Mutex<Keeper>, status: &StatusSource, pendin
         prefixes = incident.prefixes,
         "incident closed"
     );
-    status.update().incidents += 1;
-    match kept {
-        Ok(outcomes) if outcomes.is_empty() => {}
-        Ok(outcomes) => {
-            status.update().outcomes += outcomes.len() as u64;
-            pending.notify_one();
-        }
-        Err(error) => tracing::error!(%error, "a finding could not be kept"),
-    }
 }
 
 async fn stop_when_asked(stop: Arc<AtomicBool>) {
@@ -297,7 +311,7 @@ async fn reload_when_asked(mut reloader: reload::Reloader) {
 
 async fn refresh(figures: engine::Figures, status: StatusSource) {
     loop {
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
         let (decoded, overflows) = (figures.summary(), figures.overflows());
         let mut status = status.update();
         (status.decoded, status.overflows) = (decoded, overflows);

@@ -8,7 +8,7 @@
 
 use crate::config::{Config, ConfigError};
 use crate::engine::Tuning;
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, KeeperError};
 use crate::watcher::Change;
 use crossbeam::channel::Sender;
 use edgelore_pipeline::detect::DetectConfig;
@@ -39,6 +39,9 @@ pub enum ReloadError {
     /// A glob among the interfaces is malformed.
     #[error("capture.interfaces: {0}")]
     Pattern(#[from] glob::PatternError),
+    /// The journal does not take the change of method.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
     /// The ring's thread does not take changes.
     #[error("handing the configuration to the ring: its queue is full or it has ended")]
     Ring,
@@ -102,7 +105,7 @@ impl Reloader {
             self.tuning.set(next.detect.clone());
         }
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        keeper.set_method(next.detect.method());
+        keeper.set_method(next.detect.method())?;
         drop(keeper);
         self.current = next;
         Ok(reloaded)
@@ -187,6 +190,7 @@ mod tests {
         let keeper = Keeper::new(
             current.site(),
             current.detect.method(),
+            current.distil.clone(),
             journal,
             edgelore_pipeline::packet::SigningKey::from_seed(&mut [7; 32]),
             edgelore_pipeline::fingerprint::Space::default_definition(),

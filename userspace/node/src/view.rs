@@ -1,7 +1,9 @@
 //! What the operator sees of incidents and outcomes: the JSON of the control API and the CLI.
 
 use crate::journal::JournaledOutcome;
-use edgelore_model::{Incident, Interval, Outcome, Timestamp, Trigger};
+use edgelore_model::{Incident, IncidentId, Interval, Outcome, Timestamp, Trigger};
+use edgelore_pipeline::distil::{Compared, Verdict};
+use edgelore_pipeline::explain::Told;
 use serde::{Deserialize, Serialize};
 
 /// A duration with its bounds, in ms.
@@ -80,6 +82,16 @@ pub struct OutcomeView {
     pub incidents: Vec<String>,
     /// Packets whose advice led to it, hexadecimal.
     pub parents: Vec<String>,
+    /// What the change brought.
+    pub verdict: Verdict,
+    /// The figures that were compared.
+    pub compared: Compared,
+    /// It has not come back for this long, in ms of watched time.
+    pub silent_ms: Option<u64>,
+    /// It had helped, and does not any more.
+    pub regression: bool,
+    /// How the change is known.
+    pub evidence: Vec<String>,
     /// The outcome.
     pub outcome: Outcome,
 }
@@ -94,7 +106,93 @@ impl From<&JournaledOutcome> for OutcomeView {
             delivered: journaled.delivered,
             incidents: journaled.distilled.incidents.iter().map(ToString::to_string).collect(),
             parents: outcome.parents.iter().map(hex::encode).collect(),
+            verdict: outcome.into(),
+            compared: journaled.distilled.compared,
+            silent_ms: journaled.distilled.silent_ms,
+            regression: journaled.distilled.regression,
+            evidence: journaled.distilled.evidence.clone(),
             outcome: outcome.clone(),
         }
+    }
+}
+
+/// Prefixes that are listed of an incident unless all are asked for.
+pub const PREFIXES_DEFAULT: usize = 10;
+/// Incidents that are named when a name fits several.
+const CANDIDATES_MAX: usize = 5;
+
+/// Why a name names no incident.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoIncident {
+    /// There is none that begins so.
+    #[error("no incident '{0}': `edgelore incidents` lists them")]
+    Unknown(String),
+    /// There are several.
+    #[error("'{named}' is the beginning of several incidents: {candidates}")]
+    Ambiguous {
+        /// What was asked for.
+        named: String,
+        /// Some of them.
+        candidates: String,
+    },
+}
+
+/// The incident that is named by `latest`, its id or the beginning of it.
+///
+/// # Errors
+/// When no incident or more than one is named so.
+pub fn identify(named: &str, known: &[IncidentId]) -> Result<IncidentId, NoIncident> {
+    let unknown = || NoIncident::Unknown(named.to_owned());
+    if named == "latest" {
+        return known.last().copied().ok_or_else(unknown);
+    }
+    let wanted = named.to_ascii_lowercase();
+    let mut fitting: Vec<IncidentId> = Vec::new();
+    for id in known.iter().filter(|id| !wanted.is_empty() && id.to_string().starts_with(&wanted)) {
+        if !fitting.contains(id) && fitting.len() <= CANDIDATES_MAX {
+            fitting.push(*id);
+        }
+    }
+    match fitting.as_slice() {
+        [] => Err(unknown()),
+        [one] => Ok(*one),
+        several => {
+            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
+            Err(NoIncident::Ambiguous { named: named.to_owned(), candidates: names.join(", ") })
+        }
+    }
+}
+
+/// The outcomes that rest on an incident; of several for one change the latest.
+pub fn resting_on(id: IncidentId, all: impl Iterator<Item = JournaledOutcome>) -> Vec<Told> {
+    let mut told: Vec<Told> = Vec::new();
+    for outcome in all.filter(|outcome| outcome.distilled.incidents.contains(&id)) {
+        told.retain(|one| one.distilled.change != outcome.distilled.change);
+        let packet_id = Some(outcome.packet_id);
+        told.push(Told { packet_id, distilled: outcome.distilled });
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incident_is_named_by_its_beginning_when_that_is_its_own() {
+        let known =
+            [0x00ab_0000_0000_0001, 0x00ac_0000_0000_0002, 0x00ab_0000_0000_0001].map(IncidentId);
+        assert_eq!(identify("latest", &known), Ok(known[2]));
+        assert_eq!(identify("00AB", &known), Ok(known[0]));
+        assert_eq!(identify("00ac000000000002", &known), Ok(known[1]));
+        for (named, said) in [
+            ("00a", "several incidents: 00ab000000000001, 00ac000000000002"),
+            ("ff", "no incident 'ff'"),
+            ("", "no incident ''"),
+        ] {
+            let error = identify(named, &known).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        assert!(identify("latest", &[]).is_err());
     }
 }

@@ -23,6 +23,7 @@
 pub mod decode;
 pub mod detect;
 pub mod distil;
+pub mod explain;
 pub mod fingerprint;
 pub mod packet;
 pub mod resolve;

@@ -22,13 +22,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     outcomes.iter().try_for_each(|view| {
         let outcome = &view.outcome;
         output::line(&format!(
-            "{}…  {:<18} {} ms better in {}/{}/{}  {} bytes  {}",
+            "{}…  {:<18} {:<6} {} to {} in {}/{}/{}{}  {} bytes  {}",
             view.packet_id.get(..16).unwrap_or(&view.packet_id),
             outcome.resolution.pattern,
-            outcome.convergence_delta_ms,
+            view.verdict.term(),
+            output::value(outcome.before),
+            output::value(outcome.after),
             outcome.situation.topology_class,
             outcome.situation.protocol,
             outcome.situation.event_type,
+            if view.regression { "  (it had helped)" } else { "" },
             view.packet_bytes,
             view.delivered
                 .map_or_else(|| "not delivered".to_owned(), |at| format!("delivered {at}")),

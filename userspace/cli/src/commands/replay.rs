@@ -1,5 +1,6 @@
 //! `edgelore replay`: the incidents in captures and dumps.
 
+use super::incidents::FormArguments;
 use crate::output;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -7,9 +8,10 @@ use edgelore_model::Summary;
 use edgelore_node::engine::Output;
 use edgelore_node::pace::{Pace, SystemTimer};
 use edgelore_node::replay::{Progress, Replay, Replayed};
-use edgelore_node::view::IncidentView;
+use edgelore_node::view::{IncidentView, identify};
 use edgelore_pipeline::detect::{ConvergenceConfig, DetectConfig, Detected, Finding};
-use edgelore_pipeline::distil::{Distilled, Distiller, Site};
+use edgelore_pipeline::distil::{Distilled, Distiller, Site, Verdict};
+use edgelore_pipeline::explain::{Account, Told};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -39,6 +41,11 @@ pub(crate) struct Arguments {
     /// result does not depend on it; a hole of more than a minute's wait is cut to a minute.
     #[arg(long, default_value = "max")]
     pace: Pace,
+    /// Tell one incident instead: its id, the beginning of it, or `latest`.
+    #[arg(long, value_name = "INCIDENT")]
+    explain: Option<String>,
+    #[command(flatten)]
+    form: FormArguments,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -57,8 +64,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let detect = DetectConfig { convergence, ..DetectConfig::default() };
     let site =
         Site { topology_class: arguments.topology_class.clone(), node_count: arguments.nodes };
-    let mut distiller = Distiller::new(site, detect.method());
-    let (found, findings) = mpsc::channel::<Finding>();
+    let mut history = History::new(Distiller::new(site, detect.method()));
+    let (found, history_at_end) = mpsc::channel();
     let stop = stop_on_interrupt()?;
     let workers = arguments.workers.into();
     let replay = Replay { workers, detect, pace: arguments.pace, stop: &stop };
@@ -69,18 +76,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         timer,
         |now| bar.show(now),
         move |output| {
-            if let Output::Detected(Detected::Closed(finding)) = output {
+            if let Some(told) = history.take(output) {
                 // The receiver outlives the replay.
-                let _ = found.send(*finding);
+                let _ = found.send(told);
             }
         },
     );
     bar.clear();
-    let findings: Vec<Finding> = findings.into_iter().collect();
-    let outcomes: Vec<Distilled> = findings.iter().flat_map(|f| distiller.closed(f)).collect();
+    let (mut findings, mut outcomes) = (Vec::new(), Vec::new());
+    for (finding, distilled) in history_at_end {
+        findings.extend(finding);
+        outcomes.extend(distilled);
+    }
+    if let Some(named) = &arguments.explain {
+        explain(named, arguments, &findings, &outcomes)?;
+        return finish(replayed);
+    }
     let incidents = findings.iter().map(|f| IncidentView::from(&f.incident)).collect();
+    let report = Report { incidents, outcomes, summary: replayed.totals.summary };
+    print(arguments.json, &report)?;
+    finish(replayed)
+}
+
+/// Says what the replay stepped over or left out.
+fn finish(replayed: Replayed) -> Result<()> {
     let Replayed { totals, damages, whole, read } = replayed;
-    print(arguments.json, &Report { incidents, outcomes, summary: totals.summary })?;
     damages.iter().for_each(output::damage);
     if totals.overflows > 0 {
         eprintln!("edgelore: {} facts did not fit into the detector's tables", totals.overflows);
@@ -89,6 +109,61 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         eprintln!("edgelore: interrupted; what came before was replayed");
     }
     read.context("what came before was replayed")
+}
+
+/// One incident of the replay, told.
+fn explain(
+    named: &str,
+    arguments: &Arguments,
+    findings: &[Finding],
+    outcomes: &[Distilled],
+) -> Result<()> {
+    let known: Vec<_> = findings.iter().map(|finding| finding.incident.id).collect();
+    let id = identify(named, &known)?;
+    let finding = findings.iter().rfind(|finding| finding.incident.id == id);
+    let finding = finding.context("the incident is one of those found")?;
+    let mut told: Vec<Told> = Vec::new();
+    for distilled in outcomes.iter().filter(|one| one.incidents.contains(&id)) {
+        told.retain(|one| one.distilled.change != distilled.change);
+        told.push(Told { packet_id: None, distilled: distilled.clone() });
+    }
+    let prefixes_max = arguments.form.prefixes_max();
+    let account = Account::new(&finding.incident, &finding.settings, told, prefixes_max);
+    let text = arguments.form.tell(&account)?;
+    if arguments.json { output::json(&account) } else { output::line(text.trim_end()) }
+}
+
+/// Distillation along the replay, in the time of the capture.
+struct History {
+    distiller: Distiller,
+}
+
+/// An incident that closed, and the outcomes that a step of time or the incident completed.
+type Step = (Option<Finding>, Vec<Distilled>);
+
+impl History {
+    const fn new(distiller: Distiller) -> Self {
+        Self { distiller }
+    }
+
+    fn take(&mut self, output: Output<'_>) -> Option<Step> {
+        let (finding, distilled) = match output {
+            Output::Observation(observation) => (None, self.distiller.advance(observation.at)),
+            Output::Detected(Detected::Opened(opened)) => {
+                self.distiller.opened(&opened);
+                return None;
+            }
+            Output::Detected(Detected::Settled(settled)) => {
+                self.distiller.settled(&settled);
+                return None;
+            }
+            Output::Detected(Detected::Closed(finding)) => {
+                let distilled = self.distiller.closed(&finding);
+                (Some(*finding), distilled)
+            }
+        };
+        (finding.is_some() || !distilled.is_empty()).then_some((finding, distilled))
+    }
 }
 
 /// A flag that Ctrl-C and SIGTERM set. A second one ends the process at once.
@@ -139,8 +214,11 @@ fn print(json: bool, report: &Report) -> Result<()> {
     for distilled in &report.outcomes {
         let outcome = &distilled.outcome;
         output::line(&format!(
-            "outcome: {} brought {} ms from {} ms",
-            outcome.resolution.pattern, outcome.convergence_delta_ms, outcome.situation.severity
+            "outcome: {} {}: from {} to {}",
+            outcome.resolution.pattern,
+            Verdict::from(outcome).term(),
+            output::value(outcome.before),
+            output::value(outcome.after),
         ))?;
     }
     let summary = &report.summary;

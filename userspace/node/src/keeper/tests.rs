@@ -64,7 +64,19 @@ fn keeper(directory: &Path) -> (Keeper, Arc<Journal>) {
     let key = SigningKey::from_seed(&mut [7; 32]);
     let space = Space::default_definition();
     let privacy = Privacy { names: vec!["uplink0".into()], ..Privacy::default() };
-    (Keeper::new(site, [1; 8], Arc::clone(&journal), key, space, privacy).unwrap(), journal)
+    (
+        Keeper::new(
+            site,
+            [1; 8],
+            DistilConfig::default(),
+            Arc::clone(&journal),
+            key,
+            space,
+            privacy,
+        )
+        .unwrap(),
+        journal,
+    )
 }
 
 #[test]
@@ -120,6 +132,72 @@ fn a_declared_step_leaves_without_the_names_of_this_gateway() {
     let step = &opened.outcome.resolution.steps[0];
     assert!(step.starts_with("Enabled dampening on ["), "{step}");
     assert!(!step.contains("uplink0") && !step.contains("192.0.2.2"), "{step}");
+}
+
+/// A flap of a minute, `minutes` after yesterday began.
+fn flap(minutes: i64) -> Finding {
+    let mut flap = finding(1, 360, false);
+    let start = yesterday() + Span::from_millis(minutes * 60_000);
+    flap.incident.id = IncidentId(minutes as u64);
+    flap.incident.event = EventType::Flap;
+    flap.incident.start = Interval::exactly(start);
+    flap.incident.end = Some(Interval::exactly(start + Span::from_millis(60_000)));
+    flap
+}
+
+fn minute(minutes: i64) -> Timestamp {
+    yesterday() + Span::from_millis(minutes * 60_000)
+}
+
+#[test]
+fn silence_goes_on_after_a_restart_and_its_outcome_is_given_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut first, _) = keeper(directory.path());
+    first.started(minute(0)).unwrap();
+    for at in [10, 20, 30, 40] {
+        first.keep(&flap(at)).unwrap();
+    }
+    let resolution = Resolution {
+        pattern: "dampening".into(),
+        steps: vec!["Enabled dampening".into()],
+        known: Known::Declared,
+    };
+    first.declare(minute(45), resolution).unwrap();
+    // Fifty minutes of silence prove something; thirty are over when the node ends.
+    for at in (45..=75).step_by(5) {
+        assert!(first.advance(minute(at)).unwrap().is_empty());
+    }
+    drop(first);
+    let (mut second, journal) = keeper(directory.path());
+    second.started(minute(600)).unwrap();
+    let mut given = Vec::new();
+    for at in (600..=640).step_by(5) {
+        given.extend(second.advance(minute(at)).unwrap());
+    }
+    assert_eq!(given.len(), 1, "what the node slept through does not count, the rest does");
+    assert_eq!(given[0].distilled.outcome.after, Some(0));
+    drop(second);
+    drop(journal);
+    let (mut third, journal) = keeper(directory.path());
+    third.started(minute(641)).unwrap();
+    assert!(third.advance(minute(660)).unwrap().is_empty(), "said once");
+    assert_eq!(journal.outcomes().unwrap().len(), 1);
+    let inputs = journal.inputs().unwrap();
+    let advances = inputs.iter().filter(|i| matches!(i, Input::Advanced(_))).count();
+    assert!(advances <= 3, "one heartbeat between others: {inputs:?}");
+}
+
+#[test]
+fn another_method_is_journaled_and_separates_eras() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut first, _) = keeper(directory.path());
+    first.keep(&finding(1, 8_000, false)).unwrap();
+    first.set_method([2; 8]).unwrap();
+    first.keep(&finding(2, 8_000, false)).unwrap();
+    drop(first);
+    // The configuration went back: what the other method measured is not compared either.
+    let (mut second, _) = keeper(directory.path());
+    assert!(second.keep(&finding(3, 800, true)).unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -34,7 +34,32 @@ pub struct Change {
 /// nothing did or the incident is not about a session.
 #[must_use]
 pub fn wire_changes(incident: &Incident, before: &Settings, after: &Settings) -> Vec<Resolution> {
-    let Scope::Session(session) = incident.scope else { return Vec::new() };
+    changed(&incident.scope, before, after)
+}
+
+/// What changed on the wire for `scope` from `before` to `after`, at some time within `at`.
+#[must_use]
+pub fn changes_between(
+    scope: &Scope,
+    before: &Settings,
+    after: &Settings,
+    at: Interval,
+) -> Vec<Change> {
+    let evidence =
+        |resolution: &Resolution| format!("on the wire: {}", resolution.steps.join("; "));
+    changed(scope, before, after)
+        .into_iter()
+        .map(|resolution| Change {
+            at,
+            on: Some(*scope),
+            evidence: evidence(&resolution),
+            resolution,
+        })
+        .collect()
+}
+
+fn changed(scope: &Scope, before: &Settings, after: &Settings) -> Vec<Resolution> {
+    let Scope::Session(session) = *scope else { return Vec::new() };
     let settings = |all: &Settings| {
         all.sessions.iter().find(|(key, _)| *key == session).map(|(_, settings)| settings.clone())
     };
