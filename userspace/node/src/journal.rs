@@ -7,6 +7,7 @@
 //! **Invariant:** entries are append-only except for an outcome's delivery; past
 //! [`ENTRIES_MAX`] per table the oldest are dropped.
 
+use crate::maintenance::Request;
 use edgelore_model::{Resolution, Timestamp};
 use edgelore_pipeline::detect::Finding;
 use edgelore_pipeline::distil::Distilled;
@@ -25,6 +26,7 @@ const FINDINGS: Table = Table::new("findings");
 const DECLARED: Table = Table::new("declared");
 const OUTCOMES: Table = Table::new("outcomes");
 const ADVICE: Table = Table::new("advice");
+const MAINTENANCE: Table = Table::new("maintenance");
 /// Entries of `outcomes` that no store has acknowledged.
 const PENDING: TableDefinition<'static, u64, ()> = TableDefinition::new("pending");
 
@@ -111,7 +113,7 @@ impl Journal {
         let database = Database::create(&path).map_err(|e| failed(e.into()))?;
         let journal = Self { database, path };
         journal.write(|transaction| {
-            for table in [FINDINGS, DECLARED, OUTCOMES, ADVICE] {
+            for table in [FINDINGS, DECLARED, OUTCOMES, ADVICE, MAINTENANCE] {
                 transaction.open_table(table)?;
             }
             transaction.open_table(PENDING)?;
@@ -148,6 +150,24 @@ impl Journal {
         self.write(|transaction| {
             append(&mut transaction.open_table(DECLARED)?, declaration).map(drop)
         })
+    }
+
+    /// Writes that the operator began or ended maintenance at a time, durably.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn maintained(&self, at: Timestamp, request: &Request) -> Result<(), JournalError> {
+        self.write(|transaction| {
+            append(&mut transaction.open_table(MAINTENANCE)?, &(at, request)).map(drop)
+        })
+    }
+
+    /// When maintenance was begun and ended, oldest first.
+    ///
+    /// # Errors
+    /// See [`Journal::findings`].
+    pub fn maintenance(&self) -> Result<Vec<(u64, (Timestamp, Request))>, JournalError> {
+        self.read(MAINTENANCE)
     }
 
     /// Writes which advice was given, durably.

@@ -70,6 +70,17 @@ impl Keeper {
         self.distiller.set_method(method);
     }
 
+    /// Outcomes from now on are of this network: more of it was heard.
+    pub fn set_site(&mut self, site: Site) {
+        self.distiller.set_site(site);
+    }
+
+    /// What outcomes say of the network now.
+    #[must_use]
+    pub const fn site(&self) -> &Site {
+        self.distiller.site()
+    }
+
     /// These words leave in no outcome from now on either.
     pub fn hide(&mut self, names: impl IntoIterator<Item = String>) {
         for name in names {

@@ -21,12 +21,14 @@ pub mod journal;
 pub mod keeper;
 pub mod keys;
 pub mod live;
+pub mod maintenance;
 pub mod order;
 pub mod pace;
 mod publisher;
 pub mod reload;
 pub mod replay;
 pub mod serve;
+pub mod site;
 pub mod status;
 pub mod store;
 pub mod view;
@@ -39,6 +41,7 @@ use edgelore_pipeline::decode::DecodeConfig;
 use edgelore_pipeline::detect::{Detected, Finding};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::Privacy;
+use edgelore_pipeline::topology::{SiteTracker, TopologyConfig};
 use engine::{Engine, Output};
 use journal::Journal;
 use keeper::Keeper;
@@ -114,17 +117,21 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
         let (keeper, status) = (Arc::clone(&context.keeper), status.clone());
         std::thread::spawn(move || keep_all(&detected, &keeper, &status, &pending))
     };
+    let tracker = Arc::new(Mutex::new(SiteTracker::new(TopologyConfig::default())));
+    let heard = Arc::clone(&tracker);
     let engine = Engine::start(
         config.node.workers,
         &DecodeConfig::default(),
         config.detect.clone(),
-        move |out| {
-            if let Output::Detected(detected) = out {
+        move |out| match out {
+            Output::Observation(observation) => site::hear(&heard, observation),
+            Output::Detected(detected) => {
                 // The keeper goes only after the engine.
                 let _ = found.send(detected);
             }
         },
     );
+    lock(&context.maintenance).attach(engine.tuning());
     let figures = engine.figures();
     let reloader = reload::Reloader::new(
         file.to_owned(),
@@ -132,8 +139,12 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
         sources.changes(),
         engine.tuning(),
         Arc::clone(&context.keeper),
-    );
+    )
+    .maintaining(Arc::clone(&context.maintenance));
     runtime.spawn(reload_when_asked(reloader));
+    let siting = site::Siting::of(&config.node);
+    let keeper_of_site = Arc::clone(&context.keeper);
+    runtime.spawn(site::follow(siting, tracker, keeper_of_site, status.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     runtime.spawn(stop_when_asked(Arc::clone(&stop)));
     runtime.spawn(refresh(figures, status.clone()));
@@ -162,8 +173,9 @@ fn open(
     };
     let journal = Arc::new(Journal::open(data_dir)?);
     let space = Space::default_definition();
+    let maintenance = maintenance::Board::open(Arc::clone(&journal), config.maintenance.windows())?;
     let keeper = Keeper::new(
-        config.site(),
+        site::Siting::of(&config.node).site(None),
         config.detect.method(),
         Arc::clone(&journal),
         key,
@@ -175,7 +187,7 @@ fn open(
         keeper: Arc::new(Mutex::new(keeper)),
         store,
         limits: config.advise.clone(),
-        site: config.site(),
+        maintenance: Arc::new(Mutex::new(maintenance)),
         status: status.clone(),
         clock,
     })
@@ -295,6 +307,10 @@ async fn refresh(figures: engine::Figures, status: StatusSource) {
         let mut status = status.update();
         (status.decoded, status.overflows) = (decoded, overflows);
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the data directory, for its owner alone.

@@ -7,16 +7,18 @@ use edgelore_model::Summary;
 use edgelore_node::engine::Output;
 use edgelore_node::pace::{Pace, SystemTimer};
 use edgelore_node::replay::{Progress, Replay, Replayed};
+use edgelore_node::site::{self, Siting};
 use edgelore_node::view::IncidentView;
 use edgelore_pipeline::detect::{ConvergenceConfig, DetectConfig, Detected, Finding};
-use edgelore_pipeline::distil::{Distilled, Distiller, Site};
+use edgelore_pipeline::distil::{Distilled, Distiller};
+use edgelore_pipeline::topology::{SiteInference, SiteTracker, TopologyConfig};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -29,12 +31,12 @@ pub(crate) struct Arguments {
     /// A convergence has ended when routing stood still for this long, in ms.
     #[arg(long, default_value_t = ConvergenceConfig::default().quiet_ms)]
     quiet_ms: u32,
-    /// The network's shape, for the outcomes.
-    #[arg(long, default_value = "hub_spoke")]
-    topology_class: String,
-    /// Routers in the network, for the outcomes.
-    #[arg(long, default_value_t = 1)]
-    nodes: u64,
+    /// The network's shape, for the outcomes; what the files show of it by default.
+    #[arg(long)]
+    topology_class: Option<String>,
+    /// Routers in the network, for the outcomes; as many as are heard of by default.
+    #[arg(long)]
+    nodes: Option<u64>,
     /// `wire` for the pace of the capture, a multiple of it such as `10x` or `0.5x`, or `max`. The
     /// result does not depend on it; a hole of more than a minute's wait is cut to a minute.
     #[arg(long, default_value = "max")]
@@ -48,6 +50,7 @@ pub(crate) struct Arguments {
 struct Report {
     incidents: Vec<IncidentView>,
     outcomes: Vec<Distilled>,
+    site: SiteInference,
     summary: Summary,
 }
 
@@ -55,9 +58,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let convergence =
         ConvergenceConfig { quiet_ms: arguments.quiet_ms, ..ConvergenceConfig::default() };
     let detect = DetectConfig { convergence, ..DetectConfig::default() };
-    let site =
-        Site { topology_class: arguments.topology_class.clone(), node_count: arguments.nodes };
-    let mut distiller = Distiller::new(site, detect.method());
+    let siting = Siting::said(arguments.topology_class.clone(), arguments.nodes);
+    let mut distiller = Distiller::new(siting.site(None), detect.method());
+    let tracker = Arc::new(Mutex::new(SiteTracker::new(TopologyConfig::default())));
+    let heard = Arc::clone(&tracker);
     let (found, findings) = mpsc::channel::<Finding>();
     let stop = stop_on_interrupt()?;
     let workers = arguments.workers.into();
@@ -69,18 +73,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         timer,
         |now| bar.show(now),
         move |output| {
-            if let Output::Detected(Detected::Closed(finding)) = output {
-                // The receiver outlives the replay.
-                let _ = found.send(*finding);
+            match output {
+                Output::Observation(observation) => site::hear(&heard, observation),
+                Output::Detected(Detected::Closed(finding)) => {
+                    // The receiver outlives the replay.
+                    let _ = found.send(*finding);
+                }
+                Output::Detected(_) => {}
             }
         },
     );
     bar.clear();
     let findings: Vec<Finding> = findings.into_iter().collect();
+    let site = tracker.lock().unwrap_or_else(PoisonError::into_inner).infer();
+    distiller.set_site(siting.site(Some(&site)));
     let outcomes: Vec<Distilled> = findings.iter().flat_map(|f| distiller.closed(f)).collect();
     let incidents = findings.iter().map(|f| IncidentView::from(&f.incident)).collect();
     let Replayed { totals, damages, whole, read } = replayed;
-    print(arguments.json, &Report { incidents, outcomes, summary: totals.summary })?;
+    print(arguments.json, &Report { incidents, outcomes, site, summary: totals.summary })?;
     damages.iter().for_each(output::damage);
     if totals.overflows > 0 {
         eprintln!("edgelore: {} facts did not fit into the detector's tables", totals.overflows);
@@ -142,6 +152,11 @@ fn print(json: bool, report: &Report) -> Result<()> {
             "outcome: {} brought {} ms from {} ms",
             outcome.resolution.pattern, outcome.convergence_delta_ms, outcome.situation.severity
         ))?;
+    }
+    if let Some(class) = &report.site.topology {
+        let evidence = class.evidence.join("; ");
+        let sure = class.confidence_permille;
+        output::line(&format!("looks like {} ({sure} of 1000): {evidence}", class.class))?;
     }
     let summary = &report.summary;
     output::line(&format!(

@@ -27,7 +27,7 @@ const DECLARED_MAX: usize = 64;
 /// How long an outcome counts.
 const LIFETIME: Span = Span(180 * 86_400 * 1_000_000_000);
 
-/// What the operator says of the network.
+/// What is known of the network: by the operator, or by what was heard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// For example `spine_leaf`; a word of the similarity definition.
@@ -102,6 +102,17 @@ impl Distiller {
     /// Outcomes from now on are of another method: the detector's settings have changed.
     pub const fn set_method(&mut self, method: [u8; 8]) {
         self.method = method;
+    }
+
+    /// Outcomes from now on are of this network: more of it was heard.
+    pub fn set_site(&mut self, site: Site) {
+        self.site = site;
+    }
+
+    /// What outcomes say of the network now.
+    #[must_use]
+    pub const fn site(&self) -> &Site {
+        &self.site
     }
 
     /// The operator declares what was changed at `at`. It begins a new era of every class at the
