@@ -92,6 +92,15 @@ pub struct Declaration {
     pub resolution: Resolution,
 }
 
+/// The operator's word on maintenance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Maintained {
+    /// When it was said.
+    pub at: Timestamp,
+    /// What was said.
+    pub request: Request,
+}
+
 /// The journal, open for writing by one process.
 #[derive(Debug)]
 pub struct Journal {
@@ -158,7 +167,8 @@ impl Journal {
     /// When the database refuses.
     pub fn maintained(&self, at: Timestamp, request: &Request) -> Result<(), JournalError> {
         self.write(|transaction| {
-            append(&mut transaction.open_table(MAINTENANCE)?, &(at, request)).map(drop)
+            let said = Maintained { at, request: request.clone() };
+            append(&mut transaction.open_table(MAINTENANCE)?, &said).map(drop)
         })
     }
 
@@ -166,7 +176,7 @@ impl Journal {
     ///
     /// # Errors
     /// See [`Journal::findings`].
-    pub fn maintenance(&self) -> Result<Vec<(u64, (Timestamp, Request))>, JournalError> {
+    pub fn maintenance(&self) -> Result<Vec<(u64, Maintained)>, JournalError> {
         self.read(MAINTENANCE)
     }
 

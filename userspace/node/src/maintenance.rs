@@ -178,8 +178,8 @@ impl Board {
     pub fn open(journal: Arc<Journal>, configured: Vec<Window>) -> Result<Self, JournalError> {
         let history = journal.maintenance()?;
         let mut board = Self { configured, declared: VecDeque::new(), journal, tuning: None };
-        for (_, (at, request)) in history {
-            board.apply(at, &request);
+        for (_, said) in history {
+            board.apply(said.at, &said.request);
         }
         Ok(board)
     }
