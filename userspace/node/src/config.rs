@@ -1,7 +1,7 @@
 //! Configuration: one TOML file, every key with a unit in its name and a default that works.
 
 use crate::interfaces::Selection;
-use crate::maintenance::{CONFIGURED_MAX, MaintenanceConfig};
+use crate::maintenance::MaintenanceConfig;
 use edgelore_capture::bmp;
 use edgelore_capture::ring::XdpPolicy;
 use edgelore_model::Prefix;
@@ -255,7 +255,7 @@ impl Config {
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let capture = &self.capture;
         let bmp = capture.bmp.as_ref();
-        let checks: [(&'static str, bool, String, &'static str); 10] = [
+        let checks: [(&'static str, bool, String, &'static str); 9] = [
             (
                 "capture.interfaces",
                 capture.selection().is_ok(),
@@ -303,12 +303,6 @@ impl Config {
                 bmp.is_none_or(|bmp| !bmp.allow.is_empty()),
                 "[]".to_owned(),
                 "one router and more",
-            ),
-            (
-                "maintenance.windows",
-                self.maintenance.windows.len() <= CONFIGURED_MAX,
-                self.maintenance.windows.len().to_string(),
-                "0 to 512 windows",
             ),
             (
                 "detect.convergence.quiet_ms",

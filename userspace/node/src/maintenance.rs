@@ -10,7 +10,8 @@ use crate::engine::Tuning;
 use crate::journal::{Journal, JournalError};
 use edgelore_model::{Span, Timestamp};
 use edgelore_pipeline::detect::{WEEK_MINUTES, WINDOWS_MAX, When, Window};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,7 +29,16 @@ const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 pub struct MaintenanceConfig {
     /// When incidents are of the operator's own making: they are told, and no outcome rests on
     /// them. At most 512.
+    #[serde(deserialize_with = "few")]
     pub windows: Vec<WindowConfig>,
+}
+
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<WindowConfig>, D::Error> {
+    let windows = Vec::deserialize(deserializer)?;
+    if windows.len() <= CONFIGURED_MAX {
+        return Ok(windows);
+    }
+    Err(D::Error::custom(format!("{} windows where {CONFIGURED_MAX} are allowed", windows.len())))
 }
 
 impl MaintenanceConfig {
