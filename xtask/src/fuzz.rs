@@ -56,13 +56,14 @@ fn fuzz(target: &str, options: &Options) -> Result<()> {
     shell::run(&mut command).inspect_err(|error| eprintln!("{error:#}"))
 }
 
-/// What a target begins with: its own seeds where it has some, else the captures among the fixtures.
+/// What a target begins with: recordings of what it reads, or of about that length.
 fn seeds(target: &str) -> PathBuf {
-    let own = match target {
-        "formats" => root().join("userspace/fixtures/tracepoints"),
-        _ => root().join("userspace/fuzz/seeds").join(target),
+    let folder = match target {
+        "formats" => "tracepoints",
+        "netlink" | "detect" => "netlink",
+        _ => "captures",
     };
-    if own.is_dir() { own } else { root().join("userspace/fixtures/captures") }
+    root().join("userspace/fixtures").join(folder)
 }
 
 fn directory(kind: &str, target: &str) -> Result<PathBuf> {

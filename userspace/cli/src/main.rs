@@ -36,6 +36,8 @@ enum Command {
     Advise(commands::advise::Arguments),
     /// Tell the node what you changed, when the wire cannot show it.
     Resolve(commands::resolve::Arguments),
+    /// Begin or end maintenance: incidents in it count for no outcome.
+    Maintenance(commands::maintenance::Arguments),
     /// Serve a store to other networks over HTTP.
     Serve(commands::serve::Arguments),
     /// Make a signing key.
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Query(arguments) => commands::query::run(&arguments),
         Command::Advise(arguments) => commands::advise::run(&arguments),
         Command::Resolve(arguments) => commands::resolve::run(&arguments),
+        Command::Maintenance(arguments) => commands::maintenance::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Keygen(arguments) => commands::keygen::run(&arguments),
         Command::Incidents(arguments) => commands::incidents::run(&arguments),

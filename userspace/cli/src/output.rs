@@ -50,7 +50,7 @@ pub(crate) fn incident(incident: &IncidentView) -> Result<()> {
         |d| format!("{} ms [{} .. {}]", d.estimate, d.earliest, d.latest),
     );
     line(&format!(
-        "{}  {}  {:<11} {:<4} {:<34} {:>7} prefixes  {lasted}{}",
+        "{}  {}  {:<11} {:<4} {:<34} {:>7} prefixes  {lasted}{}{}",
         incident.id,
         incident.start.estimate,
         incident.event,
@@ -58,6 +58,7 @@ pub(crate) fn incident(incident: &IncidentView) -> Result<()> {
         incident.scope.to_string(),
         incident.prefixes,
         if incident.gaps { "  (evidence has gaps)" } else { "" },
+        if incident.maintenance { "  (maintenance)" } else { "" },
     ))
 }
 

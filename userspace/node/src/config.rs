@@ -1,11 +1,12 @@
 //! Configuration: one TOML file, every key with a unit in its name and a default that works.
 
 use crate::interfaces::Selection;
+use crate::maintenance::MaintenanceConfig;
 use edgelore_capture::bmp;
 use edgelore_capture::ring::XdpPolicy;
 use edgelore_model::Prefix;
 use edgelore_pipeline::detect::DetectConfig;
-use edgelore_pipeline::distil::{DistilConfig, Site};
+use edgelore_pipeline::distil::DistilConfig;
 use edgelore_pipeline::fingerprint::RADIUS_DEFAULT;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -60,6 +61,8 @@ pub struct Config {
     pub publish: PublishConfig,
     /// How advice is sought.
     pub advise: AdviseConfig,
+    /// When incidents are of the operator's own making.
+    pub maintenance: MaintenanceConfig,
 }
 
 /// `[node]`
@@ -68,10 +71,11 @@ pub struct Config {
 pub struct NodeConfig {
     /// Where the node keeps its journal, its key and its control socket.
     pub data_dir: PathBuf,
-    /// The network's shape, a word of the similarity definition such as `spine_leaf`.
-    pub topology_class: String,
-    /// Routers in the network.
-    pub node_count: u64,
+    /// The network's shape, a word of the similarity definition such as `spine_leaf`; what was
+    /// inferred unless it is there.
+    pub topology_class: Option<String>,
+    /// Routers in the network; as many as were heard of unless it is there.
+    pub node_count: Option<u64>,
     /// Decoding threads, 1 to 64.
     pub workers: usize,
 }
@@ -80,8 +84,8 @@ impl Default for NodeConfig {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("/var/lib/edgelore"),
-            topology_class: "hub_spoke".to_owned(),
-            node_count: 1,
+            topology_class: None,
+            node_count: None,
             workers: 1,
         }
     }
@@ -251,12 +255,6 @@ impl Config {
         Ok(config)
     }
 
-    /// What distillation needs to know of the network.
-    #[must_use]
-    pub fn site(&self) -> Site {
-        Site { topology_class: self.node.topology_class.clone(), node_count: self.node.node_count }
-    }
-
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let capture = &self.capture;
         let bmp = capture.bmp.as_ref();
@@ -362,6 +360,7 @@ mod tests {
             ("[capture]\nxdp = 'fast'", "xdp"),
             ("[capture]\nqueue_interval_ms = 9", "capture.queue_interval_ms"),
             ("[node]\nworkers = 0", "node.workers"),
+            ("[maintenance]\nwindows = [{ every = 'Sun' , lasts_minutes = 3 }]", "Sun"),
             ("[detect.convergence]\nquiet_ms = 'long'", "quiet_ms"),
             ("[distil]\nprobation_missed = 0", "distil.probation_missed"),
             ("[capture.bmp]\nlisten = '[::]:1790'\nallow = []", "capture.bmp.allow"),

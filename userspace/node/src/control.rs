@@ -8,6 +8,8 @@ use crate::advise::seek;
 use crate::config::AdviseConfig;
 use crate::journal::{Journal, JournalError, JournaledAdvice};
 use crate::keeper::{Keeper, KeeperError};
+use crate::maintenance::{Board, Request, WindowView};
+use crate::site;
 use crate::status::{Status, StatusSource};
 use crate::view::{self, IncidentView, NoIncident, OutcomeView};
 use axum::extract::{Path as UrlPath, Query as UrlQuery, State};
@@ -42,6 +44,8 @@ pub struct Context {
     pub store: Option<Arc<dyn Backend>>,
     /// How advice is sought.
     pub limits: AdviseConfig,
+    /// Maintenance windows.
+    pub maintenance: Arc<Mutex<Board>>,
     /// Live figures.
     pub status: StatusSource,
     /// The node's clock.
@@ -104,6 +108,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/declare", post(declare))
         .route("/v1/advise", post(advise))
+        .route("/v1/maintenance", get(windows).post(maintain))
         .with_state(context)
 }
 
@@ -161,12 +166,9 @@ async fn advise(
     let store = context.store.as_ref().ok_or(RequestError::NoStore)?;
     let id = view::identify(&request.incident, &context.journal.incidents()?)?;
     let finding = context.journal.finding(id)?.ok_or(NoIncident::Unknown(request.incident))?;
-    let site = {
-        let keeper = context.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        keeper.site().clone()
-    };
+    let site = context.keeper.lock().unwrap_or_else(PoisonError::into_inner).site().clone();
     let situation = situation(&finding, &site);
-    let query = Query::from(&situation);
+    let query = site::ask(Query::from(&situation));
     let mut limits = context.limits.clone();
     limits.radius_milli = request.radius_milli.unwrap_or(limits.radius_milli);
     let advice = seek(store.as_ref(), &query, &limits, context.clock.now()).await?;
@@ -177,6 +179,21 @@ async fn advise(
         patterns: advice.iter().map(|one| (one.pattern.clone(), spoke_for(one))).collect(),
     })?;
     Ok(Json(AdviceReport { query, advice }))
+}
+
+async fn windows(State(context): State<Context>) -> Json<Vec<WindowView>> {
+    let board = context.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+    Json(board.list(context.clock.now()))
+}
+
+async fn maintain(
+    State(context): State<Context>,
+    Json(request): Json<Request>,
+) -> Result<Json<Vec<WindowView>>, RequestError> {
+    let now = context.clock.now();
+    let mut board = context.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+    board.take(now, &request)?;
+    Ok(Json(board.list(now)))
 }
 
 /// The packets that voted for an advice, nearest first.
@@ -286,6 +303,23 @@ impl Control {
     pub async fn declare(&self, resolution: &Resolution) -> Result<(), ControlError> {
         let request = self.client.post(url("declare")).json(resolution);
         self.send(request).await.map(drop)
+    }
+
+    /// The maintenance windows, those of the configuration first.
+    ///
+    /// # Errors
+    /// When the node cannot be reached or refuses.
+    pub async fn windows(&self) -> Result<Vec<WindowView>, ControlError> {
+        self.get("maintenance").await
+    }
+
+    /// Begins or ends maintenance; gives the windows that there are then.
+    ///
+    /// # Errors
+    /// When the node cannot be reached or refuses.
+    pub async fn maintain(&self, request: &Request) -> Result<Vec<WindowView>, ControlError> {
+        let answer = self.send(self.client.post(url("maintenance")).json(request)).await?;
+        answer.json().await.map_err(|source| self.failed(source))
     }
 
     /// Asks for advice on an incident (`latest` or an id).

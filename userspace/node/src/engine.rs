@@ -15,7 +15,7 @@
 use crossbeam::channel::{Receiver, Sender, bounded};
 use edgelore_model::{Batch, Observation, Signal, SignalKind, Summary, Timestamp};
 use edgelore_pipeline::decode::{DecodeConfig, Decoder, shard_of};
-use edgelore_pipeline::detect::{DetectConfig, Detected, Detector};
+use edgelore_pipeline::detect::{DetectConfig, Detected, Detector, Window};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, spawn};
@@ -99,17 +99,40 @@ impl Figures {
 
 /// Changes the detector's settings while the engine runs; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Tuning(Arc<Mutex<Option<DetectConfig>>>);
+pub struct Tuning(Arc<Mutex<Tuned>>);
+
+/// What the detector has not been told yet.
+#[derive(Debug, Default)]
+struct Tuned {
+    config: Option<DetectConfig>,
+    windows: Option<Vec<Window>>,
+}
 
 impl Tuning {
     /// The detector goes on with these thresholds and times from the next round of batches on; the
     /// bounds on its memory stay.
     pub fn set(&self, config: DetectConfig) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(config);
+        self.untold().config = Some(config);
     }
 
-    fn take(&self) -> Option<DetectConfig> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Incidents that close from the next round of batches on, and overlap one of these windows,
+    /// are marked as maintenance.
+    pub fn maintain(&self, windows: Vec<Window>) {
+        self.untold().windows = Some(windows);
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Tuned> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, detector: &mut Detector) {
+        let Tuned { config, windows } = std::mem::take(&mut *self.untold());
+        if let Some(config) = config {
+            detector.retune(&config);
+        }
+        if let Some(windows) = windows {
+            detector.maintain(windows);
+        }
     }
 }
 
@@ -275,9 +298,7 @@ fn detect_all(
         if round.is_empty() {
             break;
         }
-        if let Some(config) = tuning.take() {
-            detector.retune(&config);
-        }
+        tuning.tell(&mut detector);
         let merged = merge(round, last);
         for (at, (_, observation)) in merged.iter().enumerate() {
             if let Some((_, coming)) = merged.get(at + LOOKAHEAD) {

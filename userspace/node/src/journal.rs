@@ -7,6 +7,7 @@
 //! **Invariant:** entries are append-only except for an outcome's delivery; past
 //! [`ENTRIES_MAX`] per table the oldest are dropped.
 
+use crate::maintenance::Request;
 use edgelore_model::{IncidentId, Timestamp};
 use edgelore_pipeline::detect::{Finding, Opened, Settled};
 use edgelore_pipeline::distil::{Distilled, Input};
@@ -28,6 +29,7 @@ const FINDINGS: Table = Table::new("findings");
 const INPUTS: Table = Table::new("inputs");
 const OUTCOMES: Table = Table::new("outcomes");
 const ADVICE: Table = Table::new("advice");
+const MAINTENANCE: Table = Table::new("maintenance");
 /// Entries of `outcomes` that no store has acknowledged.
 const PENDING: TableDefinition<'static, u64, ()> = TableDefinition::new("pending");
 
@@ -98,6 +100,15 @@ enum JournaledInput {
     Method([u8; 8]),
 }
 
+/// The operator's word on maintenance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Maintained {
+    /// When it was said.
+    pub at: Timestamp,
+    /// What was said.
+    pub request: Request,
+}
+
 /// The journal, open for writing by one process.
 #[derive(Debug)]
 pub struct Journal {
@@ -119,7 +130,7 @@ impl Journal {
         let database = Database::create(&path).map_err(|e| failed(e.into()))?;
         let journal = Self { database, path };
         journal.write(|transaction| {
-            for table in [FINDINGS, INPUTS, OUTCOMES, ADVICE] {
+            for table in [FINDINGS, INPUTS, OUTCOMES, ADVICE, MAINTENANCE] {
                 transaction.open_table(table)?;
             }
             transaction.open_table(PENDING)?;
@@ -159,6 +170,26 @@ impl Journal {
             }
             Ok(())
         })
+    }
+
+
+    /// Writes that the operator began or ended maintenance at a time, durably.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn maintained(&self, at: Timestamp, request: &Request) -> Result<(), JournalError> {
+        self.write(|transaction| {
+            let said = Maintained { at, request: request.clone() };
+            append(&mut transaction.open_table(MAINTENANCE)?, &said).map(drop)
+        })
+    }
+
+    /// When maintenance was begun and ended, oldest first.
+    ///
+    /// # Errors
+    /// See [`Journal::findings`].
+    pub fn maintenance(&self) -> Result<Vec<(u64, Maintained)>, JournalError> {
+        self.read(MAINTENANCE)
     }
 
     /// Writes which advice was given, durably.

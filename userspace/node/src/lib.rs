@@ -21,12 +21,14 @@ pub mod journal;
 pub mod keeper;
 pub mod keys;
 pub mod live;
+pub mod maintenance;
 pub mod order;
 pub mod pace;
 mod publisher;
 pub mod reload;
 pub mod replay;
 pub mod serve;
+pub mod site;
 pub mod status;
 pub mod store;
 pub mod view;
@@ -40,6 +42,7 @@ use edgelore_pipeline::decode::DecodeConfig;
 use edgelore_pipeline::detect::{Detected, Finding};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::Privacy;
+use edgelore_pipeline::topology::{SiteTracker, TopologyConfig};
 use engine::{Engine, Output};
 use journal::Journal;
 use keeper::Keeper;
@@ -120,12 +123,15 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
         let (keeper, status) = (Arc::clone(&context.keeper), status.clone());
         std::thread::spawn(move || keep_all(&detected, &keeper, clock, &status, &pending))
     };
+    let tracker = Arc::new(Mutex::new(SiteTracker::new(TopologyConfig::default())));
+    let heard = Arc::clone(&tracker);
     let engine = Engine::start(
         config.node.workers,
         &DecodeConfig::default(),
         config.detect.clone(),
-        tell(found, status.clone()),
+        tell(found, heard, status.clone()),
     );
+    lock(&context.maintenance).attach(engine.tuning());
     let figures = engine.figures();
     let reloader = reload::Reloader::new(
         file.to_owned(),
@@ -133,8 +139,12 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
         sources.changes(),
         engine.tuning(),
         Arc::clone(&context.keeper),
-    );
+    )
+    .maintaining(Arc::clone(&context.maintenance));
     runtime.spawn(reload_when_asked(reloader));
+    let siting = site::Siting::of(&config.node);
+    let keeper_of_site = Arc::clone(&context.keeper);
+    runtime.spawn(site::follow(siting, tracker, keeper_of_site, status.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     runtime.spawn(stop_when_asked(Arc::clone(&stop)));
     runtime.spawn(refresh(figures, status.clone()));
@@ -163,8 +173,9 @@ fn open(
     };
     let journal = Arc::new(Journal::open(data_dir)?);
     let space = Space::default_definition();
+    let maintenance = maintenance::Board::open(Arc::clone(&journal), config.maintenance.windows())?;
     let keeper = Keeper::new(
-        config.site(),
+        site::Siting::of(&config.node).site(None),
         config.detect.method(),
         config.distil.clone(),
         Arc::clone(&journal),
@@ -177,6 +188,7 @@ fn open(
         keeper: Arc::new(Mutex::new(keeper)),
         store,
         limits: config.advise.clone(),
+        maintenance: Arc::new(Mutex::new(maintenance)),
         status: status.clone(),
         clock,
     })
@@ -229,10 +241,18 @@ fn start_services(
     Ok(path)
 }
 
-/// Hands what is detected to the keeper, and measures how soon incidents are told.
-fn tell(found: Sender<Detected>, status: StatusSource) -> impl FnMut(Output<'_>) + Send + 'static {
+/// Hands what is detected to the keeper, and measures how soon incidents are told; the network's
+/// shape is read off the observations.
+fn tell(
+    found: Sender<Detected>,
+    heard: Arc<Mutex<SiteTracker>>,
+    status: StatusSource,
+) -> impl FnMut(Output<'_>) + Send + 'static {
     move |out| {
-        let Output::Detected(detected) = out else { return };
+        let detected = match out {
+            Output::Observation(observation) => return site::hear(&heard, observation),
+            Output::Detected(detected) => detected,
+        };
         if let Detected::Opened(opened) = &detected {
             status.incident_opened(opened.at);
         }
@@ -316,6 +336,10 @@ async fn refresh(figures: engine::Figures, status: StatusSource) {
         let mut status = status.update();
         (status.decoded, status.overflows) = (decoded, overflows);
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the data directory, for its owner alone.

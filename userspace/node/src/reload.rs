@@ -9,6 +9,7 @@
 use crate::config::{Config, ConfigError};
 use crate::engine::Tuning;
 use crate::keeper::{Keeper, KeeperError};
+use crate::maintenance::Board;
 use crate::watcher::Change;
 use crossbeam::channel::Sender;
 use edgelore_pipeline::detect::DetectConfig;
@@ -18,13 +19,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Keys that can change while the node runs; every other needs a restart.
-pub const LIVE_KEYS: [&str; 6] = [
+pub const LIVE_KEYS: [&str; 7] = [
     "capture.interfaces",
     "capture.xdp",
     "detect.convergence",
     "detect.flap",
     "detect.saturation",
     "detect.degradation",
+    "maintenance.windows",
 ];
 
 /// Why a reload changed nothing.
@@ -66,6 +68,7 @@ pub struct Reloader {
     changes: Option<Sender<Change>>,
     tuning: Tuning,
     keeper: Arc<Mutex<Keeper>>,
+    maintenance: Option<Arc<Mutex<Board>>>,
 }
 
 impl Reloader {
@@ -78,7 +81,13 @@ impl Reloader {
         tuning: Tuning,
         keeper: Arc<Mutex<Keeper>>,
     ) -> Self {
-        Self { file, current, changes, tuning, keeper }
+        Self { file, current, changes, tuning, keeper, maintenance: None }
+    }
+
+    /// Windows of maintenance are read anew, too.
+    #[must_use]
+    pub fn maintaining(self, board: Arc<Mutex<Board>>) -> Self {
+        Self { maintenance: Some(board), ..self }
     }
 
     /// Reads the file and lets hold what can.
@@ -94,6 +103,7 @@ impl Reloader {
         let mut next = self.current.clone();
         next.capture.interfaces = new.capture.interfaces;
         next.capture.xdp = new.capture.xdp;
+        next.maintenance = new.maintenance;
         next.detect = DetectConfig { bounds: self.current.detect.bounds, ..new.detect };
         let capture = (&next.capture.interfaces, next.capture.xdp);
         let before = (&self.current.capture.interfaces, self.current.capture.xdp);
@@ -103,6 +113,12 @@ impl Reloader {
         }
         if next.detect != self.current.detect {
             self.tuning.set(next.detect.clone());
+        }
+        if let Some(board) =
+            self.maintenance.as_ref().filter(|_| next.maintenance != self.current.maintenance)
+        {
+            let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
+            board.configure(next.maintenance.windows());
         }
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         keeper.set_method(next.detect.method())?;
@@ -188,7 +204,7 @@ mod tests {
         let current = Config::load(&file).unwrap();
         let journal = Arc::new(crate::journal::Journal::open(directory.path()).unwrap());
         let keeper = Keeper::new(
-            current.site(),
+            crate::site::Siting::of(&current.node).site(None),
             current.detect.method(),
             current.distil.clone(),
             journal,

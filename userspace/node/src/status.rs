@@ -2,6 +2,7 @@
 
 use edgelore_capture::Clock;
 use edgelore_model::{LossReason, Summary, Timestamp};
+use edgelore_pipeline::topology::SiteInference;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,6 +46,12 @@ pub struct Status {
     pub incidents: u64,
     /// Outcomes distilled since the start.
     pub outcomes: u64,
+    /// What was inferred of the network; absent before anything of it was heard.
+    #[serde(default)]
+    pub site: Option<SiteInference>,
+    /// Why the configured network does not look like the inferred one; empty when it does.
+    #[serde(default)]
+    pub site_doubts: Vec<String>,
 }
 
 /// How long something took, over all times that it happened, in µs, to two digits.

@@ -42,6 +42,9 @@ pub struct IncidentView {
     pub severity: u64,
     /// The evidence has gaps.
     pub gaps: bool,
+    /// It lies in a maintenance window, and no outcome rests on it.
+    #[serde(default)]
+    pub maintenance: bool,
 }
 
 impl From<&Incident> for IncidentView {
@@ -63,6 +66,7 @@ impl From<&Incident> for IncidentView {
             prefixes: incident.prefixes.len(),
             severity: incident.severity,
             gaps: incident.gaps,
+            maintenance: incident.maintenance,
         }
     }
 }

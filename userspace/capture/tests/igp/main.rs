@@ -10,6 +10,7 @@ mod captures;
 mod frames;
 mod live;
 mod mutated;
+mod site;
 
 use edgelore_model::{
     Batch, HelloChange, IgpArea, LinkStateChange, NodeId, Observation, Observed, Summary,

@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod fingerprint;
 pub(crate) mod incidents;
 pub(crate) mod keygen;
+pub(crate) mod maintenance;
 pub(crate) mod outcomes;
 pub(crate) mod publish;
 pub(crate) mod query;

@@ -8,17 +8,19 @@ use edgelore_model::Summary;
 use edgelore_node::engine::Output;
 use edgelore_node::pace::{Pace, SystemTimer};
 use edgelore_node::replay::{Progress, Replay, Replayed};
+use edgelore_node::site::{self, Siting};
 use edgelore_node::view::{IncidentView, identify};
 use edgelore_pipeline::detect::{ConvergenceConfig, DetectConfig, Detected, Finding};
-use edgelore_pipeline::distil::{Distilled, Distiller, Site, Verdict};
+use edgelore_pipeline::distil::{Distilled, Distiller, Verdict};
 use edgelore_pipeline::explain::{Account, Told};
+use edgelore_pipeline::topology::{SiteInference, SiteTracker, TopologyConfig};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -31,12 +33,12 @@ pub(crate) struct Arguments {
     /// A convergence has ended when routing stood still for this long, in ms.
     #[arg(long, default_value_t = ConvergenceConfig::default().quiet_ms)]
     quiet_ms: u32,
-    /// The network's shape, for the outcomes.
-    #[arg(long, default_value = "hub_spoke")]
-    topology_class: String,
-    /// Routers in the network, for the outcomes.
-    #[arg(long, default_value_t = 1)]
-    nodes: u64,
+    /// The network's shape, for the outcomes; what the files show of it by default.
+    #[arg(long)]
+    topology_class: Option<String>,
+    /// Routers in the network, for the outcomes; as many as are heard of by default.
+    #[arg(long)]
+    nodes: Option<u64>,
     /// `wire` for the pace of the capture, a multiple of it such as `10x` or `0.5x`, or `max`. The
     /// result does not depend on it; a hole of more than a minute's wait is cut to a minute.
     #[arg(long, default_value = "max")]
@@ -55,6 +57,7 @@ pub(crate) struct Arguments {
 struct Report {
     incidents: Vec<IncidentView>,
     outcomes: Vec<Distilled>,
+    site: SiteInference,
     summary: Summary,
 }
 
@@ -62,9 +65,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let convergence =
         ConvergenceConfig { quiet_ms: arguments.quiet_ms, ..ConvergenceConfig::default() };
     let detect = DetectConfig { convergence, ..DetectConfig::default() };
-    let site =
-        Site { topology_class: arguments.topology_class.clone(), node_count: arguments.nodes };
-    let mut history = History::new(Distiller::new(site, detect.method()));
+    let siting = Siting::said(arguments.topology_class.clone(), arguments.nodes);
+    let mut history = History::new(Distiller::new(siting.site(None), detect.method()));
+    let tracker = Arc::new(Mutex::new(SiteTracker::new(TopologyConfig::default())));
+    let heard = Arc::clone(&tracker);
     let (found, history_at_end) = mpsc::channel();
     let stop = stop_on_interrupt()?;
     let workers = arguments.workers.into();
@@ -76,6 +80,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         timer,
         |now| bar.show(now),
         move |output| {
+            if let Output::Observation(observation) = &output {
+                site::hear(&heard, observation);
+            }
             if let Some(told) = history.take(output) {
                 // The receiver outlives the replay.
                 let _ = found.send(told);
@@ -83,17 +90,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         },
     );
     bar.clear();
-    let (mut findings, mut outcomes) = (Vec::new(), Vec::new());
+    let (mut findings, mut outcomes) = (Vec::new(), Vec::<Distilled>::new());
     for (finding, distilled) in history_at_end {
         findings.extend(finding);
         outcomes.extend(distilled);
+    }
+    let inferred = tracker.lock().unwrap_or_else(PoisonError::into_inner).infer();
+    let site = siting.site(Some(&inferred));
+    for distilled in &mut outcomes {
+        let situation = &mut distilled.outcome.situation;
+        situation.topology_class.clone_from(&site.topology_class);
+        situation.node_count = site.node_count;
     }
     if let Some(named) = &arguments.explain {
         explain(named, arguments, &findings, &outcomes)?;
         return finish(replayed);
     }
     let incidents = findings.iter().map(|f| IncidentView::from(&f.incident)).collect();
-    let report = Report { incidents, outcomes, summary: replayed.totals.summary };
+    let report = Report { incidents, outcomes, site: inferred, summary: replayed.totals.summary };
     print(arguments.json, &report)?;
     finish(replayed)
 }
@@ -220,6 +234,11 @@ fn print(json: bool, report: &Report) -> Result<()> {
             output::value(outcome.before),
             output::value(outcome.after),
         ))?;
+    }
+    if let Some(class) = &report.site.topology {
+        let evidence = class.evidence.join("; ");
+        let sure = class.confidence_permille;
+        output::line(&format!("looks like {} ({sure} of 1000): {evidence}", class.class))?;
     }
     let summary = &report.summary;
     output::line(&format!(

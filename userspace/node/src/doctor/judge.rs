@@ -286,6 +286,19 @@ fn node(status: Option<&Result<Status, String>>) -> Vec<Finding> {
             "watch fewer sessions on this gateway, or report it",
         ));
     }
+    for doubt in &status.site_doubts {
+        let advice = "correct node.topology_class or node.node_count, or leave them out";
+        findings.push(warning("network", doubt.as_str(), advice));
+    }
+    if let Some(class) = status.site.as_ref().and_then(|site| site.topology.as_ref()) {
+        let found = format!(
+            "{} at {} of 1000: {}",
+            class.class,
+            class.confidence_permille,
+            class.evidence.join("; ")
+        );
+        findings.push(ok("network", found));
+    }
     if findings.iter().all(|finding| finding.severity == Severity::Ok) {
         findings.push(ok("running node", "nothing lost"));
     }

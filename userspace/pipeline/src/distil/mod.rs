@@ -51,7 +51,7 @@ const LIFETIME: Span = Span(180 * 86_400 * 1_000_000_000);
 /// A longer stretch in which nobody said what time it is was not watched.
 pub const WATCHED_STEP_MAX: Span = Span(3_600 * 1_000_000_000);
 
-/// What the operator says of the network.
+/// What is known of the network: by the operator, or by what was heard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// For example `spine_leaf`; a word of the similarity definition.
