@@ -12,6 +12,7 @@ use edgelore_pipeline::detect::Finding;
 use edgelore_pipeline::distil::{ChangeId, Distilled, Distiller, Site};
 use edgelore_pipeline::fingerprint::{Core, Space, outcome_hash};
 use edgelore_pipeline::packet::{self, PARENTS_MAX, PacketError, PacketId, Privacy, SigningKey};
+use edgelore_pipeline::resolve::Change;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -106,6 +107,15 @@ impl Keeper {
         self.journal.declare(&Declaration { at, resolution: resolution.clone() })?;
         self.distiller.declare(at, resolution);
         Ok(())
+    }
+
+    /// Takes a change that was seen or told of.
+    ///
+    /// # Errors
+    /// When the journal refuses.
+    pub fn changed(&mut self, change: &Change) -> Result<(), KeeperError> {
+        // Incidents before its latest time may have been measured under either configuration.
+        self.declare(change.at.latest, change.resolution.clone())
     }
 
     fn seal(&self, mut distilled: Distilled) -> Result<JournaledOutcome, KeeperError> {

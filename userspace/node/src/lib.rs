@@ -3,7 +3,8 @@
 //! ```text
 //! live sources ─► reorder ─► engine (decode, detect) ─► keeper (distil, seal, journal) ─► publisher ─► store
 //! files ────────────────────►                                  ▲
-//!                                             control socket ──┘ (declare, advise, list)
+//!                                             control socket ──┤ (declare, advise, list)
+//!                                 the router's configuration ──┘ (what was changed)
 //! ```
 //!
 //! **Invariant:** nothing here decodes, detects or decides; that is the pipeline's. Nothing here
@@ -26,6 +27,7 @@ pub mod pace;
 mod publisher;
 pub mod reload;
 pub mod replay;
+pub mod router;
 pub mod serve;
 pub mod status;
 pub mod store;
@@ -39,6 +41,7 @@ use edgelore_pipeline::decode::DecodeConfig;
 use edgelore_pipeline::detect::{Detected, Finding};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::Privacy;
+use edgelore_pipeline::resolve::Change;
 use engine::{Engine, Output};
 use journal::Journal;
 use keeper::Keeper;
@@ -86,6 +89,9 @@ pub enum NodeError {
     /// Capture.
     #[error(transparent)]
     Live(#[from] live::LiveError),
+    /// The router's own configuration.
+    #[error(transparent)]
+    Router(#[from] router::RouterError),
 }
 
 /// Runs the node until SIGTERM or SIGINT; what is open then is measured to its end as far as it
@@ -100,6 +106,7 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
     make_private(data_dir)?;
     let status = StatusSource::new(clock);
     let context = open(config, clock, &status)?;
+    let router = router::RouterWatcher::open(&config.router, clock)?;
     let sources = live::Sources::open(&config.capture, clock, &status)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -136,9 +143,17 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
     runtime.spawn(reload_when_asked(reloader));
     let stop = Arc::new(AtomicBool::new(false));
     runtime.spawn(stop_when_asked(Arc::clone(&stop)));
+    let router = router.map(|router| {
+        let keeper = Arc::clone(&context.keeper);
+        router.start(Arc::clone(&stop), move |change| note(&change, &keeper))
+    });
     runtime.spawn(refresh(figures, status.clone()));
     tracing::info!(interfaces = ?config.capture.interfaces, data = %data_dir.display(), "watching");
     let engine = sources.run(engine, &stop, &status);
+    stop.store(true, Ordering::Relaxed);
+    if let Some(router) = router {
+        router.join().expect("the router's watcher never panics");
+    }
     let totals = engine.finish();
     status.update().decoded = totals.summary;
     keeper.join().expect("the keeper never panics");
@@ -269,6 +284,16 @@ fn keep(finding: &Finding, keeper: &Mutex<Keeper>, status: &StatusSource, pendin
             pending.notify_one();
         }
         Err(error) => tracing::error!(%error, "a finding could not be kept"),
+    }
+}
+
+/// Takes a change of the router's configuration.
+fn note(change: &Change, keeper: &Mutex<Keeper>) {
+    let kept = keeper.lock().unwrap_or_else(PoisonError::into_inner).changed(change);
+    let (pattern, evidence) = (&change.resolution.pattern, &change.evidence);
+    match kept {
+        Ok(()) => tracing::info!(pattern, evidence, "the router's configuration was changed"),
+        Err(error) => tracing::error!(%error, pattern, "a change could not be kept"),
     }
 }
 

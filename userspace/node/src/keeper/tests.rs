@@ -50,7 +50,10 @@ fn finding(hours: i64, severity: u64, bfd: bool) -> Finding {
     };
     Finding {
         incident,
-        settings: edgelore_pipeline::detect::Settings { sessions: vec![(session(), settings)] },
+        settings: edgelore_pipeline::detect::Settings {
+            sessions: vec![(session(), settings)],
+            ..Default::default()
+        },
     }
 }
 

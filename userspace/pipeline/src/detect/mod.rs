@@ -31,7 +31,7 @@ pub use degradation::DegradationConfig;
 pub use flap::FlapConfig;
 pub use saturation::SaturationConfig;
 pub use sessions::{BfdTimers, SessionSettings};
-pub use settings::{Settings, Settled};
+pub use settings::{EdgeCosts, LinkSettings, QueueSettings, RouterSettings, Settings, Settled};
 
 use convergence::Convergences;
 use degradation::Degradations;
@@ -218,7 +218,7 @@ impl Detector {
     fn follow(&mut self, detected: &[Detected]) {
         for one in detected {
             if let Detected::Closed(finding) = one {
-                self.known.book.follow(&finding.incident.scope);
+                self.known.book.follow(&finding.incident.scope, &finding.settings);
             }
         }
     }
