@@ -105,7 +105,7 @@ impl Lines<'_> {
         for (is_line, is) in &self.came {
             let same = self.went.get_mut(&is.rule).and_then(VecDeque::pop_front);
             // What another rule of the pattern knows is what this took the place of.
-            let other = || self.went.values_mut().find_map(VecDeque::pop_front);
+            let other = || self.went.values_mut().find_map(|lines| take_shorter(lines, is_line));
             let was = same.or_else(|| only.then(other).flatten());
             let step = match &was {
                 Some((_, was)) if was.rule == is.rule => rules.get(is).changed(was, is),
@@ -124,6 +124,20 @@ impl Lines<'_> {
             }
         }
     }
+}
+
+/// The first line that says the same with fewer or more words, such as dampening by default.
+fn take_shorter<'a>(
+    lines: &mut VecDeque<(&'a Statement, Match)>,
+    came: &Statement,
+) -> Option<(&'a Statement, Match)> {
+    let continues = |long: &str, short: &str| {
+        long.strip_prefix(short).is_some_and(|rest| rest.starts_with(' '))
+    };
+    let same = |(went, _): &(&Statement, Match)| {
+        continues(&went.text, &came.text) || continues(&came.text, &went.text)
+    };
+    lines.iter().position(same).and_then(|at| lines.remove(at))
 }
 
 /// What is told of one pattern.
