@@ -63,6 +63,8 @@ pub struct Config {
     pub advise: AdviseConfig,
     /// When incidents are of the operator's own making.
     pub maintenance: MaintenanceConfig,
+    /// The router's own configuration.
+    pub router: RouterConfig,
 }
 
 /// `[node]`
@@ -239,6 +241,88 @@ impl Default for AdviseConfig {
     }
 }
 
+/// `[router]`: where the router's own configuration is read, to see what the operator changes. It
+/// stays on the gateway.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RouterConfig {
+    /// Configuration files, of FRR or BIRD, at most 64.
+    pub files: Vec<PathBuf>,
+    /// Whether FRR's shell is asked for the running configuration; or the directory of the daemons'
+    /// sockets, where it is not the shell's own.
+    pub frr_vtysh: Vtysh,
+    /// Time between two readings in ms, 500 to 3600000.
+    pub interval_ms: u64,
+    /// How long the shell may take in ms, 100 to 60000.
+    pub timeout_ms: u64,
+    /// File with rules of one's own, tried before those that are shipped.
+    pub rules: Option<PathBuf>,
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            frr_vtysh: Vtysh::Asked(false),
+            interval_ms: 5_000,
+            timeout_ms: 10_000,
+            rules: None,
+        }
+    }
+}
+
+/// Files that are watched at most.
+const ROUTER_FILES_MAX: usize = 64;
+
+impl RouterConfig {
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let files = self.files.len();
+        for (key, holds, value, bounds) in [
+            ("router.files", files <= ROUTER_FILES_MAX, files.to_string(), "64 files"),
+            (
+                "router.interval_ms",
+                (500..=3_600_000).contains(&self.interval_ms),
+                self.interval_ms.to_string(),
+                "500 to 3600000",
+            ),
+            (
+                "router.timeout_ms",
+                (100..=60_000).contains(&self.timeout_ms),
+                self.timeout_ms.to_string(),
+                "100 to 60000",
+            ),
+        ] {
+            if !holds {
+                return Err(ConfigError::OutOfBounds { path: path.to_owned(), key, value, bounds });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether FRR's shell is asked, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Vtysh {
+    /// Where it looks by itself; or not at all.
+    Asked(bool),
+    /// At the daemons whose sockets lie in this directory.
+    Sockets(PathBuf),
+}
+
+impl Vtysh {
+    /// The directory of the sockets, if it is another than the shell's own; `None` when the shell
+    /// is not asked.
+    #[must_use]
+    pub fn socket(&self) -> Option<Option<PathBuf>> {
+        match self {
+            Self::Asked(false) => None,
+            Self::Asked(true) => Some(None),
+            Self::Sockets(directory) => Some(Some(directory.clone())),
+        }
+    }
+}
+
 impl Config {
     /// Reads and checks a file.
     ///
@@ -252,6 +336,7 @@ impl Config {
             source: source.into(),
         })?;
         config.check(path)?;
+        config.router.check(path)?;
         Ok(config)
     }
 
@@ -361,6 +446,9 @@ mod tests {
             ("[capture]\nqueue_interval_ms = 9", "capture.queue_interval_ms"),
             ("[node]\nworkers = 0", "node.workers"),
             ("[maintenance]\nwindows = [{ every = 'Sun' , lasts_minutes = 3 }]", "Sun"),
+            ("[router]\ninterval_ms = 10", "router.interval_ms"),
+            ("[router]\ntimeout_ms = 0", "router.timeout_ms"),
+            ("[router]\nfrr_vtysh = 3", "frr_vtysh"),
             ("[detect.convergence]\nquiet_ms = 'long'", "quiet_ms"),
             ("[distil]\nprobation_missed = 0", "distil.probation_missed"),
             ("[capture.bmp]\nlisten = '[::]:1790'\nallow = []", "capture.bmp.allow"),

@@ -18,10 +18,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use edgelore_capture::Clock;
-use edgelore_model::{Advice, Query, Resolution, Situation};
+use edgelore_model::{Advice, Interval, Query, Scope, Situation, Span};
 use edgelore_pipeline::detect::Finding;
 use edgelore_pipeline::distil::Site;
 use edgelore_pipeline::explain::Account;
+use edgelore_pipeline::resolve::{WordError, declared};
 use edgelore_routing::{Backend, BackendError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,22 @@ pub struct AdviceReport {
     pub advice: Vec<Advice>,
 }
 
+/// The operator's word on what was changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declare {
+    /// What was changed, for example `dampening`.
+    pub pattern: String,
+    /// What was done, a sentence a step.
+    #[serde(default)]
+    pub steps: Vec<String>,
+    /// How long ago it was done, in seconds; now without it.
+    #[serde(default)]
+    pub ago_s: u32,
+    /// Where; without it, it may concern every incident.
+    #[serde(default)]
+    pub on: Option<Scope>,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct AdviseRequest {
     /// `latest` or an incident's id.
@@ -86,12 +103,15 @@ enum RequestError {
     NoStore,
     #[error(transparent)]
     NoIncident(#[from] NoIncident),
+    #[error(transparent)]
+    Word(#[from] WordError),
 }
 
 impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
         let status = match self {
             Self::NoStore | Self::NoIncident(_) => StatusCode::NOT_FOUND,
+            Self::Word(_) => StatusCode::BAD_REQUEST,
             Self::Store(_) => StatusCode::BAD_GATEWAY,
             Self::Journal(_) | Self::Keeper(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -152,10 +172,12 @@ async fn status(State(context): State<Context>) -> Json<Status> {
 
 async fn declare(
     State(context): State<Context>,
-    Json(resolution): Json<Resolution>,
+    Json(told): Json<Declare>,
 ) -> Result<StatusCode, RequestError> {
-    let mut keeper = context.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-    keeper.declare(context.clock.now(), resolution)?;
+    let ago = Span::from_millis(i64::from(told.ago_s) * 1_000);
+    let at = Interval::exactly(context.clock.now() - ago);
+    let change = declared(&told.pattern, &told.steps, at, told.on)?;
+    context.keeper.lock().unwrap_or_else(PoisonError::into_inner).changed(change)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -300,8 +322,8 @@ impl Control {
     ///
     /// # Errors
     /// When the node cannot be reached or refuses.
-    pub async fn declare(&self, resolution: &Resolution) -> Result<(), ControlError> {
-        let request = self.client.post(url("declare")).json(resolution);
+    pub async fn declare(&self, told: &Declare) -> Result<(), ControlError> {
+        let request = self.client.post(url("declare")).json(told);
         self.send(request).await.map(drop)
     }
 

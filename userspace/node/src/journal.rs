@@ -172,7 +172,6 @@ impl Journal {
         })
     }
 
-
     /// Writes that the operator began or ended maintenance at a time, durably.
     ///
     /// # Errors

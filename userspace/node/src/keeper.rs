@@ -8,7 +8,7 @@
 //! hears of it.
 
 use crate::journal::{Journal, JournalError, JournaledOutcome};
-use edgelore_model::{Interval, Resolution, Span, Timestamp};
+use edgelore_model::{Span, Timestamp};
 use edgelore_pipeline::detect::{Finding, Opened, Settled};
 use edgelore_pipeline::distil::{ChangeId, DistilConfig, Distilled, Distiller, Input, Site};
 use edgelore_pipeline::fingerprint::{Core, Space, outcome_hash};
@@ -171,15 +171,6 @@ impl Keeper {
         }
         self.heartbeat = to;
         self.record(&Input::Advanced(to), distilled)
-    }
-
-    /// Takes the operator's word that something was changed at `at`.
-    ///
-    /// # Errors
-    /// When the journal refuses.
-    pub fn declare(&mut self, at: Timestamp, resolution: Resolution) -> Result<(), KeeperError> {
-        let evidence = "the operator's word".to_owned();
-        self.changed(Change { at: Interval::exactly(at), on: None, resolution, evidence })
     }
 
     fn take(&mut self, input: Input) -> Result<Vec<JournaledOutcome>, KeeperError> {

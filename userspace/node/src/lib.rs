@@ -3,7 +3,8 @@
 //! ```text
 //! live sources ─► reorder ─► engine (decode, detect) ─► keeper (distil, seal, journal) ─► publisher ─► store
 //! files ────────────────────►                                  ▲
-//!                                             control socket ──┘ (declare, advise, list)
+//!                                             control socket ──┤ (declare, advise, list)
+//!                                 the router's configuration ──┘ (what was changed)
 //! ```
 //!
 //! **Invariant:** nothing here decodes, detects or decides; that is the pipeline's. Nothing here
@@ -27,6 +28,7 @@ pub mod pace;
 mod publisher;
 pub mod reload;
 pub mod replay;
+pub mod router;
 pub mod serve;
 pub mod site;
 pub mod status;
@@ -42,6 +44,7 @@ use edgelore_pipeline::decode::DecodeConfig;
 use edgelore_pipeline::detect::{Detected, Finding};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::Privacy;
+use edgelore_pipeline::resolve::Change;
 use edgelore_pipeline::topology::{SiteTracker, TopologyConfig};
 use engine::{Engine, Output};
 use journal::Journal;
@@ -95,6 +98,9 @@ pub enum NodeError {
     /// Capture.
     #[error(transparent)]
     Live(#[from] live::LiveError),
+    /// The router's own configuration.
+    #[error(transparent)]
+    Router(#[from] router::RouterError),
 }
 
 /// Runs the node until SIGTERM or SIGINT; what is open then is measured to its end as far as it
@@ -109,6 +115,7 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
     make_private(data_dir)?;
     let status = StatusSource::new(clock);
     let context = open(config, clock, &status)?;
+    let router = router::RouterWatcher::open(&config.router, clock)?;
     let sources = live::Sources::open(&config.capture, clock, &status)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -147,9 +154,17 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
     runtime.spawn(site::follow(siting, tracker, keeper_of_site, status.clone()));
     let stop = Arc::new(AtomicBool::new(false));
     runtime.spawn(stop_when_asked(Arc::clone(&stop)));
+    let router = router.map(|router| {
+        let keeper = Arc::clone(&context.keeper);
+        router.start(Arc::clone(&stop), move |change| note(&change, &keeper))
+    });
     runtime.spawn(refresh(figures, status.clone()));
     tracing::info!(interfaces = ?config.capture.interfaces, data = %data_dir.display(), "watching");
     let engine = sources.run(engine, &stop, &status);
+    stop.store(true, Ordering::Relaxed);
+    if let Some(router) = router {
+        router.join().expect("the router's watcher never panics");
+    }
     let totals = engine.finish();
     status.update().decoded = totals.summary;
     keeper.join().expect("the keeper never panics");
@@ -311,6 +326,16 @@ fn tell_closed(finding: &Finding) {
         prefixes = incident.prefixes,
         "incident closed"
     );
+}
+
+/// Takes a change of the router's configuration.
+fn note(change: &Change, keeper: &Mutex<Keeper>) {
+    let kept = keeper.lock().unwrap_or_else(PoisonError::into_inner).changed(change.clone());
+    let (pattern, evidence) = (&change.resolution.pattern, &change.evidence);
+    match kept {
+        Ok(()) => tracing::info!(pattern, evidence, "the router's configuration was changed"),
+        Err(error) => tracing::error!(%error, pattern, "a change could not be kept"),
+    }
 }
 
 async fn stop_when_asked(stop: Arc<AtomicBool>) {

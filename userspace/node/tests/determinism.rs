@@ -4,7 +4,7 @@
 //! Generic over what detection tells: all of it is compared as it would be written, whatever
 //! detectors there are.
 
-use edgelore_model::{Batch, Known, Resolution, Signal, SignalKind, Timestamp};
+use edgelore_model::{Batch, Interval, Known, Resolution, Signal, SignalKind, Timestamp};
 use edgelore_node::engine::{Engine, Output};
 use edgelore_node::pace::{Pace, Timer};
 use edgelore_node::replay::Replay;
@@ -13,6 +13,7 @@ use edgelore_pipeline::detect::{DetectConfig, Detected, Finding};
 use edgelore_pipeline::distil::{Distiller, Site};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::{Privacy, SigningKey, seal_with};
+use edgelore_pipeline::resolve::Change;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;

@@ -59,7 +59,8 @@ fn flapping(file: &Path) -> Pairs {
 
 #[test]
 fn the_prefixes_that_flap_at_route_collectors_come_out() {
-    let cases: [(&str, usize, &[(&str, &str)]); 3] = [
+    type Case = (&'static str, usize, &'static [(&'static str, &'static str)]);
+    let cases: [Case; 3] = [
         (
             // 151, 151 and 151 transitions in 15 minutes.
             "mrt/caida.updates.example.bz2",

@@ -205,6 +205,12 @@ impl Frr {
         running.with_context(|| format!("find a running {name}"))?.kill()
     }
 
+    /// The directory of the daemons' sockets, as `vtysh --vty_socket` takes it.
+    #[must_use]
+    pub fn sockets(&self) -> &Path {
+        &self.directory
+    }
+
     /// The session with `peer` is Established (RFC 4271, 8.2.2).
     #[must_use]
     pub fn established(&self, peer: &str) -> bool {

@@ -5,7 +5,8 @@ use crate::journal::JournaledAdvice;
 use crate::publisher;
 use edgelore_capture::Clock;
 use edgelore_model::{
-    EventType, Incident, IncidentId, Interval, Known, Protocol, Query, Scope, SessionKey, Span,
+    EventType, Incident, IncidentId, Interval, Known, Protocol, Query, Resolution, Scope,
+    SessionKey, Span,
 };
 use edgelore_pipeline::detect::{BfdTimers, SessionSettings};
 use edgelore_routing::Backend;
@@ -50,7 +51,10 @@ fn finding(hours: i64, severity: u64, bfd: bool) -> Finding {
     };
     Finding {
         incident,
-        settings: edgelore_pipeline::detect::Settings { sessions: vec![(session(), settings)] },
+        settings: edgelore_pipeline::detect::Settings {
+            sessions: vec![(session(), settings)],
+            ..Default::default()
+        },
     }
 }
 
@@ -126,7 +130,7 @@ fn a_declared_step_leaves_without_the_names_of_this_gateway() {
         steps: vec!["Enabled dampening on uplink0 towards 192.0.2.2".into()],
         known: Known::Declared,
     };
-    keeper.declare(yesterday() + Span::from_millis(2 * 3_600_000), resolution).unwrap();
+    keeper.changed(declared(minute(120), resolution)).unwrap();
     let outcomes = keeper.keep(&finding(3, 800, false)).unwrap();
     let opened = packet::open(&outcomes[0].packet).unwrap();
     let step = &opened.outcome.resolution.steps[0];
@@ -143,6 +147,11 @@ fn flap(minutes: i64) -> Finding {
     flap.incident.start = Interval::exactly(start);
     flap.incident.end = Some(Interval::exactly(start + Span::from_millis(60_000)));
     flap
+}
+
+/// The operator's word.
+fn declared(at: Timestamp, resolution: Resolution) -> Change {
+    Change { at: Interval::exactly(at), on: None, resolution, evidence: String::new() }
 }
 
 fn minute(minutes: i64) -> Timestamp {
@@ -162,7 +171,7 @@ fn silence_goes_on_after_a_restart_and_its_outcome_is_given_once() {
         steps: vec!["Enabled dampening".into()],
         known: Known::Declared,
     };
-    first.declare(minute(45), resolution).unwrap();
+    first.changed(declared(minute(45), resolution)).unwrap();
     // Fifty minutes of silence prove something; thirty are over when the node ends.
     for at in (45..=75).step_by(5) {
         assert!(first.advance(minute(at)).unwrap().is_empty());

@@ -38,7 +38,7 @@ pub use flap::FlapConfig;
 pub use maintenance::{WEEK_MINUTES, WINDOWS_MAX, When, Window};
 pub use saturation::SaturationConfig;
 pub use sessions::{BfdTimers, SessionSettings};
-pub use settings::{Settings, Settled};
+pub use settings::{EdgeCosts, LinkSettings, QueueSettings, RouterSettings, Settings, Settled};
 
 use clock::{Clock, Heard};
 use convergence::{Convergences, Ending};
@@ -366,7 +366,7 @@ impl Detector {
     fn follow(&mut self, detected: &[Detected]) {
         for one in detected {
             if let Detected::Closed(finding) = one {
-                self.known.book.follow(&finding.incident.scope);
+                self.known.book.follow(&finding.incident.scope, &finding.settings);
             }
         }
     }

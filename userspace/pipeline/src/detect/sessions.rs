@@ -30,11 +30,23 @@ pub struct BfdTimers {
 
 /// What both ends of a session have set, by speaker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SessionSettings {
     /// Proposed hold times in seconds (RFC 4271 §4.2); the smaller one holds.
     pub hold_time_s: BTreeMap<IpAddr, u16>,
     /// BFD, as last said in state Up.
     pub bfd: BTreeMap<IpAddr, BfdTimers>,
+    /// What the OPENs offer, without AS number and restart state (RFC 5492).
+    pub capabilities: BTreeMap<IpAddr, OpenCapabilities>,
+    /// LDP: the keepalive time in force, in seconds (RFC 5036 §3.5.3).
+    pub keepalive_time_s: Option<u16>,
+    /// LDP: hold times of the hellos, in seconds; 0 stands for the default.
+    pub hello_hold_time_s: BTreeMap<IpAddr, u16>,
+    /// Who has ended the session because of a limit on the number of prefixes (RFC 4486).
+    pub prefix_limits: BTreeSet<IpAddr>,
+    /// The most next hops that routes through an end of the session had together, and kept; 0
+    /// without routes of several next hops.
+    pub paths: u16,
 }
 
 impl SessionSettings {

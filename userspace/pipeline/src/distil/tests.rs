@@ -23,7 +23,7 @@ fn settings(bfd: bool) -> Settings {
             settings.bfd.insert(end, timers);
         }
     }
-    Settings { sessions: vec![(session(), settings)] }
+    Settings { sessions: vec![(session(), settings)], ..Settings::default() }
 }
 
 fn finding(id: u64, at_s: i64, severity: u64, settings: Settings) -> Finding {
