@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //
-// The first look of the XDP program in C: what a packet costs that is none of the control plane's,
+// The first look of the XDP and tcx programs in C: what a packet costs that is none of the control plane's,
 // written as one writes it in C. A peer to measure against; nothing of Edgelore is built from it.
 // It declares what it needs itself, so that a compiler is all it takes.
 
@@ -17,7 +17,12 @@ struct xdp_md {
 	u32 data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex;
 };
 
-enum { XDP_PASS = 2, PERCPU_ARRAY = 6, OTHER = 0, REST = 1 };
+// As far as it is used: the fields before `data` fill 76 bytes.
+struct __sk_buff {
+	u32 len, unused[9], ifindex, more[8], data, data_end;
+};
+
+enum { TCX_NEXT = -1, XDP_PASS = 2, PERCPU_ARRAY = 6, OTHER = 0, REST = 1 };
 
 struct {
 	int (*type)[PERCPU_ARRAY];
@@ -87,6 +92,12 @@ static __attribute__((noinline)) int rest(struct xdp_md *ctx)
 	return 0;
 }
 
+static __attribute__((noinline)) int rest_of_skb(struct __sk_buff *skb)
+{
+	count(REST + (skb->ifindex & 1));
+	return 0;
+}
+
 SEC("xdp.frags")
 int c_first_look(struct xdp_md *ctx)
 {
@@ -101,6 +112,22 @@ SEC("xdp.frags")
 int c_empty(struct xdp_md *ctx)
 {
 	return XDP_PASS;
+}
+
+SEC("classifier")
+int c_skb_first_look(struct __sk_buff *skb)
+{
+	if (first_look((u8 *)(u64)skb->data, (u8 *)(u64)skb->data_end))
+		count(OTHER);
+	else
+		rest_of_skb(skb);
+	return TCX_NEXT;
+}
+
+SEC("classifier")
+int c_skb_empty(struct __sk_buff *skb)
+{
+	return TCX_NEXT;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

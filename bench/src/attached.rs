@@ -1,6 +1,6 @@
 //! The program that does nothing, attached to interfaces: what any XDP program costs the traffic.
 //!
-//! **Invariant:** it is a program that this process loaded, and it is detached with its guard.
+//! **Invariant:** it is a program that this process loaded, and it is attached no longer than wanted.
 
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramInfo, Xdp, XdpMode, loaded_programs};
@@ -9,26 +9,43 @@ use edgelore_capture::ring::Program;
 use edgelore_testkit::NetNs;
 use std::collections::BTreeSet;
 
-/// The attached program.
-pub(crate) struct Empty(#[expect(dead_code, reason = "held so that it stays attached")] Xdp);
+/// The loaded program.
+pub(crate) struct Empty(Xdp);
 
 impl Empty {
-    /// Attaches it, natively, to what comes in on `interfaces` of `namespace`.
-    pub(crate) fn attach(namespace: &NetNs, interfaces: &[String]) -> Result<Self> {
+    /// Loads it.
+    pub(crate) fn load() -> Result<Self> {
         let ring = crate::ring::open()?;
         let info = own(Program::Empty.name())?;
         let (name, hook) = (Program::Empty.name().into(), XdpAttachType::Interface);
-        let mut program = Xdp::from_program_info(info, name, hook).context("open the program")?;
+        let program = Xdp::from_program_info(info, name, hook).context("open the program")?;
         // The program lives on by the handle just opened.
         drop(ring);
+        Ok(Self(program))
+    }
+
+    /// Runs `during` while the program is attached, natively, to what comes in on `interfaces` of
+    /// `namespace`.
+    pub(crate) fn attached<T>(
+        &mut self,
+        namespace: &NetNs,
+        interfaces: &[String],
+        during: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let Self(program) = self;
+        let mut links = Vec::new();
         namespace.run(|| {
             for interface in interfaces {
-                let attached = program.attach(interface, XdpMode::Driver);
-                attached.with_context(|| format!("attach the empty program to {interface}"))?;
+                let link = program.attach(interface, XdpMode::Driver);
+                links.push(link.with_context(|| format!("attach the program to {interface}"))?);
             }
             Ok(())
         })?;
-        Ok(Self(program))
+        let done = during();
+        for link in links {
+            program.detach(link).context("detach the empty program")?;
+        }
+        done
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod attached;
 mod decode;
+mod forwarded;
 mod frames;
 mod hash;
 mod injector;

@@ -109,6 +109,15 @@ impl Series {
         median(&pairs.map(|(base, this)| base / this).collect::<Vec<_>>())
     }
 
+    /// The first and the third quartile of what [`Series::speedup_over`] is the median of.
+    pub(crate) fn speedup_quartiles(&self, base: &Self) -> (f64, f64) {
+        let pairs = base.ns_per_unit.iter().zip(&self.ns_per_unit);
+        let mut ratios: Vec<f64> = pairs.map(|(base, this)| base / this).collect();
+        ratios.sort_by(f64::total_cmp);
+        let at = |quarter: usize| ratios[(ratios.len() - 1) * quarter / 4];
+        (at(1), at(3))
+    }
+
     /// How many ns a unit more than `base`: the median over the rounds.
     pub(crate) fn ns_above(&self, base: &Self) -> f64 {
         let pairs = base.ns_per_unit.iter().zip(&self.ns_per_unit);

@@ -57,7 +57,11 @@ pub(crate) fn open() -> Result<Ring> {
 }
 
 fn open_with(clock: Clock) -> Result<Ring> {
-    Ok(Ring::open(&RingConfig { watch: Vec::new(), ring_bytes: RING_BYTES }, clock)?)
+    let config = RingConfig { watch: Vec::new(), ring_bytes: RING_BYTES };
+    let mut ring = Ring::open(&config, clock)?;
+    ring.load(Program::Empty)?;
+    ring.load(Program::Fill)?;
+    Ok(ring)
 }
 
 /// What is done with what was read.

@@ -39,9 +39,15 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     }
     let prefixes = effort.pick(900_000, 100_000);
     let topology = Topology::build("sat", Vantage::Routed, 1)?;
+    let parts = crate::forwarded::run(&topology, STORM_PAYLOAD_LEN, effort)?;
+    let empty_program = RefCell::new(Empty::load()?);
     let feed = Feed::start(&topology, prefixes)?;
-    let scene =
-        Scene { topology: &topology, feed: &feed, window: effort.pick(WINDOW, WINDOW_QUICK) };
+    let scene = Scene {
+        topology: &topology,
+        feed: &feed,
+        window: effort.pick(WINDOW, WINDOW_QUICK),
+        empty: &empty_program,
+    };
     let passes = RefCell::<Vec<Pass>>::default();
     let [empty, ours, control] = [const { RefCell::new(Vec::new()) }; 3];
     let contenders = vec![
@@ -63,7 +69,7 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
             Series::beside(&series.name, costs.take().split_off(1))
         });
     let section = throughput(&series, &costs, prefixes);
-    Ok(vec![section, losses(&passes.borrow(), prefixes)])
+    Ok(vec![parts, section, losses(&passes.borrow(), prefixes)])
 }
 
 /// Why there can be no table here.
@@ -77,6 +83,7 @@ struct Scene<'a> {
     feed: &'a Feed,
     /// How long packets are counted.
     window: Duration,
+    empty: &'a RefCell<Empty>,
 }
 
 /// What the decoder made of one pass of the table.
@@ -89,8 +96,8 @@ struct Pass {
 
 impl Scene<'_> {
     fn beside_nothing(&self, costs: &mut Vec<f64>) -> Result<Work> {
-        let _attached = Empty::attach(self.topology.gateway(), &self.topology.interfaces())?;
-        self.storm(costs)
+        let (gateway, interfaces) = (self.topology.gateway(), self.topology.interfaces());
+        self.empty.borrow_mut().attached(gateway, &interfaces, || self.storm(costs))
     }
 
     fn beside_edgelore(&self, costs: &mut Vec<f64>) -> Result<(Work, Pass)> {

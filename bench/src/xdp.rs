@@ -1,4 +1,4 @@
-//! What the XDP program costs a packet: `BPF_PROG_TEST_RUN` on made-up frames, beside a program
+//! What the XDP and tcx programs cost a packet: `BPF_PROG_TEST_RUN` on made-up frames, beside a program
 //! that does nothing, which is the floor of that harness, and beside the same first look in C.
 //!
 //! Every run of that harness exchanges the program behind the kernel's dispatcher, which takes far
@@ -9,7 +9,7 @@ use crate::measure::{Contender, Effort, Series, Work, interleave};
 use crate::report::Section;
 use crate::ring::{open, unavailable};
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::{Program as AyaProgram, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{Program as AyaProgram, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use edgelore_capture::ring::{Program, Ring};
 use nix::time::{ClockId, clock_gettime};
@@ -17,26 +17,60 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-const TITLE: &str = "XDP program, ns a packet";
 /// Runs in one round: long enough to hide the system call, short enough to fit a time slice.
 const REPEAT: u32 = 50_000;
 /// What builds the program in C; another version would be another peer.
 const CLANG: &str = "clang-22";
 const C_SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/xdp.c");
-const C_PROGRAM: &str = "c_first_look";
+
+/// Where a program stands, and what it is compared with.
+#[derive(Clone, Copy)]
+struct Hook {
+    title: &'static str,
+    ours: Program,
+    /// The empty program: ours, or none of ours and that of the C object.
+    empty: Option<Program>,
+    c_empty: &'static str,
+    c_first_look: &'static str,
+}
+
+const XDP: Hook = Hook {
+    title: "XDP program, ns a packet",
+    ours: Program::Xdp,
+    empty: Some(Program::Empty),
+    c_empty: "c_empty",
+    c_first_look: "c_first_look",
+};
+const TCX: Hook = Hook {
+    title: "tcx program, ns a packet",
+    ours: Program::TcxEgress,
+    empty: None,
+    c_empty: "c_skb_empty",
+    c_first_look: "c_skb_first_look",
+};
 
 pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     if let Some(why) = unavailable() {
-        return Ok(vec![Section::without_rows(TITLE, why)]);
+        return Ok(vec![Section::without_rows(XDP.title, why)]);
     }
     let ring = open()?;
     let peer = match Peer::build() {
         Ok(peer) => Some(peer),
         Err(error) => {
-            eprintln!("the XDP program in C is skipped: {error:#}");
+            eprintln!("the programs in C are skipped: {error:#}");
             None
         }
     };
+    let mut sections = vec![programs(XDP, &ring, peer.as_ref(), effort)?];
+    sections.push(match &peer {
+        Some(peer) => programs(TCX, &ring, Some(peer), effort)?,
+        None => Section::without_rows(TCX.title, format!("Not measured: needs {CLANG}.")),
+    });
+    Ok(sections)
+}
+
+/// The table of one hook.
+fn programs(hook: Hook, ring: &Ring, peer: Option<&Peer>, effort: Effort) -> Result<Section> {
     let columns = [
         "frame",
         "bytes",
@@ -51,7 +85,7 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
         "of minima",
         "Edgelore / C",
     ];
-    let mut section = Section::new(TITLE, &columns);
+    let mut section = Section::new(hook.title, &columns);
     section.note(
         "`BPF_PROG_TEST_RUN`, many repetitions a round. The empty program is the harness's floor; \
          the difference is the median of differences taken round by round, and beside it that of \
@@ -69,18 +103,17 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
         ("BGP, KEEPALIVE", frames::keepalive(), false),
     ];
     for (name, frame, comparable) in &cases {
-        let peer = peer.as_ref().filter(|_| *comparable);
-        let series = measure(&ring, peer, frame, effort)?;
+        let series = measure(hook, ring, peer, *comparable, frame, effort)?;
         section.row(cells(name, frame.len(), &series));
     }
-    Ok(vec![section])
+    Ok(section)
 }
 
-/// The same first look in C.
+/// The same first look in C, at both hooks.
 struct Peer(Ebpf);
 
 impl Peer {
-    /// Compiles and loads it.
+    /// Compiles and loads them.
     fn build() -> Result<Self> {
         let directory = tempfile::tempdir().context("make a temporary directory")?;
         let object = directory.path().join("xdp.o");
@@ -94,26 +127,29 @@ impl Peer {
     }
 
     fn load(object: &Path) -> Result<Self> {
-        let mut ebpf = EbpfLoader::new().load_file(object).context("load the program in C")?;
-        match ebpf.program_mut(C_PROGRAM) {
-            Some(AyaProgram::Xdp(xdp)) => xdp.load().context("load the program in C")?,
-            _ => anyhow::bail!("{C_PROGRAM} is not in the object"),
+        let mut ebpf = EbpfLoader::new().load_file(object).context("load the programs in C")?;
+        for (name, program) in ebpf.programs_mut() {
+            let loaded = match program {
+                AyaProgram::Xdp(xdp) => xdp.load(),
+                AyaProgram::SchedClassifier(classifier) => classifier.load(),
+                _ => anyhow::bail!("{name} is no program of a packet"),
+            };
+            loaded.with_context(|| format!("load {name}"))?;
         }
         Ok(Self(ebpf))
     }
 
-    fn xdp(&self) -> Result<&Xdp> {
-        match self.0.program(C_PROGRAM) {
-            Some(AyaProgram::Xdp(xdp)) => Ok(xdp),
-            _ => anyhow::bail!("{C_PROGRAM} is not in the object"),
-        }
-    }
-
     /// This thread's CPU time for `repeat` runs, as [`Ring::inject`] takes it.
-    fn time(&self, frame: &[u8], repeat: u32) -> Result<Duration> {
+    fn time(&self, program: &str, frame: &[u8], repeat: u32) -> Result<Duration> {
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        let found = self.0.program(program);
         let start = thread_cpu_time()?;
-        self.xdp()?.test_run(options).context("run the program in C")?;
+        let result = match found {
+            Some(AyaProgram::Xdp(xdp)) => xdp.test_run(options),
+            Some(AyaProgram::SchedClassifier(classifier)) => classifier.test_run(options),
+            _ => anyhow::bail!("{program} is not in the object"),
+        };
+        result.with_context(|| format!("run {program}"))?;
         Ok(thread_cpu_time()?.saturating_sub(start))
     }
 }
@@ -122,22 +158,40 @@ fn thread_cpu_time() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }
 
-/// The empty program, ours, and the one in C if there is one, in this order.
-fn measure(ring: &Ring, peer: Option<&Peer>, frame: &[u8], effort: Effort) -> Result<Vec<Series>> {
+/// The empty program, ours, and the one in C if it is `comparable` and there, in this order.
+fn measure(
+    hook: Hook,
+    ring: &Ring,
+    peer: Option<&Peer>,
+    comparable: bool,
+    frame: &[u8],
+    effort: Effort,
+) -> Result<Vec<Series>> {
     let ours = |name, program| {
         Contender::new(name, move || {
             let elapsed = ring.inject(program, frame, REPEAT)?;
             Ok(Work { units: u64::from(REPEAT), elapsed })
         })
     };
-    let mut contenders = vec![ours("empty", Program::Empty), ours("edgelore", Program::Xdp)];
-    if let Some(peer) = peer {
-        contenders.push(Contender::new("C", move || {
-            let elapsed = peer.time(frame, REPEAT)?;
-            Ok(Work { units: u64::from(REPEAT), elapsed })
-        }));
+    let mut contenders = Vec::new();
+    match (hook.empty, peer) {
+        (Some(program), _) => contenders.push(ours("empty", program)),
+        (None, Some(peer)) => contenders.push(theirs("empty", peer, hook.c_empty, frame)),
+        (None, None) => anyhow::bail!("there is no empty program"),
+    }
+    contenders.push(ours("edgelore", hook.ours));
+    if let Some(peer) = peer.filter(|_| comparable) {
+        contenders.push(theirs("C", peer, hook.c_first_look, frame));
     }
     interleave(effort.pick(201, 41), contenders)
+}
+
+/// A program of the object in C.
+fn theirs<'a>(name: &str, peer: &'a Peer, program: &'static str, frame: &'a [u8]) -> Contender<'a> {
+    Contender::new(name, move || {
+        let elapsed = peer.time(program, frame, REPEAT)?;
+        Ok(Work { units: u64::from(REPEAT), elapsed })
+    })
 }
 
 fn cells(name: &str, bytes: usize, series: &[Series]) -> [String; 12] {

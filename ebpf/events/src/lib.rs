@@ -27,6 +27,8 @@ pub mod names {
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU counters, see [`crate::counter`].
     pub const COUNTERS: &str = "COUNTERS";
+    /// The section of [`crate::Passed`].
+    pub const PASSED: &str = ".bss";
     /// LRU map of [`crate::FlowKey`] to [`crate::FlowState`].
     pub const FLOWS: &str = "FLOWS";
     /// LRU map of [`crate::BfdKey`] to [`crate::BfdState`].
@@ -76,6 +78,15 @@ pub mod fill {
     /// When the bytes that wait reach a threshold.
     pub const WAKE_AT_CROSSING: u32 = 2;
 }
+
+/// CPUs that count in [`Passed`]; any further one counts in [`names::COUNTERS`] alone.
+pub const PASSED_CPUS_MAX: usize = 256;
+/// Counters of one CPU in [`Passed`]: a cache line, of which the directions have one each.
+pub const PASSED_CPU_COUNTERS: usize = 8;
+/// Packets that the first look passed, by CPU and direction; they add to [`counter::OTHER`]. Memory
+/// whose address is part of the program, since a lookup would cost more than the look itself.
+pub type Passed = [[u64; PASSED_CPU_COUNTERS]; PASSED_CPUS_MAX];
+
 /// Hello senders whose last hello is remembered.
 pub const HELLOS_MAX: u32 = 16_384;
 

@@ -6,7 +6,9 @@
 //! packet is remembered only once its record is in the ring.
 
 use crate::hello::{hello, note};
-use crate::maps::{BFD_SESSIONS, EVENTS, FLOWS, Scratch, add, count, first_time, notice, scratch};
+use crate::maps::{
+    BFD_SESSIONS, EVENTS, FLOWS, Scratch, add, count, count_passed, first_time, notice, scratch,
+};
 use crate::outline::outline;
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{BPF_ANY, BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE};
@@ -114,7 +116,7 @@ pub(crate) fn octets<const N: usize>(start: usize, end: usize, offset: usize) ->
 pub(crate) fn first_look<F: Frame>(frame: &F) -> bool {
     let other = is_other(frame, Scope::Gateway);
     if other {
-        count(F::DIRECTION, counter::OTHER);
+        count_passed(F::DIRECTION);
     }
     other
 }

@@ -1,11 +1,14 @@
 //! Owns the maps. Every one is bounded; what does not fit is counted (ring) or forgotten least
 //! recently used first (flows, BFD sessions, hello senders), which costs a redundant record and nothing else.
 
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
+use core::cell::UnsafeCell;
 use edgelore_events::{
     BFD_SESSIONS_MAX, BfdKey, BfdState, CHUNK_LEN, FLOWS_MAX, FlowKey, FlowState, HELLOS_MAX,
-    HelloKey, HelloState, RING_BYTES_DEFAULT, RecordHeader, counter,
+    HelloKey, HelloState, PASSED_CPU_COUNTERS, PASSED_CPUS_MAX, Passed, RING_BYTES_DEFAULT,
+    RecordHeader, counter,
 };
 use edgelore_headers::Found;
 
@@ -80,6 +83,33 @@ pub(crate) mod notice {
 
 #[map]
 static NOTICES: Array<u32> = Array::with_max_entries(notice::COUNT, 0);
+
+/// A map that the loader makes of the section of zeroed memory.
+struct PassedMap(UnsafeCell<Passed>);
+
+// SAFETY: each CPU touches its own line of it only.
+unsafe impl Sync for PassedMap {}
+
+#[unsafe(no_mangle)]
+static EDGELORE_PASSED: PassedMap =
+    PassedMap(UnsafeCell::new([[0; PASSED_CPU_COUNTERS]; PASSED_CPUS_MAX]));
+
+/// Counts a packet that the first look passed.
+#[inline(always)]
+pub(crate) fn count_passed(direction: u8) {
+    // SAFETY: the helper has no preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() } as usize;
+    if cpu >= PASSED_CPUS_MAX {
+        return count(direction, counter::OTHER);
+    }
+    // SAFETY: the index was just found to lie within; no other program on this CPU touches the
+    // counter meanwhile, as with those of `add`.
+    unsafe {
+        let line = EDGELORE_PASSED.0.get().cast::<[u64; PASSED_CPU_COUNTERS]>().add(cpu);
+        let value = line.cast::<u64>().add(direction as usize);
+        *value = (*value).wrapping_add(1);
+    }
+}
 
 /// Adds one to this CPU's counter.
 #[inline(always)]

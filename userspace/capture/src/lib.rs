@@ -7,7 +7,9 @@ pub mod bmp;
 mod clock;
 pub mod file;
 pub mod netlink;
+mod reason;
 pub mod ring;
 pub mod trace;
 
 pub use clock::Clock;
+pub use reason::reason;

@@ -4,9 +4,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use edgelore_capture::Clock;
-use edgelore_capture::netlink::{
-    NeighbourConfig, NeighbourSource, QueueConfig, QueueSource, TableConfig, TableCounters,
-};
+use edgelore_capture::netlink::{NeighbourSource, QueueSource, TableConfig, TableCounters};
 use edgelore_model::{
     Batch, LossReason, NeighbourState, QueueSample, Signal, SignalKind, Timestamp,
 };
@@ -45,7 +43,7 @@ impl Follower {
     }
 
     fn queues(namespace: &NetNs, config: TableConfig) -> Result<Self> {
-        let mut source = namespace.run(|| Ok(QueueSource::open(QueueConfig(config))?))?;
+        let mut source = namespace.run(|| Ok(QueueSource::open(config)?))?;
         Ok(Self::new(Box::new(move |batch| {
             source.read(READ, batch)?;
             Ok(source.counters())
@@ -53,7 +51,7 @@ impl Follower {
     }
 
     fn neighbours(namespace: &NetNs, config: TableConfig) -> Result<Self> {
-        let mut source = namespace.run(|| Ok(NeighbourSource::open(NeighbourConfig(config))?))?;
+        let mut source = namespace.run(|| Ok(NeighbourSource::open(config)?))?;
         Ok(Self::new(Box::new(move |batch| {
             source.read(READ, batch)?;
             Ok(source.counters())
@@ -126,7 +124,7 @@ impl Follower {
 
 fn config(interval_ms: u64) -> TableConfig {
     let interval = Duration::from_millis(interval_ms);
-    TableConfig { interval, ..QueueConfig::new(Clock::new()).0 }
+    TableConfig { interval, ..TableConfig::queues(Clock::new()) }
 }
 
 /// Two namespaces, `n0` of the first joined to `f0` of the second, without IPv6 and its chatter.

@@ -207,7 +207,8 @@ fn live_the_classifier_counts_by_kind() {
     if !live("live_the_classifier_counts_by_kind") {
         return;
     }
-    let ring = injected();
+    let mut ring = injected();
+    ring.load(Program::Classify).unwrap();
     let send = |frame: &[u8]| assert!(ring.inject(Program::Classify, frame, 2).is_ok());
     send(&tcp_frame(1, ACK, &KEEPALIVE));
     send(&bfd_frame(3784, &BFD_UP));

@@ -12,10 +12,10 @@ use crate::interfaces::{Interfaces, Selection, Step};
 use crate::live::{Due, LiveError, POLL};
 use crate::status::StatusSource;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use edgelore_capture::Clock;
 use edgelore_capture::ring::{
     Attachment, Counters, DirectionCounters, Ring, RingConfig, Watch, XdpPolicy, interfaces,
 };
+use edgelore_capture::{Clock, reason};
 use edgelore_model::Batch;
 use std::collections::BTreeMap;
 
@@ -213,12 +213,6 @@ impl Watcher {
         }
         self.status.update().interfaces = all;
     }
-}
-
-/// An error with its causes, on one line.
-fn reason(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// How the programs are attached, per interface, for the operator.

@@ -44,10 +44,10 @@ pub use counters::{CounterConfig, CounterSource, SAMPLE_UNCERTAINTY, SamplerCoun
 pub use device::Device;
 pub use fib::{FibConfig, FibCounters, FibSource, TABLE_MAIN};
 pub use message::MessageError;
-pub use neighbour::{NeighbourConfig, NeighbourSource};
-pub use queue::{QueueConfig, QueueSource};
+pub use neighbour::NeighbourSource;
+pub use queue::QueueSource;
 pub use recorded::{RecordedChange, RecordedTable};
-pub use sampled::{TableConfig, TableCounters};
+pub use sampled::{TableConfig, TableCounters, TableSource};
 
 use std::io;
 

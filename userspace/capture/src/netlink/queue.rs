@@ -10,33 +10,16 @@
 //! the order of time, no two in a row equal; the counts in them do not wrap at 32 bits as the
 //! kernel's do, as long as fewer than 2^31 were added between two samples.
 
-use super::NetlinkError;
 use super::message::{Message, RTM_GETQDISC};
-use super::sampled::{Sampled, Table, TableConfig, TableCounters};
-use crate::Clock;
-use edgelore_model::{Batch, QueueSample, SignalKind, Timestamp};
-use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use super::sampled::{Table, TableSource};
+use edgelore_model::{QueueSample, SignalKind, Timestamp};
 
-/// What to sample, and how often.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueConfig(pub TableConfig);
+/// The source of [`SignalKind::Queue`].
+pub type QueueSource = TableSource<Qdiscs>;
 
-impl QueueConfig {
-    /// Samples each 100 ms, remembers 4,096 qdiscs.
-    #[must_use]
-    pub const fn new(clock: Clock) -> Self {
-        Self(TableConfig {
-            clock,
-            interval: Duration::from_millis(100),
-            receive_buffer_octets: 1 << 20,
-            entries_max: 4_096,
-        })
-    }
-}
-
+/// The table of queueing disciplines.
 #[derive(Debug)]
-enum Qdiscs {}
+pub enum Qdiscs {}
 
 impl Table for Qdiscs {
     /// Link, parent, handle: default qdiscs share the handle 0.
@@ -85,44 +68,6 @@ fn widened(before: u64, now: u64) -> u64 {
         high.wrapping_add(1 << 32) | now
     } else {
         now
-    }
-}
-
-/// The source of [`SignalKind::Queue`].
-///
-/// Starts with a signal for each qdisc.
-#[derive(Debug)]
-pub struct QueueSource(Sampled<Qdiscs>);
-
-impl QueueSource {
-    /// Joins the multicast group and reads the present state.
-    ///
-    /// # Errors
-    /// When the interval is out of bounds, a socket call fails or the kernel refuses the dump.
-    pub fn open(config: QueueConfig) -> Result<Self, NetlinkError> {
-        Sampled::open(config.0).map(Self)
-    }
-
-    /// For `epoll`, level-triggered; readable when something was announced. Samples are due
-    /// without it: read at least once an interval.
-    #[must_use]
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.0.fd()
-    }
-
-    /// What happened so far.
-    #[must_use]
-    pub fn counters(&self) -> TableCounters {
-        self.0.counters()
-    }
-
-    /// Waits for an announcement or the next sample, but at most `timeout`. Appends up to 16,384
-    /// signals to `batch` and returns how many.
-    ///
-    /// # Errors
-    /// When a socket call fails or the dump is refused; the next sample makes up for it.
-    pub fn read(&mut self, timeout: Duration, batch: &mut Batch) -> Result<usize, NetlinkError> {
-        self.0.read(timeout, batch)
     }
 }
 

@@ -43,6 +43,30 @@ pub struct TableConfig {
     pub entries_max: usize,
 }
 
+impl TableConfig {
+    /// For queues: samples each 100 ms, remembers 4,096 qdiscs.
+    #[must_use]
+    pub const fn queues(clock: Clock) -> Self {
+        Self {
+            clock,
+            interval: Duration::from_millis(100),
+            receive_buffer_octets: 1 << 20,
+            entries_max: 4_096,
+        }
+    }
+
+    /// For neighbours: samples each 500 ms, remembers 65,536 neighbours.
+    #[must_use]
+    pub const fn neighbours(clock: Clock) -> Self {
+        Self {
+            clock,
+            interval: Duration::from_millis(500),
+            receive_buffer_octets: 4 << 20,
+            entries_max: 65_536,
+        }
+    }
+}
+
 /// What happened in a source that follows a table, since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableCounters {
@@ -152,9 +176,10 @@ impl<T: Table> Known<T> {
 /// An announced entry, and whether it exists.
 type Announced<T> = (Timestamp, (<T as Table>::Key, <T as Table>::State, bool));
 
-/// Follows one table.
+/// A source that follows one table. It starts with a signal for each entry.
 #[derive(Debug)]
-pub(super) struct Sampled<T: Table> {
+#[expect(private_bounds, reason = "which tables there are, this crate alone says")]
+pub struct TableSource<T: Table> {
     clock: Clock,
     interval: Span,
     events: Subscription,
@@ -166,9 +191,13 @@ pub(super) struct Sampled<T: Table> {
     dump_not_before: Timestamp,
 }
 
-impl<T: Table> Sampled<T> {
+#[expect(private_bounds, reason = "which tables there are, this crate alone says")]
+impl<T: Table> TableSource<T> {
     /// Joins the multicast group and reads the present table.
-    pub(super) fn open(config: TableConfig) -> Result<Self, NetlinkError> {
+    ///
+    /// # Errors
+    /// When the interval is out of bounds, a socket call fails or the kernel refuses the dump.
+    pub fn open(config: TableConfig) -> Result<Self, NetlinkError> {
         let allowed = Duration::from_millis(10)..=Duration::from_secs(10);
         if !allowed.contains(&config.interval) {
             return Err(NetlinkError::TableInterval(config.interval));
@@ -198,21 +227,25 @@ impl<T: Table> Sampled<T> {
         Ok(source)
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    /// For `epoll`, level-triggered; readable when something was announced. Samples are due
+    /// without it: read at least once an interval.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
 
-    pub(super) fn counters(&self) -> TableCounters {
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> TableCounters {
         self.known.counters
     }
 
-    /// Appends up to 16,384 signals to `batch` and returns how many. Blocks at most `timeout`; a
-    /// dump that is due may add to that.
-    pub(super) fn read(
-        &mut self,
-        timeout: Duration,
-        batch: &mut Batch,
-    ) -> Result<usize, NetlinkError> {
+    /// Waits for an announcement or the next sample, but at most `timeout`; a dump that is due may
+    /// add to that. Appends up to 16,384 signals to `batch` and returns how many.
+    ///
+    /// # Errors
+    /// When a socket call fails or the dump is refused; the next sample makes up for it.
+    pub fn read(&mut self, timeout: Duration, batch: &mut Batch) -> Result<usize, NetlinkError> {
         if self.known.outbox.is_empty() {
             let left = (self.due() - self.clock.now()).0.max(0);
             self.events.wait(timeout.min(Duration::from_nanos(left.unsigned_abs())))?;

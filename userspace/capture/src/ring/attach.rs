@@ -3,6 +3,7 @@
 
 use super::RingError;
 use super::object::{Object, Program};
+use crate::reason;
 use aya::programs::tc::SchedClassifierLinkId;
 use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, XdpMode};
@@ -198,7 +199,7 @@ fn ingress(
                 let (interface, source) = (interface.to_owned(), Box::new(source));
                 return Err(RingError::Attach { hook, interface, source });
             }
-            Err(error) => reasons.push_str(&format!("{mode:?}: {}; ", chain(&error))),
+            Err(error) => reasons.push_str(&format!("{mode:?}: {}; ", reason(&error))),
         }
     }
     let link = tcx(object, Program::TcxIngress, interface, TcAttachType::Ingress)?;
@@ -208,9 +209,10 @@ fn ingress(
 
 /// Puts the classifier on the card; the inner error is the card's or the kernel's refusal.
 fn offload(object: &mut Object, ifindex: u32) -> Result<Result<Link, String>, RingError> {
+    object.load_program(Program::Classify)?;
     let classifier = object.xdp(Program::Classify)?;
     let attached = classifier.attach_to_if_index(ifindex, XdpMode::Hardware);
-    Ok(attached.map(|link| Link::Xdp(Program::Classify, link)).map_err(|error| chain(&error)))
+    Ok(attached.map(|link| Link::Xdp(Program::Classify, link)).map_err(|error| reason(&error)))
 }
 
 fn warn_of_fallback(interface: &str, mode: Mode, reasons: &str) {
@@ -240,16 +242,4 @@ fn tcx(
         return Ok(Link::Classifier(program, link));
     }
     Err(RingError::NotRunning { program: program.name(), interface: interface.to_owned() })
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -2,9 +2,50 @@
 
 use super::RingError;
 use aya::Ebpf;
-use aya::maps::{Array, MapData, PerCpuArray};
-use edgelore_events::{class, counter, direction, names};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use edgelore_events::{Passed, class, counter, direction, names};
 use edgelore_model::Direction;
+
+/// Where the programs count.
+pub(super) struct CounterMaps {
+    counters: PerCpuArray<MapData, u64>,
+    /// Packets that the first look passed: one value, see [`Passed`].
+    passed: Array<MapData, Passed>,
+}
+
+impl CounterMaps {
+    /// Takes the maps out of the object.
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, RingError> {
+        Ok(Self { counters: take(ebpf, names::COUNTERS)?, passed: take(ebpf, names::PASSED)? })
+    }
+
+    /// One counter over all CPUs.
+    fn sum(&self, direction: u8, which: u32) -> Result<u64, RingError> {
+        let values = self.counters.get(&counter::index(direction, which), 0);
+        let values = values.map_err(|source| failed(names::COUNTERS, source))?;
+        let sum = values.iter().fold(0u64, |total, value| total.wrapping_add(*value));
+        let passed = if which == counter::OTHER { self.passed(direction)? } else { 0 };
+        Ok(sum.wrapping_add(passed))
+    }
+
+    fn passed(&self, direction: u8) -> Result<u64, RingError> {
+        let lines = self.passed.get(&0, 0).map_err(|source| failed(names::PASSED, source))?;
+        let values = lines.iter().map(|line| line[usize::from(direction)]);
+        Ok(values.fold(0, u64::wrapping_add))
+    }
+}
+
+fn take<M: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    map: &'static str,
+) -> Result<M, RingError> {
+    let taken = ebpf.take_map(map).ok_or(RingError::Missing(map))?;
+    M::try_from(taken).map_err(|source| failed(map, source))
+}
+
+fn failed(map: &'static str, source: MapError) -> RingError {
+    RingError::Map { map, source: Box::new(source) }
+}
 
 macro_rules! direction_counters {
     ($($(#[$doc:meta])* $field:ident = $index:ident),+ $(,)?) => {
@@ -88,10 +129,10 @@ impl Counters {
         }
     }
 
-    pub(super) fn read(map: &PerCpuArray<MapData, u64>) -> Result<Self, RingError> {
+    pub(super) fn read(maps: &CounterMaps) -> Result<Self, RingError> {
         Ok(Self {
-            ingress: DirectionCounters::read(|which| sum(map, direction::INGRESS, which))?,
-            egress: DirectionCounters::read(|which| sum(map, direction::EGRESS, which))?,
+            ingress: DirectionCounters::read(|which| maps.sum(direction::INGRESS, which))?,
+            egress: DirectionCounters::read(|which| maps.sum(direction::EGRESS, which))?,
             malformed: 0,
         })
     }
@@ -114,8 +155,7 @@ macro_rules! classes {
         impl Classified {
             /// Reads the array of the object, which has not been taken out of it.
             pub(super) fn read(ebpf: &Ebpf) -> Result<Self, RingError> {
-                let failed =
-                    |source| RingError::Map { map: names::CLASSES, source: Box::new(source) };
+                let failed = |source| failed(names::CLASSES, source);
                 let map = ebpf.map(names::CLASSES).ok_or(RingError::Missing(names::CLASSES))?;
                 let map: Array<&MapData, u64> = map.try_into().map_err(failed)?;
                 Ok(Self { $($field: map.get(&class::$index, 0).map_err(failed)?),+ })
@@ -157,19 +197,11 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    pub(super) fn read(map: &PerCpuArray<MapData, u64>) -> Result<Self, RingError> {
+    pub(super) fn read(maps: &CounterMaps) -> Result<Self, RingError> {
         let both = |which| -> Result<u64, RingError> {
-            let ingress = sum(map, direction::INGRESS, which)?;
-            Ok(ingress.wrapping_add(sum(map, direction::EGRESS, which)?))
+            let ingress = maps.sum(direction::INGRESS, which)?;
+            Ok(ingress.wrapping_add(maps.sum(direction::EGRESS, which)?))
         };
         Ok(Self { ring_full: both(counter::RING_FULL)?, shed: both(counter::SHED)? })
     }
-}
-
-/// One counter over all CPUs.
-fn sum(map: &PerCpuArray<MapData, u64>, direction: u8, which: u32) -> Result<u64, RingError> {
-    let values = map
-        .get(&counter::index(direction, which), 0)
-        .map_err(|source| RingError::Map { map: names::COUNTERS, source: Box::new(source) })?;
-    Ok(values.iter().fold(0, |total, value| total.wrapping_add(*value)))
 }

@@ -2,7 +2,8 @@
 
 use super::RingError;
 use super::buffer::RingBuffer;
-use aya::maps::{Array, Map, MapData, PerCpuArray};
+use super::counters::CounterMaps;
+use aya::maps::{Array, Map, MapData};
 use aya::programs::{Program as AyaProgram, ProgramError, SchedClassifier, TestRun as _};
 use aya::programs::{TestRunOptions, TestRunResult, Xdp};
 use aya::{Ebpf, EbpfLoader};
@@ -57,20 +58,21 @@ impl Program {
         }
     }
 
-    /// Those that are loaded with the object.
-    const ALL: [Self; 6] =
-        [Self::Xdp, Self::TcxIngress, Self::TcxEgress, Self::Classify, Self::Empty, Self::Fill];
+    /// Those that are loaded with the object. The others are loaded when they are wanted: the
+    /// kernel takes a good part of a second to verify them.
+    const ALWAYS: [Self; 3] = [Self::Xdp, Self::TcxIngress, Self::TcxEgress];
 }
 
 /// The loaded object: maps and programs in the kernel, nothing attached.
 pub(super) struct Object {
     pub(super) ebpf: Ebpf,
     pub(super) events: RingBuffer,
-    pub(super) counters: PerCpuArray<MapData, u64>,
+    pub(super) counters: CounterMaps,
 }
 
 impl Object {
-    /// Loads the object with a ring of `ring_bytes`, compares versions and loads every program.
+    /// Loads the object with a ring of `ring_bytes`, compares versions and loads the programs that
+    /// watch interfaces.
     pub(super) fn load(ring_bytes: u32) -> Result<Self, RingError> {
         if !ring_bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&ring_bytes)
         {
@@ -89,16 +91,18 @@ impl Object {
             return Err(RingError::Missing(names::EVENTS));
         };
         let events = RingBuffer::open(events)?;
-        let counters = take(&mut ebpf, names::COUNTERS)?;
+        let counters = CounterMaps::take(&mut ebpf)?;
         let mut object = Self { ebpf, events, counters };
-        for program in Program::ALL {
+        for program in Program::ALWAYS {
             object.load_program(program)?;
         }
         Ok(object)
     }
 
-    fn load_program(&mut self, program: Program) -> Result<(), RingError> {
+    /// Loads a program that is not loaded yet.
+    pub(super) fn load_program(&mut self, program: Program) -> Result<(), RingError> {
         let loaded = match self.ebpf.program_mut(program.name()) {
+            Some(loaded) if loaded.fd().is_ok() => Ok(()),
             Some(AyaProgram::Xdp(xdp)) => xdp.load(),
             Some(AyaProgram::SchedClassifier(classifier)) => classifier.load(),
             _ => return Err(RingError::Missing(program.name())),
@@ -181,14 +185,6 @@ fn compare_abi(ebpf: &Ebpf) -> Result<(), RingError> {
         ABI_VERSION => Ok(()),
         found => Err(RingError::Abi { found, expected: ABI_VERSION }),
     }
-}
-
-fn take<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
-    ebpf: &mut Ebpf,
-    map: &'static str,
-) -> Result<M, RingError> {
-    let taken = ebpf.take_map(map).ok_or(RingError::Missing(map))?;
-    M::try_from(taken).map_err(|source| RingError::Map { map, source: Box::new(source) })
 }
 
 #[cfg(test)]

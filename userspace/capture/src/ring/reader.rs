@@ -183,12 +183,22 @@ impl Ring {
         Classified::read(&self.object.ebpf)
     }
 
+    /// Loads a program that is attached nowhere, so that [`Ring::inject`] can run it; one that is
+    /// loaded stays as it is.
+    ///
+    /// # Errors
+    /// [`RingError::Program`] when the kernel refuses it.
+    pub fn load(&mut self, program: Program) -> Result<(), RingError> {
+        self.object.load_program(program)
+    }
+
     /// Runs `program` on `frame` `repeat` times through `BPF_PROG_TEST_RUN`, without any interface,
     /// and returns the CPU time that took; records go through the ring as if the frame had come in.
     /// For benches: subtract what [`Program::Empty`] takes.
     ///
     /// # Errors
-    /// [`RingError::Program`] when the kernel refuses, for example a frame shorter than 14 bytes.
+    /// [`RingError::Program`] when the program was not loaded, or when the kernel refuses, for
+    /// example a frame shorter than 14 bytes.
     pub fn inject(
         &self,
         program: Program,

@@ -3,10 +3,11 @@
 //! **Invariant:** programs are loaded and attached one by one; one that is refused is listed, and
 //! the others go on.
 
-use super::error::{Missing, TraceError, chain};
+use super::error::{Missing, TraceError};
 use super::layout::{Tracepoint, namespace};
 use super::perf;
 use super::tracefs::{Origin, Tracefs};
+use crate::reason;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
@@ -146,9 +147,9 @@ fn attach(ebpf: &mut Ebpf, tracepoint: Tracepoint, number: u64) -> Result<OwnedF
     program.load().map_err(|error| match error {
         // Without the verifier's log, which may take pages.
         ProgramError::LoadError { io_error, .. } => format!("load its program: {io_error}"),
-        other => format!("load its program: {}", chain(&other)),
+        other => format!("load its program: {}", reason(&other)),
     })?;
-    let descriptor = program.fd().map_err(|error| chain(&error))?;
+    let descriptor = program.fd().map_err(|error| reason(&error))?;
     perf::attach(descriptor.as_fd(), number).map_err(|error| format!("attach: {error}"))
 }
 

@@ -168,12 +168,6 @@ fn line(path: &str) -> Option<String> {
 /// An error with its causes, on one line; a verifier's log is cut.
 fn chain(error: &dyn Error) -> String {
     const CHARACTERS_MAX: usize = 300;
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
+    let text = edgelore_capture::reason(error);
     text.lines().next().unwrap_or_default().chars().take(CHARACTERS_MAX).collect()
 }

@@ -18,8 +18,7 @@ use crate::watcher::{Change, Ends, Watcher};
 use crossbeam::channel::Sender;
 use edgelore_capture::Clock;
 use edgelore_capture::netlink::{
-    CounterConfig, CounterSource, FibConfig, FibSource, NeighbourConfig, NeighbourSource,
-    QueueConfig, QueueSource, TableConfig,
+    CounterConfig, CounterSource, FibConfig, FibSource, NeighbourSource, QueueSource, TableConfig,
 };
 use edgelore_capture::trace::{TraceConfig, TraceSource};
 use edgelore_model::{Batch, SignalKind};
@@ -53,9 +52,9 @@ impl Gateway {
         let counters =
             CounterSource::open(CounterConfig { interval, ..CounterConfig::new(clock, links) })?;
         let interval = Duration::from_millis(config.queue_interval_ms.into());
-        let queues = QueueConfig(TableConfig { interval, ..QueueConfig::new(clock).0 });
+        let queues = TableConfig { interval, ..TableConfig::queues(clock) };
         let queues = QueueSource::open(queues)?;
-        let neighbours = NeighbourSource::open(NeighbourConfig::new(clock))?;
+        let neighbours = NeighbourSource::open(TableConfig::neighbours(clock))?;
         Ok(Self { watcher, ends, fib, counters, queues, neighbours, trace })
     }
 

@@ -84,7 +84,7 @@ fn capable(capabilities: OpenCapabilities) -> Settings {
 
 #[test]
 fn capabilities_are_told_by_what_they_are_for() {
-    let scope = scope();
+    let on = scope();
     let plain = OpenCapabilities { families: 1, ..OpenCapabilities::default() };
     let helper = OpenCapabilities { graceful_restart_s: Some(120), ..plain };
     let restarts = OpenCapabilities { graceful_restart_families: 1, ..helper };
@@ -115,18 +115,18 @@ fn capabilities_are_told_by_what_they_are_for() {
             "Enabled extended messages",
         ),
     ] {
-        let found = between(scope, &capable(before), &capable(after));
+        let found = between(on, &capable(before), &capable(after));
         assert_eq!(found, [(pattern.to_owned(), vec![step.to_owned()])]);
     }
-    assert!(between(scope, &capable(plain), &capable(helper)).is_empty(), "a helper keeps nothing");
+    assert!(between(on, &capable(plain), &capable(helper)).is_empty(), "a helper keeps nothing");
 }
 
 #[test]
 fn what_was_not_known_before_is_no_change() {
     let full = capable(OpenCapabilities { graceful_restart_s: Some(9), ..Default::default() });
-    let scope = scope();
-    assert!(between(scope, &Settings::default(), &full).is_empty());
-    assert!(between(scope, &full, &Settings::default()).is_empty());
+    let on = scope();
+    assert!(between(on, &Settings::default(), &full).is_empty());
+    assert!(between(on, &full, &Settings::default()).is_empty());
 }
 
 fn link(mtu: u32, queues: &[(&str, u32)], paths: u16) -> Settings {
@@ -192,9 +192,9 @@ fn adjacencies_are_compared_by_intervals_and_costs() {
         (of(40, &[10], true), COST_CHANGE, "Told the others to route around a router"),
     ] {
         let expected = [(pattern.to_owned(), vec![step.to_owned()])];
-        assert_eq!(between(scope, &before, &after), expected);
+        assert_eq!(between(on, &before, &after), expected);
     }
-    assert!(between(scope, &before, &of(40, &[10, 20], false)).is_empty(), "a parallel edge came");
+    assert!(between(on, &before, &of(40, &[10, 20], false)).is_empty(), "a parallel edge came");
 }
 
 #[test]
