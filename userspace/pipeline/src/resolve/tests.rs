@@ -192,9 +192,9 @@ fn adjacencies_are_compared_by_intervals_and_costs() {
         (of(40, &[10], true), COST_CHANGE, "Told the others to route around a router"),
     ] {
         let expected = [(pattern.to_owned(), vec![step.to_owned()])];
-        assert_eq!(between(on, &before, &after), expected);
+        assert_eq!(between(scope, &before, &after), expected);
     }
-    assert!(between(on, &before, &of(40, &[10, 20], false)).is_empty(), "a parallel edge came");
+    assert!(between(scope, &before, &of(40, &[10, 20], false)).is_empty(), "a parallel edge came");
 }
 
 #[test]
