@@ -82,7 +82,7 @@ mod tests {
     fn a_gap_tells_the_fewest_losses_that_explain_it() {
         let session = SessionKey::between([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         let heartbeat = Heartbeat::Bfd { session, speaker: [192, 0, 2, 1].into() };
-        for (gap_ms, lost) in [(130, 1), (150, 1), (200, 1), (225, 1), (226, 2), (300, 2), (420, 4)]
+        for (gap_ms, lost) in [(130, 1), (150, 1), (200, 1), (225, 1), (226, 2), (425, 3), (426, 4)]
         {
             let (interval, gap) = (Span::from_millis(100), Span::from_millis(gap_ms));
             let late = LateHeartbeat { heartbeat, interval, gap, count: 9 };

@@ -4,7 +4,9 @@
 //! Generic over what detection tells: all of it is compared as it would be written, whatever
 //! detectors there are.
 
-use edgelore_model::{Batch, Interval, Known, Resolution, Signal, SignalKind, Timestamp};
+use edgelore_model::{
+    Batch, IncidentId, Interval, Known, Resolution, Signal, SignalKind, Span, Timestamp,
+};
 use edgelore_node::engine::{Engine, Output};
 use edgelore_node::pace::{Pace, Timer};
 use edgelore_node::replay::Replay;
@@ -46,31 +48,52 @@ impl Told {
     fn findings(&mut self, findings: &[Finding]) {
         let site = Site { topology_class: "spine_leaf".to_owned(), node_count: 96 };
         let mut distiller = Distiller::new(site, [7; 8]);
-        let key = SigningKey::from_seed(&mut [7; 32]);
-        let space = Space::default_definition();
-        for (number, finding) in findings.iter().enumerate() {
-            for distilled in distiller.closed(finding) {
-                // What cannot be sealed is refused alike in every run.
-                if let Ok(packet) = seal_with(&distilled.outcome, &key, &space, &Privacy::default())
-                {
-                    self.packets.push(packet.bytes);
-                }
-                self.outcomes.push(written(&distilled));
-            }
-            // Something is declared after every other incident, so that there are outcomes.
-            if number % 2 == 0 {
-                let steps = vec!["Enabled dampening".to_owned()];
-                let pattern = "dampening".to_owned();
-                let at = finding.incident.end.map_or(finding.incident.start, |end| end).latest;
-                distiller.changed(&Change {
-                    at: Interval::exactly(at),
-                    on: None,
-                    resolution: Resolution { pattern, steps, known: Known::Declared },
-                    evidence: String::new(),
-                });
-            }
+        for finding in findings {
+            self.closed(&mut distiller, finding);
+        }
+        // Something is changed, and a day later all of it happens again: outcomes.
+        let ended = findings.iter().filter_map(|f| f.incident.end).map(|end| end.latest).max();
+        let Some(ended) = ended else { return };
+        distiller.changed(&Change {
+            at: Interval::exactly(ended + Span::from_millis(60_000)),
+            on: None,
+            resolution: Resolution {
+                pattern: "dampening".to_owned(),
+                steps: vec!["Enabled dampening".to_owned()],
+                known: Known::Declared,
+            },
+            evidence: String::new(),
+        });
+        for finding in findings {
+            self.closed(&mut distiller, &a_day_later(finding));
         }
     }
+
+    fn closed(&mut self, distiller: &mut Distiller, finding: &Finding) {
+        let key = SigningKey::from_seed(&mut [7; 32]);
+        let space = Space::default_definition();
+        for distilled in distiller.closed(finding) {
+            // What cannot be sealed is refused alike in every run.
+            if let Ok(packet) = seal_with(&distilled.outcome, &key, &space, &Privacy::default()) {
+                self.packets.push(packet.bytes);
+            }
+            self.outcomes.push(written(&distilled));
+        }
+    }
+}
+
+fn a_day_later(finding: &Finding) -> Finding {
+    let day = Span::from_millis(86_400_000);
+    let later = |when: Interval| Interval {
+        earliest: when.earliest + day,
+        estimate: when.estimate + day,
+        latest: when.latest + day,
+    };
+    let mut again = finding.clone();
+    again.incident.id = IncidentId(!finding.incident.id.0);
+    again.incident.start = later(finding.incident.start);
+    again.incident.end = finding.incident.end.map(later);
+    again
 }
 
 fn written(value: &impl serde::Serialize) -> String {

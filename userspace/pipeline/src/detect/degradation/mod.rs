@@ -288,7 +288,9 @@ impl Degradations {
             Kind::LinkErrors => self.config.open_link_ppm,
             _ => self.config.open_ppm,
         };
-        let grave = ailing.is_grave(open_ppm, &self.config);
+        // Where a session's stream stands still it is no degradation but a failure.
+        let lives = what.0 != Kind::Segments || ailing.rate().expected > ailing.rate().lost;
+        let grave = lives && ailing.is_grave(open_ppm, &self.config);
         let room = self.open.len() < self.bounds.incidents_open_max;
         match self.open.get_mut(&place) {
             Some(open) if open.totals.contains_key(&what) => open.add(what, &occasion),

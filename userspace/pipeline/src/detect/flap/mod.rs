@@ -24,8 +24,9 @@ use super::known::Known;
 use super::{Bounds, Detected, Finding, Opened};
 use crate::rib::{Decay, Verdict};
 use edgelore_model::{
-    Adjacency, BfdState, EventType, HelloChange, IgpArea, Interval, LdpChange, Link, NodeId,
-    Observation, Observed, Prefix, Protocol, RouteDelta, Scope, SessionKey, Span, Timestamp,
+    Adjacency, BfdState, EventType, HelloChange, IgpArea, Interval, LdpChange, Link, LossReason,
+    NodeId, Observation, Observed, Prefix, Protocol, RouteDelta, Scope, SessionKey, Span,
+    Timestamp,
 };
 use open::{Event, OpenFlap};
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,10 +120,24 @@ impl Flaps {
                 self.says((Protocol::Ldp, Scope::Session(*session)), false, at, known);
             }
             Observed::Hello(change) => self.hello(change, observation.link, at, known),
+            Observed::Lost { reason, .. } if *reason != LossReason::Shed => {
+                self.open.values_mut().for_each(|open| open.gaps = true);
+            }
+            Observed::StreamGap { session, .. } => self.gap(*session),
             _ => {}
         }
         self.join(known);
         out.append(&mut self.told);
+    }
+
+    /// Bytes of a session are missing.
+    fn gap(&mut self, session: SessionKey) {
+        let of = |key: &Key| match key {
+            Key::Prefixes(of, _) | Key::Subject((_, Scope::Session(of))) => *of == session,
+            Key::Subject(_) => false,
+        };
+        let open = self.open.iter_mut().filter(|(key, _)| of(key));
+        open.for_each(|(_, open)| open.gaps = true);
     }
 
     /// What became of the prefixes of a delta, withdrawn ones first.

@@ -47,6 +47,8 @@ pub(super) struct OpenFlap {
     detected: Timestamp,
     first: Interval,
     pub(super) last: Timestamp,
+    /// Evidence was lost while it was open.
+    pub(super) gaps: bool,
     /// The highest penalty of its subjects at the last event.
     penalty: u16,
     penalty_max: u16,
@@ -96,6 +98,7 @@ impl OpenFlap {
             detected: event.at,
             first: event.first,
             last: event.at,
+            gaps: false,
             penalty: 0,
             penalty_max: 0,
             transitions: 0,
@@ -199,7 +202,7 @@ impl OpenFlap {
             end: Some(Interval::exactly(self.last)),
             severity: courses().map(Course::per_hour).max().unwrap_or(0),
             prefixes: self.prefixes.into_keys().collect(),
-            gaps: false,
+            gaps: self.gaps,
             maintenance: false,
             measured,
             progress: self.progress,

@@ -143,7 +143,7 @@ impl Saturations {
             Observed::Queue(sample) => {
                 self.sampled(observation.link, sample, observation.at, known, out);
             }
-            Observed::Lost { reason: LossReason::NetlinkOverrun, .. } => {
+            Observed::Lost { reason, .. } if *reason != LossReason::Shed => {
                 self.open.values_mut().for_each(|open| open.gaps = true);
             }
             _ => {}
