@@ -395,7 +395,12 @@ impl Convergences {
         }
         let quiet = open.quiet(self.quiet());
         self.past.push_back(open.to_past(open.last_activity() + quiet));
-        out.push(Detected::Closed(Box::new(report::finding(open, quiet, known))));
+        let mut finding = report::finding(open, quiet, known);
+        // Incidents that turned out to be one, and what a session had announced, may be more together.
+        let (prefixes, room) = (&mut finding.incident.prefixes, self.bounds.incident_prefixes_max);
+        self.overflows += prefixes.len().saturating_sub(room) as u64;
+        prefixes.truncate(room);
+        out.push(Detected::Closed(Box::new(finding)));
     }
 
     /// A change of the kernel's table is part of an incident.
