@@ -52,11 +52,11 @@ fn seen(batch: &Batch) -> Vec<Seen> {
                 &mut segment.payload
             }
             SignalKind::Bfd(d) | SignalKind::Ospf(d) | SignalKind::LdpHello(d) => {
-                d.direction = Direction::Ingress;
+                (d.direction, d.heard) = (Direction::Ingress, None);
                 &mut d.payload
             }
             SignalKind::Isis(frame) => {
-                frame.direction = Direction::Ingress;
+                (frame.direction, frame.heard) = (Direction::Ingress, None);
                 &mut frame.payload
             }
             other => panic!("unexpected {other:?}"),
