@@ -227,17 +227,19 @@ impl Saturations {
             self.vanished(key, sample, at, out);
         }
         let Some(queue) = self.queues.get_mut(&key) else { return self.found(key, sample, at) };
-        let before = queue.at;
+        let since = Interval::between(sample.not_before.clamp(queue.at, at), at);
+        // Of a queue that stands still no further sample comes: one that dropped and is empty now is
+        // relaxed unless another says otherwise.
+        let drained = (sample.backlog_bytes == 0).then_some(since);
         let stand = queue.sampled(sample, at, &self.config);
         if let Some(open) = self.open.get_mut(&key) {
             match stand {
                 Stand::Relaxed => {
-                    let from = sample.not_before.clamp(before, at);
-                    open.relaxed.get_or_insert(Interval::between(from, at));
+                    open.relaxed.get_or_insert(since);
                 }
                 Stand::Between => open.relaxed = None,
                 Stand::Pressed(kind) => {
-                    open.relaxed = None;
+                    open.relaxed = drained;
                     open.extend(kind, at);
                 }
             }
@@ -245,7 +247,12 @@ impl Saturations {
             match stand {
                 Stand::Relaxed => queue.run = None,
                 Stand::Between => {}
-                Stand::Pressed(kind) => self.consider(key, kind, at, known, out),
+                Stand::Pressed(kind) => {
+                    self.consider(key, kind, at, known, out);
+                    if let Some(open) = self.open.get_mut(&key) {
+                        open.relaxed = drained;
+                    }
+                }
             }
         }
         self.due = self.due.min(at + Span::from_millis(i64::from(self.config.close_after_ms)));

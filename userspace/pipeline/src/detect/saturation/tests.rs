@@ -90,6 +90,15 @@ fn run(samples: Samples) -> (Vec<Timestamp>, Vec<Incident>) {
 }
 
 #[test]
+fn a_short_queue_that_dropped_and_is_empty_is_over_without_another_sample() {
+    let (opened, incidents) = run(Samples::new("pfifo").stand(2, 0, 0).stand(20, 0, 3).pass(5_000));
+    let [incident] = &incidents[..] else { panic!("{incidents:?}") };
+    assert_eq!(opened.len(), 1);
+    assert_eq!(incident.end.map(|end| end.latest), Some(ms(2_200)));
+    assert_eq!(incident.measured.drops, Some(60));
+}
+
+#[test]
 fn a_standing_queue_is_one_saturation_with_its_bounds_and_counts() {
     let samples = Samples::new("tbf").stand(2, 0, 0).stand(20, 50, 3).stand(3, 0, 0).pass(5_000);
     let (opened, incidents) = run(samples);
