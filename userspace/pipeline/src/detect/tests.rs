@@ -1,5 +1,6 @@
 //! Convergence and flap on hand-made observations, and independence of their portions.
 
+mod interior;
 mod joined;
 mod unseen;
 

@@ -317,13 +317,15 @@ pub(super) fn sights_of_updates(damped: bool) -> BTreeMap<Viewpoint, Sight> {
     sights
 }
 
-/// What is seen of a change of cost: advertisements say it, the kernel's table shows what moved.
+/// What is seen of a change of cost. An advertisement says it to everybody; but most such changes
+/// move nothing, and whether one did is up to what others calculate. That is said by nobody and shows
+/// in the kernel's table alone.
 pub(super) fn sights_of_cost() -> BTreeMap<Viewpoint, Sight> {
     BTreeMap::from([
         (Viewpoint::Router, WHOLE),
-        (Viewpoint::Bridge, REQUIRED),
-        (Viewpoint::RouterReplay, REQUIRED),
-        (Viewpoint::BridgeReplay, REQUIRED),
+        (Viewpoint::Bridge, OPTIONAL),
+        (Viewpoint::RouterReplay, OPTIONAL),
+        (Viewpoint::BridgeReplay, OPTIONAL),
     ])
 }
 

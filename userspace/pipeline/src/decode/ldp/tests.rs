@@ -84,6 +84,7 @@ impl Wire {
             dst,
             seq,
             flags,
+            gap: None,
             suppressed_bytes,
             wire_len: payload.len,
             payload,

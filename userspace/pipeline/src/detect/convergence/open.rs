@@ -228,9 +228,9 @@ impl Open {
                 self.classes.push(class);
             }
             if matches!(class, Class::Link | Class::Bfd | Class::Interior)
-                && let Some(narrower) = intersection(self.start, sign.start)
+                && let Some(both) = narrowed(self.start, sign.start)
             {
-                self.start = narrower;
+                self.start = both;
             }
         }
         self.concern.absorb(sign.concern);
@@ -327,6 +327,12 @@ impl Open {
     }
 }
 
+/// What both allow, with the estimate of the one that knows better.
+fn narrowed(a: Interval, b: Interval) -> Option<Interval> {
+    let width = |one: Interval| one.latest - one.earliest;
+    if width(b) < width(a) { intersection(b, a) } else { intersection(a, b) }
+}
+
 /// What is remembered of an incident that has closed: late signs of it are no second incident.
 #[derive(Clone, Debug)]
 pub(super) struct Past {
@@ -338,10 +344,14 @@ pub(super) struct Past {
 
 impl Past {
     /// The sign still speaks of that incident: what it shows began before that was over, or it
-    /// comes within `quiet` of its closing.
+    /// comes within `quiet` of its closing. How long a failure far away went unnoticed is not
+    /// known: what counts is when it was told there.
     pub(super) fn explains(&self, sign: &Sign, quiet: Span) -> bool {
+        let far =
+            class(&sign.trigger, sign.protocol) == Class::Interior && sign.concern.links.is_empty();
+        let began = if far { sign.start.estimate } else { sign.start.earliest };
         kinship(&self.concern, &self.classes, sign).is_some()
-            && (sign.start.earliest <= self.last || sign.trigger.at - self.closed <= quiet)
+            && (began <= self.last || sign.trigger.at - self.closed <= quiet)
     }
 
     /// The sign is of a session that failed by then.

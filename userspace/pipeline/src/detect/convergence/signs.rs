@@ -154,7 +154,8 @@ impl Convergences {
 
     /// An interior protocol took something back, or changed a cost. What happens on the gateway's
     /// own links is a failure here; what happens elsewhere is one where routes move, or where
-    /// nothing shows whether they do. A changed cost alone is none.
+    /// nothing shows whether they do. A changed cost alone is none, nor is a loss that an
+    /// advertisement tells once more.
     pub(in crate::detect) fn interior(
         &mut self,
         sign: IgpSign,
@@ -169,10 +170,7 @@ impl Convergences {
         let blind = !known.fib.is_seen() && sign.kind != TriggerKind::CostChange;
         let heard = sign.links.iter().any(|&link| known.life.is_heard(link, at));
         let silent = |link: &u32| known.life.silent_since(*link, at).is_some();
-        let start = match sign.silence {
-            Some(silence) => start::adjacency_start(silence, at, &sign.links, &known.life),
-            None => Interval::exactly(at),
-        };
+        let start = start::interior_start(&sign, at, &known.life);
         let trigger = Trigger { at, kind: sign.kind, on: sign.on };
         let sign = Sign {
             concern: Concern {
@@ -182,7 +180,7 @@ impl Convergences {
                 ..Concern::default()
             },
             prefixes: sign.prefixes,
-            opens: if local || blind {
+            opens: if (local || blind) && !sign.told {
                 Opens::AtOnce
             } else {
                 Opens::WhenRoutesMove(patience.max(CALCULATION_MAX))
@@ -205,7 +203,7 @@ impl Convergences {
         let links: Vec<u32> = Some(loss.link).filter(|&link| link != 0).into_iter().collect();
         let start = match loss.silence {
             Some(timer) => start::timed_start(timer, at, &links, &known.life),
-            None => Interval::exactly(at),
+            None => start::announced_start(at),
         };
         let heard = links.iter().any(|&link| known.life.is_heard(link, at));
         let by_operator = (loss.status != 0).then_some(loss.status == ldp::SHUTDOWN);

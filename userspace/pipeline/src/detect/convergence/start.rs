@@ -1,7 +1,7 @@
 //! When a failure began: bounds from all that bears witness to it.
 
 use super::open::LINK_REPORT;
-use crate::detect::adjacency::Silence;
+use crate::detect::adjacency::IgpSign;
 use crate::detect::life::Life;
 use crate::detect::sessions::Session;
 use edgelore_model::{DownCause, Interval, Span, Timestamp, Trigger, TriggerKind};
@@ -15,6 +15,9 @@ const BFD_DOWN: u8 = 10;
 const HOLD_TIME_UNKNOWN_S: u16 = 240;
 /// Assumed when the timers were not seen: ten times the slowest rate (RFC 5880 §6.8.3), in µs.
 const BFD_UNKNOWN_US: u64 = 10_000_000;
+/// What ends, or sees another end on its own machine, has said so within this: scheduling on a busy
+/// machine.
+const ANNOUNCED_WITHIN: Span = Span::from_millis(50);
 /// A session that is not up sends no more often than this (RFC 5880 §6.8.3), in µs: so late may the
 /// wire say that BFD went down.
 const BFD_SLOW_US: u64 = 1_000_000;
@@ -79,18 +82,27 @@ pub(super) fn link_start(link: u32, at: Timestamp, life: &Life) -> Interval {
     silence.and_then(|silence| intersection(silence, reported)).unwrap_or(reported)
 }
 
-/// Bounds of an adjacency's failure that one of its routers told at `at`. The router may have
-/// waited for its dead interval or known better (BFD, a link that went down out of sight), and it
-/// told with its next hello.
-pub(super) fn adjacency_start(
-    silence: Silence,
-    at: Timestamp,
-    links: &[u32],
-    life: &Life,
-) -> Interval {
-    let earliest = at - silence.dead - silence.hello;
-    let bounds = Interval { earliest, estimate: at - silence.dead, latest: at };
-    narrowest(bounds, links, at, life)
+/// Bounds of what an interior protocol took back at `at`. The router may have waited for its dead
+/// interval or known better (BFD, a link that went down out of sight), and it told a while later.
+/// Where it was heard on a link, that link would have shown another cause; elsewhere most is
+/// noticed at once.
+pub(super) fn interior_start(sign: &IgpSign, at: Timestamp, life: &Life) -> Interval {
+    let said = at - sign.age;
+    let Some(silence) = sign.silence else {
+        return Interval { earliest: said, estimate: said, latest: at };
+    };
+    let near = !sign.links.is_empty();
+    let bounds = Interval {
+        earliest: said - silence.dead - silence.told_within,
+        estimate: if near { said - silence.dead } else { said },
+        latest: at,
+    };
+    narrowest(bounds, &sign.links, at, life)
+}
+
+/// Bounds of a failure that one of those whom it hit announced: it had to notice and to speak.
+pub(super) fn announced_start(at: Timestamp) -> Interval {
+    Interval { earliest: at - ANNOUNCED_WITHIN, estimate: at, latest: at }
 }
 
 /// Bounds of a failure that a timer noticed after `timeout` of silence, where something was due
