@@ -210,7 +210,8 @@ fn a_table_that_moved_before_the_wire_said_why_belongs_to_the_incident() {
     all.push(at(10_000, Observed::SessionDown { session: session(), cause: DownCause::Reset }));
     let incident = &run(all)[0].incident;
     assert_eq!(incident.prefixes, [prefix(4)]);
-    assert_eq!(incident.start, Interval::exactly(ms(10_000)));
+    let start = Interval { earliest: ms(9_950), ..Interval::exactly(ms(9_990)) };
+    assert_eq!(incident.start, start);
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(super) fn session_start(
         Some(timer) => timer.bounds(noticed),
         None => match unexplained(before, cause, noticed) {
             Some(bounds) => bounds,
-            None => return Interval::exactly(trigger.at),
+            None => return announced_start(trigger.at),
         },
     };
     let links: Vec<u32> = before.links.iter().copied().collect();
