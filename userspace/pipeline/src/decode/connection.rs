@@ -145,7 +145,8 @@ impl Connection {
         } else if reset {
             // The data of a RST is a text for people (RFC 9293 §3.5.3), not the stream's.
             self.flush(scene);
-            self.ended(DownCause::Reset, scene);
+            let knows = segment.flags & tcp_flags::ACK != 0;
+            self.ended(if knows { DownCause::Reset } else { DownCause::Forgotten }, scene);
         } else {
             self.count(side, &part, segment, scene);
             self.with(side, scene, |half, _, deliver| half.segment(limits, &part, deliver));

@@ -181,9 +181,14 @@ fn a_keepalive_is_late_between_half_the_hold_time_and_the_end() {
 
 #[test]
 fn the_end_is_told_by_what_is_seen_first() {
-    for (flag, cause) in [(tcp_flags::FIN, "down Closed"), (tcp_flags::RST, "down Reset")] {
+    for (flags, cause) in [
+        (tcp_flags::FIN, "down Closed"),
+        (tcp_flags::RST | tcp_flags::ACK, "down Reset"),
+        // Without ACK: there is no such connection any more.
+        (tcp_flags::RST, "down Forgotten"),
+    ] {
         let mut wire = Wire::default();
-        wire.establish(A, B).segment(B, A, flag, &[]).segment(A, B, tcp_flags::RST, &[]);
+        wire.establish(A, B).segment(B, A, flags, &[]).segment(A, B, tcp_flags::RST, &[]);
         assert_eq!(wire.observations(), ["open 90", "open 9", "up", cause]);
     }
 }
@@ -213,7 +218,7 @@ fn a_connection_found_midway_ends_a_session() {
     let mut wire = Wire::default();
     wire.segment(B, A, tcp_flags::ACK, &[&update(9)[7..], &update(1)].concat());
     wire.segment(B, A, tcp_flags::RST, &[]).segment(A, B, tcp_flags::RST, &[]);
-    assert_eq!(wire.observations(), ["+1 -0", "down Reset"]);
+    assert_eq!(wire.observations(), ["+1 -0", "down Forgotten"]);
 }
 
 #[test]

@@ -254,14 +254,15 @@ impl Detector {
                     self.flaps.session_moved(*session, true, at);
                 }
             }
-            Observed::SessionDown { session, .. } => {
-                let ending = Ending::default();
+            Observed::SessionDown { session, cause } => {
+                let ending = Ending { cause: Some(*cause), ..Ending::default() };
                 self.session_trigger(*session, at, TriggerKind::SessionDown, ending, out);
                 self.ended = Some((*session, at));
             }
             Observed::Notification { session, code, subcode, hard_reset, .. } => {
                 let kind = TriggerKind::Notification(*code, *subcode);
-                let ending = Ending { notified: true, hard_reset: *hard_reset };
+                let ending =
+                    Ending { notified: true, hard_reset: *hard_reset, ..Ending::default() };
                 self.session_trigger(*session, at, kind, ending, out);
             }
             Observed::EndOfRib { session, speaker, .. } => {
@@ -331,7 +332,7 @@ impl Detector {
 
     fn routes(&mut self, delta: &RouteDelta, link: u32, at: Timestamp, out: &mut Vec<Detected>) {
         let known = &mut self.known;
-        if known.sessions.routes_seen(delta, link) {
+        if known.sessions.routes_seen(delta, link, at) {
             let verdicts = known.routes_moved(delta, at);
             self.convergences.routes_moved(delta, &verdicts, at, known, out);
             self.flaps.routes_moved(delta, &verdicts, at);

@@ -145,8 +145,10 @@ impl Convergences {
             return;
         }
         let quiet = self.quiet();
-        if self.past.iter().any(|past| past.explains(&sign, quiet)) {
-            if sign.trigger.kind == TriggerKind::NextHopLost {
+        let mut explaining = self.past.iter().filter(|past| past.explains(&sign, quiet)).peekable();
+        if explaining.peek().is_some() {
+            let told = sign.late && explaining.any(|past| past.lost_a_session_of(&sign));
+            if told || sign.trigger.kind == TriggerKind::NextHopLost {
                 return;
             }
             if sign.opens == Opens::AtOnce {

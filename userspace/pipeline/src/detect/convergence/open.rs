@@ -77,6 +77,8 @@ pub(super) struct Sign {
     /// How long further signs of the same failure may be on their way.
     pub(super) patience: Span,
     pub(super) evidence: Evidence,
+    /// It tells of what may be over long since: a lost session is known by the next one.
+    pub(super) late: bool,
 }
 
 impl Sign {
@@ -91,6 +93,7 @@ impl Sign {
             opens: Opens::AtOnce,
             patience: Span(0),
             evidence: Evidence::default(),
+            late: false,
         }
     }
 }
@@ -157,6 +160,8 @@ pub(super) struct Open {
     pub(super) wire_holes: Option<Blackholes>,
     pub(super) gaps: bool,
     pub(super) evidence: Evidence,
+    /// Its root was told late: what its session says when it is back is the repair.
+    pub(super) late: bool,
     pub(super) settings: Settings,
 }
 
@@ -188,6 +193,7 @@ impl Open {
             wire_holes: Some(Blackholes::default()),
             gaps: false,
             evidence: sign.evidence,
+            late: sign.late,
             settings,
         }
     }
@@ -346,6 +352,11 @@ impl Past {
         let began = if far { sign.start.estimate } else { sign.start.earliest };
         kinship(&self.concern, &self.classes, sign).is_some()
             && (began <= self.last || sign.trigger.at - self.closed <= quiet)
+    }
+
+    /// The sign is of a session that failed by then.
+    pub(super) fn lost_a_session_of(&self, sign: &Sign) -> bool {
+        meet(&self.concern.sessions, &sign.concern.sessions)
     }
 }
 

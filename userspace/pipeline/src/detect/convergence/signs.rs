@@ -10,8 +10,8 @@ use crate::detect::ldp::{self, LdpLoss};
 use crate::detect::sessions::Session;
 use crate::rib::Became;
 use edgelore_model::{
-    Interval, LdpChange, Link, LinkChange, Protocol, Scope, SessionKey, Span, Timestamp, Trigger,
-    TriggerKind,
+    DownCause, Interval, LdpChange, Link, LinkChange, Protocol, Scope, SessionKey, Span, Timestamp,
+    Trigger, TriggerKind,
 };
 use std::net::IpAddr;
 
@@ -31,6 +31,8 @@ pub(in crate::detect) struct Ending {
     pub(in crate::detect) notified: bool,
     /// A Hard Reset (RFC 8538 §3).
     pub(in crate::detect) hard_reset: bool,
+    /// How one knows, unless a NOTIFICATION says it.
+    pub(in crate::detect) cause: Option<DownCause>,
 }
 
 impl Convergences {
@@ -61,7 +63,7 @@ impl Convergences {
         let trigger = on_session(session, at, kind);
         let concerned = |open: &&mut Open| open.concern.sessions.contains(&session);
         if let Some(open) = self.open.iter_mut().find(concerned) {
-            let sign = Sign::at_once(trigger, Interval::exactly(at), open.protocol);
+            let sign = Sign::at_once(trigger, open.start, open.protocol);
             let evidence = Evidence::of_session(kind, open.evidence.heard);
             let _ = open.join(Sign { opens: Opens::WhenRoutesMove(Span(0)), evidence, ..sign });
         }
@@ -83,7 +85,8 @@ impl Convergences {
             && !before.links.iter().any(silent);
         let retained =
             ending.and_then(|ending| before.retained(ending.notified, ending.hard_reset));
-        let start = start::session_start(before, trigger, moved, &known.life);
+        let cause = ending.and_then(|ending| ending.cause);
+        let start = start::session_start(before, trigger, cause, moved, &known.life);
         let protocol = if before.routing { Protocol::Bgp } else { Protocol::Bfd };
         let sign = Sign {
             concern: Concern {
@@ -96,6 +99,7 @@ impl Convergences {
                 Opens::WhenRetainedRoutesMove(Span(restart.0.saturating_add(CALCULATION_MAX.0)))
             }),
             evidence: Evidence::of_session(kind, heard),
+            late: start::is_late(before, cause, start, at),
             ..Sign::at_once(trigger, start, protocol)
         };
         self.sign(sign, at, known, out);
@@ -113,7 +117,7 @@ impl Convergences {
         let on = Scope::Link(Link(link));
         let trigger = Trigger { at, kind: TriggerKind::NextHopLost, on };
         let before = Session::on(link);
-        let start = start::session_start(&before, trigger, Some(first), &known.life);
+        let start = start::session_start(&before, trigger, None, Some(first), &known.life);
         let sign = Sign {
             concern: link_concern(link, known),
             evidence: Evidence::of_session(trigger.kind, false),
