@@ -444,3 +444,61 @@ fn append(
     }
     Ok(next)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgelore_model::{
+        EventType, Incident, Interval, Link, Measured, Protocol, Scope, Timestamp,
+    };
+    use edgelore_pipeline::detect::Settings;
+
+    fn finding(id: u64, severity: u64) -> Input {
+        let incident = Incident {
+            id: IncidentId(id),
+            event: EventType::Flap,
+            protocol: Protocol::Link,
+            scope: Scope::Link(Link(1)),
+            chain: Vec::new(),
+            start: Interval::exactly(Timestamp(1)),
+            end: None,
+            prefixes: Vec::new(),
+            severity,
+            gaps: false,
+            maintenance: false,
+            measured: Measured::default(),
+            progress: Vec::new(),
+            ruled_out: Vec::new(),
+        };
+        Input::Closed(Box::new(Finding { incident, settings: Settings::default() }))
+    }
+
+    fn severity(journal: &Journal, id: u64) -> Option<u64> {
+        journal.finding(IncidentId(id)).unwrap().map(|finding| finding.incident.severity)
+    }
+
+    #[test]
+    fn an_incident_is_found_by_its_id_also_in_a_journal_that_has_no_index_yet() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path()).unwrap();
+        for (id, severity) in [(7, 1), (3, 2), (9, 3), (3, 4)] {
+            journal.record(&finding(id, severity), &[]).unwrap();
+        }
+        let journal = [true, false].into_iter().fold(journal, |journal, forget| {
+            assert_eq!(severity(&journal, 7), Some(1));
+            assert_eq!(severity(&journal, 3), Some(4), "the latest finding of it");
+            assert_eq!(severity(&journal, 8), None);
+            assert_eq!(journal.incidents().unwrap(), [7, 9, 3].map(IncidentId));
+            if forget {
+                let drop_index = |transaction: &redb::WriteTransaction| {
+                    transaction.delete_table(INCIDENTS)?;
+                    Ok(())
+                };
+                journal.write(drop_index).unwrap();
+            }
+            drop(journal);
+            Journal::open(directory.path()).unwrap()
+        });
+        assert_eq!(journal.findings().unwrap().len(), 4);
+    }
+}

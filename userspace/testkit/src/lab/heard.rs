@@ -192,7 +192,8 @@ mod tests {
 
     /// An UPDATE that withdraws some networks of 198.18/16 and announces others.
     fn update(withdrawn: &[u8], announced: &[u8]) -> Vec<u8> {
-        let list = |thirds: &[u8]| thirds.iter().flat_map(|&n| [24, 198, 18, n]).collect::<Vec<_>>();
+        let list =
+            |thirds: &[u8]| thirds.iter().flat_map(|&n| [24, 198, 18, n]).collect::<Vec<_>>();
         let (withdrawn, announced) = (list(withdrawn), list(announced));
         let mut message = bgp(BGP_UPDATE, BGP_HEADER_BYTES);
         message.extend(u16::try_from(withdrawn.len()).unwrap().to_be_bytes());

@@ -447,7 +447,8 @@ impl Play<'_> {
         let end = Interval { earliest: last - READ_WITHIN, estimate: last, latest: last };
         let mut happened = begun.ended(Some(end), &moved);
         if self.ground.routing().is_bgp() {
-            let kernels = |p: &&Prefix| leads(&self.before, p).is_some_and(|leads| is_kernels(&leads));
+            let kernels =
+                |p: &&Prefix| leads(&self.before, p).is_some_and(|leads| is_kernels(&leads));
             happened.unannounced = moved.iter().filter(kernels).copied().collect();
         }
         self.incidents.push(happened);
@@ -552,7 +553,9 @@ mod tests {
             elsewhere: Vec::new(),
         };
         let flap = begun.ended(Some(Interval::exactly(Timestamp(0))), &[]);
-        for (losses, minutes, expected) in [(6, 1, true), (6, 14, true), (6, 16, false), (3, 1, false)] {
+        for (losses, minutes, expected) in
+            [(6, 1, true), (6, 14, true), (6, 16, false), (3, 1, false)]
+        {
             let at = Timestamp(0) + Span::from_millis(minutes * 60_000);
             assert_eq!(goes_on(&flap, losses, at), expected, "{losses} losses, {minutes} min");
         }

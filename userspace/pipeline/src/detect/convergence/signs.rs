@@ -10,8 +10,8 @@ use crate::detect::ldp::{self, LdpLoss};
 use crate::detect::sessions::Session;
 use crate::rib::Became;
 use edgelore_model::{
-    DownCause, Interval, LdpChange, Link, LinkChange, Protocol, Scope, SessionKey, Span, Timestamp, Trigger,
-    TriggerKind,
+    DownCause, Interval, LdpChange, Link, LinkChange, Protocol, Scope, SessionKey, Span, Timestamp,
+    Trigger, TriggerKind,
 };
 use std::net::IpAddr;
 

@@ -173,7 +173,8 @@ fn silence_timer(
 ) -> Option<SilenceTimer> {
     let hold = hold_time(before);
     let none = Span(0);
-    let timer = |timeout, interval| SilenceTimer { timeout, interval, unpunctual: none, late: none };
+    let timer =
+        |timeout, interval| SilenceTimer { timeout, interval, unpunctual: none, late: none };
     // One of several timers, or one whose setting was not seen.
     let any = timer(hold, hold);
     match (trigger.kind, cause) {
