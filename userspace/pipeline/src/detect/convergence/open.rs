@@ -20,7 +20,7 @@ use std::net::IpAddr;
 const CHAIN_MAX: usize = 32;
 /// Sessions, links or routers that an incident is remembered to concern.
 const CONCERN_MAX: usize = 256;
-/// How late after a change of carrier the kernel's message may be read.
+/// How late the kernel's message of what it did at once may be read.
 pub(super) const LINK_REPORT: Span = Span::from_millis(20);
 
 /// What a sign or an incident concerns.
@@ -218,7 +218,7 @@ impl Open {
         if new {
             let late = class == Class::Link
                 && self.classes[0] != Class::Link
-                && sign.trigger.at - self.chain[0].at <= LINK_REPORT;
+                && sign.start.earliest <= self.chain[0].at;
             if late {
                 self.chain.insert(0, sign.trigger);
                 self.classes.insert(0, class);

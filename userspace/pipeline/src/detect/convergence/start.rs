@@ -4,7 +4,7 @@ use super::open::LINK_REPORT;
 use crate::detect::adjacency::IgpSign;
 use crate::detect::life::Life;
 use crate::detect::sessions::Session;
-use edgelore_model::{DownCause, Interval, Span, Timestamp, Trigger, TriggerKind};
+use edgelore_model::{DownCause, Interval, LinkChange, Span, Timestamp, Trigger, TriggerKind};
 
 /// NOTIFICATION error code (RFC 4271 §4.5).
 const HOLD_TIMER_EXPIRED: u8 = 4;
@@ -18,6 +18,9 @@ const BFD_UNKNOWN_US: u64 = 10_000_000;
 /// What ends, or sees another end on its own machine, has said so within this: scheduling on a busy
 /// machine.
 const ANNOUNCED_WITHIN: Span = Span::from_millis(50);
+/// The kernel may hold back the word of a lost carrier for so long: it tells of such at most once a
+/// second, whichever link it was.
+const CARRIER_REPORT: Span = Span::from_millis(1_020);
 /// A session that is not up sends no more often than this (RFC 5880 §6.8.3), in µs: so late may the
 /// wire say that BFD went down.
 const BFD_SLOW_US: u64 = 1_000_000;
@@ -75,9 +78,11 @@ pub(super) fn is_late(
         && at - start.earliest >= hold_time(before)
 }
 
-/// Bounds of a link's failure that was reported at `at`.
-pub(super) fn link_start(link: u32, at: Timestamp, life: &Life) -> Interval {
-    let reported = Interval { earliest: at - LINK_REPORT, estimate: at, latest: at };
+/// Bounds of a link's failure that was reported at `at`. A link that is still meant to be up has lost
+/// its carrier.
+pub(super) fn link_start(link: u32, change: &LinkChange, at: Timestamp, life: &Life) -> Interval {
+    let within = if change.admin_up { CARRIER_REPORT } else { LINK_REPORT };
+    let reported = Interval { earliest: at - within, estimate: at, latest: at };
     let silence = life.silent_since(link, at);
     silence.and_then(|silence| intersection(silence, reported)).unwrap_or(reported)
 }

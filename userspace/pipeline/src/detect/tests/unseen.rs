@@ -112,3 +112,21 @@ fn a_second_word_of_a_silent_failure_leaves_its_bounds() {
     assert_eq!(closed.len(), 1);
     assert_eq!(bounds(&closed[0].incident), (ms(18_500), ms(27_500), ms(27_500)));
 }
+
+#[test]
+fn a_lost_carrier_may_be_told_a_second_late() {
+    for (admin_up, earliest) in [(true, 7_980), (false, 8_980)] {
+        let link = |carrier, admin_up| {
+            let known = LinkChange { present: true, admin_up, ..LinkChange::default() };
+            Observed::Link(LinkChange { name: "port0".into(), carrier, ..known })
+        };
+        let mut all = on_the_wire();
+        all.extend([at(5, link(true, true)), at(9_000, link(false, admin_up))]);
+        all.push(ended(8_990, DownCause::Closed));
+        let closed = run(all);
+        assert_eq!(closed.len(), 1);
+        let incident = &closed[0].incident;
+        assert_eq!(incident.start.earliest, ms(earliest.max(8_940)));
+        assert_eq!(incident.chain[0].kind, TriggerKind::LinkDown);
+    }
+}
