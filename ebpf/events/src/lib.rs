@@ -17,7 +17,7 @@ use bytemuck::{Pod, Zeroable};
 use core::mem::{offset_of, size_of};
 
 /// Version of everything in this crate; raise it with every change of a layout or a meaning.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 /// Section of the BPF object that holds [`ABI_VERSION`], as four bytes in the target's byte order.
 pub const ABI_SECTION: &str = ".rodata.abi";
 
@@ -57,7 +57,7 @@ pub const CHUNK_LEN: usize = 4096;
 pub const CHUNKS_MAX: u32 = 16;
 /// Ring buffer size in bytes unless configured.
 pub const RING_BYTES_DEFAULT: u32 = 8 << 20;
-/// Directions of connections whose withheld keepalives are remembered.
+/// Directions of connections whose keepalives are remembered.
 pub const FLOWS_MAX: u32 = 16_384;
 /// Directions of BFD sessions whose last packet is remembered.
 pub const BFD_SESSIONS_MAX: u32 = 16_384;
@@ -216,14 +216,22 @@ pub struct FlowKey {
     pub dst_port: u16,
 }
 
-/// What is withheld of one direction of a connection: the value of [`names::FLOWS`].
+/// What is known of one direction of a connection, and withheld of it: the value of
+/// [`names::FLOWS`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct FlowState {
+    /// When its sender's last message was seen: `CLOCK_MONOTONIC`, nanoseconds.
+    pub last_ns: u64,
     /// Bytes of withheld keepalives, modulo 2^32; each counted once however often it was seen.
     pub suppressed_bytes: u32,
-    /// Sequence number of the newest one.
+    /// Sequence number of the newest keepalive.
     pub last_seq: u32,
+    /// The hold time (BGP) or keepalive time (LDP) that its sender proposed, in seconds; 0 when that
+    /// was not seen, or none is kept.
+    pub hold_time_s: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// One direction of a BFD session: the key of [`names::BFD_SESSIONS`].
@@ -448,7 +456,10 @@ pub struct RecordHeader {
     /// See [`flag`].
     pub flags: u16,
     /// Zero.
-    pub reserved: [u16; 3],
+    pub reserved: u16,
+    /// Of a lone keepalive that came late the time since its sender's last message, in milliseconds;
+    /// 0 of everything else.
+    pub gap_ms: u32,
     /// Valid with [`flag::DELTA`]: the delta header of `kind`, see [`RecordHeader::bgp`] and the like.
     pub delta: [u8; DELTA_LEN],
 }
@@ -500,7 +511,7 @@ impl RecordHeader {
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 36);
-    assert!(size_of::<FlowState>() == 8);
+    assert!(size_of::<FlowState>() == 24);
     assert!(size_of::<BfdKey>() == 36);
     assert!(size_of::<HelloKey>() == 44);
     assert!(size_of::<HelloState>() == 24);
@@ -519,6 +530,7 @@ const _: () = {
     assert!(offset_of!(RecordHeader, vlan) == 64);
     assert!(offset_of!(RecordHeader, kind) == 68);
     assert!(offset_of!(RecordHeader, flags) == 72);
+    assert!(offset_of!(RecordHeader, gap_ms) == 76);
     assert!(offset_of!(RecordHeader, delta) == 80);
     assert!(size_of::<RecordHeader>() == 104);
     assert!(CHUNK_LEN.is_power_of_two());

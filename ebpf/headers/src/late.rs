@@ -1,4 +1,4 @@
-//! Owns the rule when a heartbeat (a BFD packet, a hello) is late. Never remembers one.
+//! Owns the rule when a heartbeat (a BFD packet, a hello, a keepalive) is late. Never remembers one.
 //!
 //! A late one came after more time than its sender may let pass, and before its receiver gives the
 //! sender up: something was lost or held up, and the session lives.
@@ -8,9 +8,11 @@
 //! BFD        I            5/4 of I          multiplier × I         (RFC 5880 §6.8.4, §6.8.7)
 //! OSPF       I            3/2 of I          RouterDeadInterval     (RFC 2328 §9.5)
 //! IS-IS, LDP holding/3    11/20 of holding  the holding time       (ISO 10589 §8.2, RFC 5036 §2.5.5)
+//! BGP, LDP   hold/3       11/20 of hold     the hold time          (RFC 4271 §10, RFC 5036 §2.5.6)
 //! ```
 //!
-//! IS-IS and LDP tell the holding time alone; a sender that sends but two hellos in it is not late.
+//! IS-IS and LDP tell the holding time alone, as OPENs tell the hold time; a sender that sends but
+//! two heartbeats in it is not late.
 //!
 //! **Invariant:** the kernel and userspace judge by this rule, so that what the kernel withholds as
 //! in time is in time.
@@ -21,6 +23,11 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Common hello parameters (RFC 5036 §3.5.2).
 const LDP_HELLO_PARAMETERS: u16 = 0x0400;
 const LDP_TARGETED: u8 = 0x80;
+/// OPEN (RFC 4271 §4.1).
+const BGP_OPEN: u8 = 1;
+/// Initialization, and its common session parameters (RFC 5036 §3.5.3).
+const LDP_INITIALIZATION: u16 = 0x0200;
+const LDP_SESSION_PARAMETERS: u16 = 0x0500;
 /// What a hold time of zero stands for, in seconds (RFC 5036 §3.5.2).
 const LDP_LINK_HOLD_S: u16 = 15;
 const LDP_TARGETED_HOLD_S: u16 = 45;
@@ -95,6 +102,18 @@ impl Pace {
     }
 }
 
+/// The hold time that a BGP OPEN, or the keepalive time that an LDP Initialization proposes, in
+/// seconds; `None` of everything else. The payload begins with a message.
+#[inline(always)]
+pub fn proposed_hold_time_s<B: Bytes + ?Sized>(payload: &B, ldp: bool) -> Option<u16> {
+    if !ldp {
+        return if payload.u8(18)? == BGP_OPEN { payload.be16(22) } else { None };
+    }
+    let session =
+        payload.be16(10)? == LDP_INITIALIZATION && payload.be16(18)? == LDP_SESSION_PARAMETERS;
+    if session { payload.be16(24) } else { None }
+}
+
 /// The pace of a hello, which [`crate::hello`] recognised; `None` when the hello does not tell.
 #[inline(always)]
 pub fn hello_pace<B: Bytes + ?Sized>(payload: &B, kind: Kind) -> Option<Pace> {
@@ -137,6 +156,26 @@ mod tests {
         let mut payload = vec![0; len];
         payload[at..at + octets.len()].copy_from_slice(octets);
         payload
+    }
+
+    #[test]
+    fn both_ends_propose_a_hold_time() {
+        let mut open = payload(29, 22, &[0, 9]);
+        open[18] = 1;
+        let mut update = payload(29, 22, &[0, 9]);
+        update[18] = 2;
+        let mut session = payload(32, 18, &[5, 0, 0, 14, 0, 1, 0, 180]);
+        session[10] = 2;
+        for (name, ldp, payload, expected) in [
+            ("OPEN", false, &open[..], Some(9)),
+            ("UPDATE", false, &update[..], None),
+            ("cut off", false, &open[..23], None),
+            ("Initialization", true, &session[..], Some(180)),
+            ("another message", true, &update[..], None),
+            ("cut off", true, &session[..25], None),
+        ] {
+            assert_eq!(proposed_hold_time_s(payload, ldp), expected, "{name}");
+        }
     }
 
     #[test]

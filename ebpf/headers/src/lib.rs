@@ -35,7 +35,7 @@ pub use igp::{
     IsisDelta, OSPF_MAX_AGE_S, OspfDelta, is_isis_hello, isis_delta, isis_type, ospf_delta,
     ospf_type,
 };
-pub use late::{Pace, hello_pace};
+pub use late::{Pace, hello_pace, proposed_hold_time_s};
 pub use ldp::{LDP_KEEPALIVE_LEN, LdpDelta, is_lone_ldp_keepalive, ldp_delta, ldp_type};
 pub use walk::{
     ControlPacket, EXTENSION_HEADERS_MAX, Found, Inner, Kind, MPLS_LABELS_MAX, Scope,

@@ -2,7 +2,8 @@
 //! otherwise send it to userspace with its payload. Shared by XDP and tcx.
 //!
 //! **Invariant:** what is withheld can be told from what is lost: withheld keepalive bytes are
-//! summed per direction of a connection and travel with every later record of it, and the last BFD
+//! summed per direction of a connection and travel with every later record of it, a keepalive that
+//! is late is not withheld, and the last BFD
 //! packet is remembered only once its record is in the ring.
 
 use crate::hello::{hello, note};
@@ -22,7 +23,8 @@ use edgelore_events::{
 };
 use edgelore_headers::{
     BFD_CONTROL_LEN, Bytes, ControlPacket, KEEPALIVE_LEN, Kind, LDP_KEEPALIVE_LEN, Pace, Scope,
-    Verdict, bfd_delta, is_lone_keepalive, is_lone_ldp_keepalive, is_other, port, tcp_flags,
+    Verdict, bfd_delta, is_lone_keepalive, is_lone_ldp_keepalive, is_other, port,
+    proposed_hold_time_s, tcp_flags,
 };
 
 /// Segments that begin or end a connection are always sent.
@@ -205,7 +207,8 @@ fn describe<F: Frame>(frame: &F, packet: &ControlPacket, header: &mut RecordHead
     header.direction = F::DIRECTION;
     header.ip_version = packet.ip_version;
     header.flags = 0;
-    header.reserved = [0; 3];
+    header.reserved = 0;
+    header.gap_ms = 0;
     header.delta = [0; DELTA_LEN];
 }
 
@@ -224,42 +227,84 @@ fn stream<F: Frame>(frame: &F, scratch: &mut Scratch) {
                 && load::<KEEPALIVE_LEN, F>(frame, scratch)
                 && is_lone_keepalive(&Loaded { payload: &scratch.payload, len: KEEPALIVE_LEN })
             {
-                withhold(&scratch.header.flow, scratch.packet.seq, len);
-                return count(F::DIRECTION, counter::KEEPALIVE);
+                return keepalive(frame, scratch, counter::KEEPALIVE);
             }
         } else if len == LDP_KEEPALIVE_LEN as u32
             && load::<LDP_KEEPALIVE_LEN, F>(frame, scratch)
             && is_lone_ldp_keepalive(&Loaded { payload: &scratch.payload, len: LDP_KEEPALIVE_LEN })
         {
-            withhold(&scratch.header.flow, scratch.packet.seq, len);
-            return count(F::DIRECTION, counter::LDP_KEEPALIVE);
+            return keepalive(frame, scratch, counter::LDP_KEEPALIVE);
         }
     }
-    // SAFETY: the value is copied out at once; a concurrent change of it is another keepalive's.
-    if let Some(state) = unsafe { FLOWS.get(&scratch.header.flow) } {
+    if let Some(state) = FLOWS.get_ptr_mut(&scratch.header.flow) {
+        // SAFETY: the map returned a valid pointer; a concurrent change is another segment's.
+        let state = unsafe { &mut *state };
         scratch.header.suppressed_bytes = state.suppressed_bytes;
+        state.last_ns = scratch.header.ktime_ns;
     }
     frame.send();
+    note_hold_time(scratch);
 }
 
-/// Adds a keepalive of `len` bytes to what is withheld of its direction, once however often it is
-/// seen: a retransmission, or the same packet on its way in and out of the gateway, adds nothing.
+/// Withholds a lone keepalive unless it came late. It counts once however often it is seen: a
+/// retransmission, or the same packet on its way in and out of the gateway, adds nothing.
 #[inline(always)]
-fn withhold(flow: &FlowKey, seq: u32, len: u32) {
-    let Some(state) = FLOWS.get_ptr_mut(flow) else {
-        let state = FlowState { suppressed_bytes: len, last_seq: seq };
+fn keepalive<F: Frame>(frame: &F, scratch: &mut Scratch, which: u32) {
+    let (last_ns, last_seq) = (scratch.header.ktime_ns, scratch.packet.seq);
+    let len = scratch.packet.payload_len;
+    let Some(state) = FLOWS.get_ptr_mut(&scratch.header.flow) else {
+        let state =
+            FlowState { last_ns, suppressed_bytes: len, last_seq, hold_time_s: 0, reserved: 0 };
         // An LRU map makes room by itself; when it cannot, the decoder sees a gap and resynchronises.
-        let _full = FLOWS.insert(flow, &state, u64::from(BPF_ANY));
-        return;
+        let _full = FLOWS.insert(&scratch.header.flow, &state, u64::from(BPF_ANY));
+        return count(F::DIRECTION, which);
     };
     // SAFETY: the map returned a valid pointer; one direction of one connection is rarely seen by
     // two CPUs at once, and a lost addition then shows as a gap, never as wrong data.
-    unsafe {
-        if (*state).last_seq.wrapping_sub(seq) >= REPEAT_WINDOW {
-            (*state).suppressed_bytes = (*state).suppressed_bytes.wrapping_add(len);
-            (*state).last_seq = seq;
+    let state = unsafe { &mut *state };
+    if state.last_seq.wrapping_sub(last_seq) >= REPEAT_WINDOW {
+        let gap_ns = last_ns.saturating_sub(state.last_ns);
+        (state.last_ns, state.last_seq) = (last_ns, last_seq);
+        if Pace::holding(hold_time_s(&scratch.header.flow, state.hold_time_s)).is_late(gap_ns) {
+            scratch.header.gap_ms = (gap_ns / 1_000_000) as u32;
+            scratch.header.suppressed_bytes = state.suppressed_bytes;
+            if frame.send() {
+                return;
+            }
         }
+        state.suppressed_bytes = state.suppressed_bytes.wrapping_add(len);
     }
+    count(F::DIRECTION, which);
+}
+
+/// What both ends of a connection hold to, in seconds; 0 while one of them is not known.
+#[inline(always)]
+fn hold_time_s(flow: &FlowKey, own_s: u32) -> u16 {
+    let back =
+        FlowKey { src: flow.dst, dst: flow.src, src_port: flow.dst_port, dst_port: flow.src_port };
+    // SAFETY: one number is copied out; it changes with a new connection only.
+    let other_s = unsafe { FLOWS.get(&back) }.map_or(0, |state| state.hold_time_s);
+    (if own_s < other_s { own_s } else { other_s }) as u16
+}
+
+/// Notes the hold time that an OPEN or an Initialization proposes, which was just sent.
+#[inline(always)]
+fn note_hold_time(scratch: &mut Scratch) {
+    let header = &scratch.header;
+    if header.flags & flag::DELTA == 0 {
+        return;
+    }
+    let loaded = Loaded { payload: &scratch.payload, len: header.payload_len as usize };
+    let Some(proposed) = proposed_hold_time_s(&loaded, header.kind == kind::LDP) else { return };
+    let hold_time_s = u32::from(proposed);
+    if let Some(state) = FLOWS.get_ptr_mut(&header.flow) {
+        // SAFETY: the map returned a valid pointer; nobody else writes this field meanwhile.
+        unsafe { (*state).hold_time_s = hold_time_s };
+        return;
+    }
+    let (last_ns, last_seq) = (header.ktime_ns, header.seq);
+    let state = FlowState { last_ns, suppressed_bytes: 0, last_seq, hold_time_s, reserved: 0 };
+    let _full = FLOWS.insert(&header.flow, &state, u64::from(BPF_ANY));
 }
 
 #[inline(always)]

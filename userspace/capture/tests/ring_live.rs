@@ -7,7 +7,7 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use edgelore_capture::Clock;
 use edgelore_capture::ring::{Attachment, Mode, Program, Ring, RingConfig, Watch, XdpPolicy};
 use edgelore_model::{Batch, Direction, LossReason, Segment, Signal, SignalKind, tcp_flags};
-use edgelore_testkit::{NetNs, live, veth};
+use edgelore_testkit::{NetNs, live, pause, veth};
 use packets::{BFD_DOWN, BFD_UP, KEEPALIVE, Tap, bfd_frame, tcp_frame, udp_frame, update};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -109,6 +109,58 @@ fn live_what_changes_nothing_is_withheld_and_counted() {
         assert_eq!((counters.control, counters.records, counters.other), (9, 5, 1), "{program:?}");
         assert_eq!((counters.keepalives_withheld, counters.pure_acks_withheld), (3, 1));
         assert!(segments(&batch).iter().all(|segment| segment.direction == direction));
+    }
+}
+
+/// An OPEN with this hold time in s.
+fn open(hold_time_s: u8) -> Vec<u8> {
+    [&[0xff; 16][..], &[0, 29, 1, 4, 0xfb, 0xf0, 0, hold_time_s, 192, 0, 2, 1, 0]].concat()
+}
+
+/// The same segment the other way.
+fn answer(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[26..34].rotate_left(4);
+    frame[34..38].rotate_left(2);
+    frame
+}
+
+#[test]
+fn live_a_keepalive_that_comes_late_crosses_with_its_gap() {
+    if !live("live_a_keepalive_that_comes_late_crosses_with_its_gap") {
+        return;
+    }
+    for program in [Program::Xdp, Program::TcxIngress, Program::TcxEgress] {
+        let mut ring = injected();
+        let send = |frame: &[u8]| assert!(ring.inject(program, frame, 1).is_ok());
+        send(&tcp_frame(1000, tcp_flags::SYN, b""));
+        send(&answer(tcp_frame(7000, tcp_flags::SYN | ACK, b"")));
+        send(&tcp_frame(1001, ACK, &open(90)));
+        send(&answer(tcp_frame(7001, ACK, &open(4))));
+        send(&tcp_frame(1030, ACK, &KEEPALIVE));
+        send(&answer(tcp_frame(7030, ACK, &KEEPALIVE)));
+        let (mut seq, mut withheld) = (1049, 19);
+        let deadline = Instant::now() + PATIENCE;
+        // Past 11/20 of the shorter hold time, and before all of it, unless the machine stood still.
+        let late = loop {
+            assert!(Instant::now() < deadline, "{program:?}: no keepalive crossed");
+            pause(Duration::from_millis(2_400), "a keepalive to be late").unwrap();
+            // It passes in two places; the next one is in time.
+            send(&tcp_frame(seq, ACK, &KEEPALIVE));
+            send(&tcp_frame(seq, ACK, &KEEPALIVE));
+            send(&tcp_frame(seq + 19, ACK, &KEEPALIVE));
+            send(&tcp_frame(seq + 38, ACK, &update(3)));
+            let batch = collect(&mut ring, |batch, _| {
+                segments(batch).last().is_some_and(|last| last.seq == seq + 38)
+            });
+            let segments = segments(&batch);
+            if let Some(at) = segments.iter().position(|segment| segment.gap.is_some()) {
+                let told = |s: &Segment| (s.seq, s.wire_len, s.suppressed_bytes);
+                break [told(segments[at]), told(segments[at + 1])];
+            }
+            (seq, withheld) = (seq + 65, withheld + 38);
+        };
+        let expected = [(seq, 19, withheld), (seq + 38, 27, withheld + 19)];
+        assert_eq!(late, expected, "{program:?}: what crossed was not withheld");
     }
 }
 

@@ -25,6 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
             dst: ([10, 0, 0, 2], 646).into(),
             seq: if seq == 2 { 1 + middle as u32 } else { seq },
             flags,
+            gap: None,
             suppressed_bytes: 0,
             wire_len: payload.len,
             payload,

@@ -32,6 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
             dst,
             seq: u32::from(*seq).wrapping_mul(19).wrapping_sub(500),
             flags: *flags,
+            gap: None,
             suppressed_bytes: u32::from(which >> 2),
             wire_len: payload.len + u32::from(*more & 7),
             payload,

@@ -195,11 +195,17 @@ pub enum DownCause {
     Notification,
     /// TCP RST.
     Reset,
+    /// TCP RST of an end that knows nothing of the connection any more, in answer to what the
+    /// other goes on sending: it has no ACK (RFC 9293 §3.10.7.1). The session had ended before.
+    Forgotten,
     /// TCP FIN.
     Closed,
     /// A new connection took its place (SYN or OPEN while the session was up).
     Replaced,
-    /// A collector recorded it.
+    /// The hold timer ran out, as a monitored router says (RFC 7854 §4.9, with event 10 of
+    /// RFC 4271 §8.1).
+    Expired,
+    /// A collector recorded it, and not why.
     Recorded,
 }
 

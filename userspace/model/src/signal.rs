@@ -143,6 +143,9 @@ pub struct Segment {
     pub seq: u32,
     /// Flags, see [`tcp_flags`].
     pub flags: u8,
+    /// Of a lone keepalive that the kernel handed over because it came late: the time since its
+    /// sender's last message. `None` where each keepalive is a signal.
+    pub gap: Option<Span>,
     /// Bytes of keepalives that the kernel has withheld so far in this direction of the
     /// connection, modulo 2^32. Always 0 from a file.
     pub suppressed_bytes: u32,

@@ -24,6 +24,15 @@ pub enum Heartbeat {
         /// The neighbour that they name, if it is exactly one.
         neighbour: Option<NodeId>,
     },
+    /// Keepalives of BGP or LDP that stand alone (RFC 4271 §4.4, RFC 5036 §3.5.4).
+    Keepalive {
+        /// The session.
+        session: SessionKey,
+        /// Who sends them.
+        speaker: IpAddr,
+        /// Which of the two.
+        protocol: Protocol,
+    },
     /// Hellos of LDP (RFC 5036 §2.4).
     LdpHello {
         /// Who sends them.

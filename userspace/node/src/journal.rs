@@ -9,7 +9,7 @@
 
 use crate::maintenance::Request;
 use edgelore_model::{IncidentId, Timestamp};
-use edgelore_pipeline::detect::{Finding, Opened, Settled};
+use edgelore_pipeline::detect::{Finding, Joined, Opened, Settled};
 use edgelore_pipeline::distil::{Distilled, Input};
 use edgelore_pipeline::resolve::Change;
 use redb::{
@@ -25,6 +25,8 @@ pub const ENTRIES_MAX: u64 = 100_000;
 
 type Table = TableDefinition<'static, u64, &'static [u8]>;
 const FINDINGS: Table = Table::new("findings");
+/// By an incident's id, the number of its latest finding.
+const INCIDENTS: TableDefinition<'static, u64, u64> = TableDefinition::new("incidents");
 /// What distillation took in, in order; findings by their number.
 const INPUTS: Table = Table::new("inputs");
 const OUTCOMES: Table = Table::new("outcomes");
@@ -93,6 +95,7 @@ enum JournaledInput {
     Started(Timestamp),
     Advanced(Timestamp),
     Opened(Opened),
+    Joined(Joined),
     /// The number of the finding.
     Closed(u64),
     Changed(Box<Change>),
@@ -134,7 +137,7 @@ impl Journal {
                 transaction.open_table(table)?;
             }
             transaction.open_table(PENDING)?;
-            Ok(())
+            index(transaction)
         })?;
         Ok(journal)
     }
@@ -150,10 +153,8 @@ impl Journal {
                 Input::Started(at) => JournaledInput::Started(*at),
                 Input::Advanced(to) => JournaledInput::Advanced(*to),
                 Input::Opened(opened) => JournaledInput::Opened(*opened),
-                Input::Closed(finding) => {
-                    let finding = append(&mut transaction.open_table(FINDINGS)?, finding)?;
-                    JournaledInput::Closed(finding)
-                }
+                Input::Joined(joined) => JournaledInput::Joined(*joined),
+                Input::Closed(finding) => JournaledInput::Closed(keep(transaction, finding)?),
                 Input::Changed(change) => JournaledInput::Changed(change.clone()),
                 Input::Settled(settled) => JournaledInput::Settled(settled.clone()),
                 Input::Method(method) => JournaledInput::Method(*method),
@@ -234,18 +235,31 @@ impl Journal {
     /// # Errors
     /// See [`Journal::findings`].
     pub fn finding(&self, wanted: IncidentId) -> Result<Option<Finding>, JournalError> {
-        let mut findings = self.read::<Finding>(FINDINGS)?;
-        findings.retain(|(_, finding)| finding.incident.id == wanted);
-        Ok(findings.pop().map(|(_, finding)| finding))
+        let stored = self.look(|transaction| {
+            let Some(entry) = transaction.open_table(INCIDENTS)?.get(wanted.0)? else {
+                return Ok(None);
+            };
+            let finding = transaction.open_table(FINDINGS)?.get(entry.value())?;
+            Ok(finding.map(|finding| (entry.value(), finding.value().to_vec())))
+        })?;
+        stored.map(|(entry, bytes)| self.decode(FINDINGS, entry, &bytes)).transpose()
     }
 
-    /// The identities of all incidents, oldest first.
+    /// The identities of all incidents, in the order of their latest findings.
     ///
     /// # Errors
-    /// See [`Journal::findings`].
+    /// When the database refuses.
     pub fn incidents(&self) -> Result<Vec<IncidentId>, JournalError> {
-        let identities = self.read::<Identified>(FINDINGS)?;
-        Ok(identities.into_iter().map(|(_, finding)| finding.incident.id).collect())
+        let mut known: Vec<(u64, u64)> = self.look(|transaction| {
+            let incidents = transaction.open_table(INCIDENTS)?;
+            incidents
+                .iter()?
+                .map(|one| one.map(|(id, entry)| (entry.value(), id.value())))
+                .collect::<Result<_, _>>()
+                .map_err(redb::Error::from)
+        })?;
+        known.sort_unstable();
+        Ok(known.into_iter().map(|(_, id)| IncidentId(id)).collect())
     }
 
     /// What distillation took in, in order.
@@ -261,6 +275,7 @@ impl Journal {
                     JournaledInput::Started(at) => Input::Started(at),
                     JournaledInput::Advanced(to) => Input::Advanced(to),
                     JournaledInput::Opened(opened) => Input::Opened(opened),
+                    JournaledInput::Joined(joined) => Input::Joined(joined),
                     // What the bound has dropped is forgotten.
                     JournaledInput::Closed(number) => {
                         Input::Closed(Box::new(findings.remove(&number)?))
@@ -335,6 +350,14 @@ impl Journal {
         })
     }
 
+    fn look<T>(
+        &self,
+        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, JournalError> {
+        let run = || read(&self.database.begin_read()?);
+        run().map_err(|source| self.failed(source))
+    }
+
     fn write(
         &self,
         change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
@@ -364,6 +387,42 @@ struct Identity {
     id: IncidentId,
 }
 
+/// Writes a finding and where it stands; its number. Findings that make room are forgotten in both.
+fn keep(transaction: &redb::WriteTransaction, finding: &Finding) -> Result<u64, redb::Error> {
+    let mut findings = transaction.open_table(FINDINGS)?;
+    let mut incidents = transaction.open_table(INCIDENTS)?;
+    while findings.len()? >= ENTRIES_MAX {
+        let Some((number, oldest)) = findings.pop_first()? else { break };
+        if let Ok(oldest) = serde_json::from_slice::<Identified>(oldest.value()) {
+            let id = oldest.incident.id.0;
+            let latest = incidents.get(id)?.is_some_and(|latest| latest.value() == number.value());
+            if latest {
+                incidents.remove(id)?;
+            }
+        }
+    }
+    let number = append(&mut findings, finding)?;
+    incidents.insert(finding.incident.id.0, number)?;
+    Ok(number)
+}
+
+/// Notes where findings stand that were written before that was noted. One that cannot be read is
+/// reported by every reader of all.
+fn index(transaction: &redb::WriteTransaction) -> Result<(), redb::Error> {
+    let findings = transaction.open_table(FINDINGS)?;
+    let mut incidents = transaction.open_table(INCIDENTS)?;
+    if !incidents.is_empty()? {
+        return Ok(());
+    }
+    for finding in findings.iter()? {
+        let (number, finding) = finding?;
+        if let Ok(known) = serde_json::from_slice::<Identified>(finding.value()) {
+            incidents.insert(known.incident.id.0, number.value())?;
+        }
+    }
+    Ok(())
+}
+
 fn last_is_advance(inputs: &impl ReadableTable<u64, &'static [u8]>) -> Result<bool, redb::Error> {
     let Some((_, last)) = inputs.last()? else { return Ok(false) };
     let last = serde_json::from_slice::<JournaledInput>(last.value());
@@ -384,4 +443,62 @@ fn append(
         table.pop_first()?;
     }
     Ok(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgelore_model::{
+        EventType, Incident, Interval, Link, Measured, Protocol, Scope, Timestamp,
+    };
+    use edgelore_pipeline::detect::Settings;
+
+    fn finding(id: u64, severity: u64) -> Input {
+        let incident = Incident {
+            id: IncidentId(id),
+            event: EventType::Flap,
+            protocol: Protocol::Link,
+            scope: Scope::Link(Link(1)),
+            chain: Vec::new(),
+            start: Interval::exactly(Timestamp(1)),
+            end: None,
+            prefixes: Vec::new(),
+            severity,
+            gaps: false,
+            maintenance: false,
+            measured: Measured::default(),
+            progress: Vec::new(),
+            ruled_out: Vec::new(),
+        };
+        Input::Closed(Box::new(Finding { incident, settings: Settings::default() }))
+    }
+
+    fn severity(journal: &Journal, id: u64) -> Option<u64> {
+        journal.finding(IncidentId(id)).unwrap().map(|finding| finding.incident.severity)
+    }
+
+    #[test]
+    fn an_incident_is_found_by_its_id_also_in_a_journal_that_has_no_index_yet() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::open(directory.path()).unwrap();
+        for (id, severity) in [(7, 1), (3, 2), (9, 3), (3, 4)] {
+            journal.record(&finding(id, severity), &[]).unwrap();
+        }
+        let journal = [true, false].into_iter().fold(journal, |journal, forget| {
+            assert_eq!(severity(&journal, 7), Some(1));
+            assert_eq!(severity(&journal, 3), Some(4), "the latest finding of it");
+            assert_eq!(severity(&journal, 8), None);
+            assert_eq!(journal.incidents().unwrap(), [7, 9, 3].map(IncidentId));
+            if forget {
+                let drop_index = |transaction: &redb::WriteTransaction| {
+                    transaction.delete_table(INCIDENTS)?;
+                    Ok(())
+                };
+                journal.write(drop_index).unwrap();
+            }
+            drop(journal);
+            Journal::open(directory.path()).unwrap()
+        });
+        assert_eq!(journal.findings().unwrap().len(), 4);
+    }
 }

@@ -9,7 +9,7 @@
 
 use crate::journal::{Journal, JournalError, JournaledOutcome};
 use edgelore_model::{Span, Timestamp};
-use edgelore_pipeline::detect::{Finding, Opened, Settled};
+use edgelore_pipeline::detect::{Finding, Joined, Opened, Settled};
 use edgelore_pipeline::distil::{ChangeId, DistilConfig, Distilled, Distiller, Input, Site};
 use edgelore_pipeline::fingerprint::{Core, Space, outcome_hash};
 use edgelore_pipeline::packet::{self, PARENTS_MAX, PacketError, PacketId, Privacy, SigningKey};
@@ -139,6 +139,17 @@ impl Keeper {
     pub fn opened(&mut self, opened: &Opened) -> Result<(), KeeperError> {
         if self.distiller.opened(opened) {
             self.journal.record(&Input::Opened(*opened), &[])?;
+        }
+        Ok(())
+    }
+
+    /// An incident that has begun is part of another.
+    ///
+    /// # Errors
+    /// When the journal refuses.
+    pub fn joined(&mut self, joined: &Joined) -> Result<(), KeeperError> {
+        if self.distiller.joined(joined) {
+            self.journal.record(&Input::Joined(*joined), &[])?;
         }
         Ok(())
     }

@@ -299,6 +299,10 @@ fn keep_all(
                 tracing::info!(event = %opened.event, protocol = %opened.protocol, "incident opened");
                 kept(keeper().opened(&opened).map(|()| Vec::new()));
             }
+            Ok(Detected::Joined(joined)) => {
+                tracing::info!(event = %joined.event, "incident is part of another");
+                kept(keeper().joined(&joined).map(|()| Vec::new()));
+            }
             Ok(Detected::Closed(finding)) => {
                 // Interfaces come and are renamed: whatever was ever watched by a name hides it.
                 let watched: Vec<String> = status.update().interfaces.keys().cloned().collect();

@@ -89,6 +89,7 @@ mod tests {
                 dst: end,
                 seq: 0,
                 flags: 0,
+                gap: None,
                 suppressed_bytes: 0,
                 wire_len: 8,
                 payload,

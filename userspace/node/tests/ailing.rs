@@ -115,33 +115,49 @@ fn live_a_queue_that_stands_full_is_one_saturation_with_exact_drops() {
         u32::try_from(links[0]["ifindex"].as_u64().unwrap()).unwrap()
     };
     let uplink = Link(index("up0"));
-    let (number, handle) = (0x1_0000, "1:");
-    let commands = "qdisc add dev up0 root handle 1: tbf rate 20mbit burst 20kb limit 200kb\n";
-    fed(gateway, "tc", &["-batch", "-"], commands);
-    let (before, opened) = (running.closed().len(), running.opened(EventType::Saturation));
-    pause(A_WHILE, "a quiet queue").unwrap();
-    assert_eq!(running.opened(EventType::Saturation), opened, "{handle} is quiet");
-    let storm = Storm::start(&topology.peers()[0], (topology.hub(), link.hub[0]), 1_000).unwrap();
-    wait_for(PATIENCE, &format!("a saturation of {handle}"), || {
-        running.opened(EventType::Saturation) > opened
-    })
-    .unwrap();
-    pause(A_WHILE, "a storm").unwrap();
-    drop(storm);
-    wait_for(PATIENCE, &format!("the end of it in {handle}"), || running.closed().len() > before)
+    for (number, handle, commands) in [
+        (
+            0x1_0000,
+            "1:",
+            "qdisc add dev up0 root handle 1: tbf rate 20mbit burst 20kb limit 200kb\n",
+        ),
+        (
+            0x20_0000,
+            "20:",
+            "qdisc add dev up0 root handle 2: htb default 20\n\
+             class add dev up0 parent 2: classid 2:20 htb rate 20mbit\n\
+             qdisc add dev up0 parent 2:20 handle 20: pfifo limit 150\n",
+        ),
+    ] {
+        fed(gateway, "tc", &["-batch", "-"], commands);
+        let (before, opened) = (running.closed().len(), running.opened(EventType::Saturation));
+        pause(A_WHILE, "a quiet queue").unwrap();
+        assert_eq!(running.opened(EventType::Saturation), opened, "{handle} is quiet");
+        let storm =
+            Storm::start(&topology.peers()[0], (topology.hub(), link.hub[0]), 1_000).unwrap();
+        wait_for(PATIENCE, &format!("a saturation of {handle}"), || {
+            running.opened(EventType::Saturation) > opened
+        })
         .unwrap();
-    let (drops, backlog) = shown(gateway, handle);
-    let closed = running.closed();
-    let [incident] = &closed[before..] else { panic!("{handle}: {:?}", &closed[before..]) };
-    println!("{handle}: {drops} drops, {} ms, {:?}", incident.severity, incident.measured);
-    assert_eq!(incident.event, EventType::Saturation);
-    assert_eq!(incident.scope, Scope::Queue(uplink, number), "{handle}");
-    assert_eq!((incident.measured.drops, backlog), (Some(drops), 0), "{handle}");
-    assert!(drops > 0 && incident.severity >= 20, "{handle}: {incident:?}");
-    let (shortest, _, longest) = incident.duration().unwrap();
-    assert!(shortest.millis() >= 2_000, "{handle}: {shortest:?} to {longest:?}");
-    fed(gateway, "tc", &["-batch", "-"], "qdisc del dev up0 root\n");
-    assert_eq!(running.opened(EventType::Saturation), 1);
+        pause(A_WHILE, "a storm").unwrap();
+        drop(storm);
+        wait_for(PATIENCE, &format!("the end of it in {handle}"), || {
+            running.closed().len() > before
+        })
+        .unwrap();
+        let (drops, backlog) = shown(gateway, handle);
+        let closed = running.closed();
+        let [incident] = &closed[before..] else { panic!("{handle}: {:?}", &closed[before..]) };
+        println!("{handle}: {drops} drops, {} ms, {:?}", incident.severity, incident.measured);
+        assert_eq!(incident.event, EventType::Saturation);
+        assert_eq!(incident.scope, Scope::Queue(uplink, number), "{handle}");
+        assert_eq!((incident.measured.drops, backlog), (Some(drops), 0), "{handle}");
+        assert!(drops > 0 && incident.severity >= 20, "{handle}: {incident:?}");
+        let (shortest, _, longest) = incident.duration().unwrap();
+        assert!(shortest.millis() >= 2_000, "{handle}: {shortest:?} to {longest:?}");
+        fed(gateway, "tc", &["-batch", "-"], "qdisc del dev up0 root\n");
+    }
+    assert_eq!(running.opened(EventType::Saturation), 2);
     assert_eq!(running.opened(EventType::Degradation), 0);
 }
 

@@ -15,7 +15,7 @@ use edgelore_pipeline::detect::{DetectConfig, Detected, Finding};
 use edgelore_pipeline::distil::{Distiller, Site};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::{Privacy, SigningKey, seal_with};
-use edgelore_pipeline::resolve::Change;
+use edgelore_pipeline::resolve::{Change, Reach};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
@@ -57,6 +57,7 @@ impl Told {
         distiller.changed(&Change {
             at: Interval::exactly(ended + Span::from_millis(60_000)),
             on: None,
+            reach: Reach::default(),
             resolution: Resolution {
                 pattern: "dampening".to_owned(),
                 steps: vec!["Enabled dampening".to_owned()],

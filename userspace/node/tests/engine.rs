@@ -64,6 +64,7 @@ fn run(workers: usize, batch_signals: usize) -> (Vec<Observation>, Vec<Finding>,
                 dst: SocketAddr::from(([192, 0, 2, 254], 40_000)),
                 seq: *seq,
                 flags: *flags,
+                gap: None,
                 suppressed_bytes: 0,
                 wire_len: payload.len() as u32,
                 payload: if payload.is_empty() {

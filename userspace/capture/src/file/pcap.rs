@@ -303,6 +303,7 @@ fn control_signal(control: &ControlPacket, frame: &[u8], batch: &mut Batch) -> S
         dst: SocketAddr::new(dst, control.dst_port),
         seq: control.seq,
         flags: control.tcp_flags,
+        gap: None,
         suppressed_bytes: 0,
         wire_len: u32::try_from(control.payload_len).unwrap_or(u32::MAX),
         payload,

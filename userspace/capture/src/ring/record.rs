@@ -114,6 +114,7 @@ fn segment(header: &RecordHeader, protocol: StreamProtocol, payload: PayloadRef)
         dst: SocketAddr::new(address(header, header.flow.dst), header.flow.dst_port),
         seq: header.seq,
         flags: header.tcp_flags,
+        gap: (header.gap_ms > 0).then(|| Span::from_millis(i64::from(header.gap_ms))),
         suppressed_bytes: header.suppressed_bytes,
         wire_len: header.wire_len,
         payload,

@@ -167,6 +167,10 @@ impl History {
                 self.distiller.opened(&opened);
                 return None;
             }
+            Output::Detected(Detected::Joined(joined)) => {
+                self.distiller.joined(&joined);
+                return None;
+            }
             Output::Detected(Detected::Settled(settled)) => {
                 self.distiller.settled(&settled);
                 return None;

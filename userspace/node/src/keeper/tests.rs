@@ -9,6 +9,7 @@ use edgelore_model::{
     SessionKey, Span,
 };
 use edgelore_pipeline::detect::{BfdTimers, SessionSettings};
+use edgelore_pipeline::resolve::Reach;
 use edgelore_routing::Backend;
 use std::path::Path;
 use tokio::sync::Notify;
@@ -151,7 +152,8 @@ fn flap(minutes: i64) -> Finding {
 
 /// The operator's word.
 fn declared(at: Timestamp, resolution: Resolution) -> Change {
-    Change { at: Interval::exactly(at), on: None, resolution, evidence: String::new() }
+    let (at, reach) = (Interval::exactly(at), Reach::default());
+    Change { at, on: None, reach, resolution, evidence: String::new() }
 }
 
 fn minute(minutes: i64) -> Timestamp {

@@ -10,9 +10,10 @@ use super::ldp::talk::LdpTalk;
 use super::session::ConnectionId;
 use super::talk::{Scene, Source, Speaker, Talk};
 use super::tcp::{Deliver, Event, HalfStream, Limits, Part, Standing, keepalive_len};
+use edgelore_headers::Pace;
 use edgelore_model::{
-    Direction, DownCause, Observation, Observed, Protocol, Segment, SentAgain, SessionKey, Span,
-    StreamProtocol, Timestamp, tcp_flags,
+    Direction, DownCause, Heartbeat, LateHeartbeat, Observation, Observed, Protocol, Segment,
+    SentAgain, SessionKey, Span, StreamProtocol, Timestamp, tcp_flags,
 };
 use std::net::SocketAddr;
 
@@ -64,6 +65,10 @@ pub(super) struct Connection {
 struct Traffic {
     place: Option<(u32, Direction)>,
     segments: u64,
+    /// Lone keepalives, those apart that the kernel withheld.
+    keepalives: u32,
+    /// When something was last seen first.
+    heard: Option<Timestamp>,
 }
 
 /// What a connection carries, with what is remembered of it.
@@ -140,9 +145,10 @@ impl Connection {
         } else if reset {
             // The data of a RST is a text for people (RFC 9293 §3.5.3), not the stream's.
             self.flush(scene);
-            self.ended(DownCause::Reset, scene);
+            let knows = segment.flags & tcp_flags::ACK != 0;
+            self.ended(if knows { DownCause::Reset } else { DownCause::Forgotten }, scene);
         } else {
-            self.count(side, &part, segment.direction, scene);
+            self.count(side, &part, segment, scene);
             self.with(side, scene, |half, _, deliver| half.segment(limits, &part, deliver));
         }
     }
@@ -152,7 +158,7 @@ impl Connection {
         &mut self,
         side: usize,
         part: &Part<'_>,
-        direction: Direction,
+        segment: &Segment,
         scene: &mut Scene<'_, E>,
     ) {
         let protocol = match self.carries {
@@ -160,12 +166,18 @@ impl Connection {
             Carries::Ldp(_) => Protocol::Ldp,
             Carries::Bmp(_) => return,
         };
-        // One octet or none asks whether the other end lives (RFC 9293 §3.8.4); and a lone keepalive
-        // is not seen everywhere.
-        if part.wire_len <= 1 || keepalive_len(self.carries.protocol()) == Some(part.wire_len) {
+        // One octet or none asks whether the other end lives (RFC 9293 §3.8.4).
+        if part.wire_len <= 1 {
             return;
         }
-        let (traffic, here) = (&mut self.traffic[side], (scene.link, direction));
+        if keepalive_len(self.carries.protocol()) == Some(part.wire_len) {
+            // The last word of a connection is no heartbeat, and the kernel tells no time of it.
+            if segment.flags & tcp_flags::FIN == 0 {
+                self.beat(side, protocol, part, segment.gap, scene);
+            }
+            return;
+        }
+        let (traffic, here) = (&mut self.traffic[side], (scene.link, segment.direction));
         let again = match self.halves[side].standing(part) {
             Standing::New => {
                 traffic.place = Some(here);
@@ -179,12 +191,44 @@ impl Connection {
             return;
         }
         if !again {
-            traffic.segments += 1;
+            (traffic.segments, traffic.heard) = (traffic.segments + 1, Some(part.at));
             return;
         }
         let (session, speaker) = (scene.session, self.key.end(side).ip());
         let segments = traffic.segments;
         scene.observe(Observed::SentAgain(SentAgain { session, speaker, protocol, segments }));
+    }
+
+    /// Takes a lone keepalive where it is seen first, and tells it if it came late. It is not seen
+    /// everywhere, so that one that is sent again is not told.
+    fn beat<E: FnMut(usize, Observation)>(
+        &mut self,
+        side: usize,
+        protocol: Protocol,
+        part: &Part<'_>,
+        gap: Option<Span>,
+        scene: &mut Scene<'_, E>,
+    ) {
+        if self.halves[side].standing(part) == Standing::Seen {
+            return;
+        }
+        let hold_s = match &self.carries {
+            Carries::Ldp(ldp) => ldp.keepalive_s(),
+            _ => self.talk.hold_time_s(),
+        };
+        let traffic = &mut self.traffic[side];
+        traffic.keepalives = traffic.keepalives.wrapping_add(1);
+        let since = traffic.heard.replace(part.at).map(|heard| part.at - heard);
+        let (Some(hold_s), Some(gap)) = (hold_s, gap.or(since)) else { return };
+        let pace = Pace::holding(hold_s);
+        if !pace.is_late(gap.0.max(0).unsigned_abs()) {
+            return;
+        }
+        let interval = Span(i64::try_from(pace.interval_ns).unwrap_or(i64::MAX));
+        let count = (part.suppressed / part.wire_len).wrapping_add(traffic.keepalives);
+        let (session, speaker) = (scene.session, self.key.end(side).ip());
+        let heartbeat = Heartbeat::Keepalive { session, speaker, protocol };
+        scene.observe(Observed::Late(LateHeartbeat { heartbeat, interval, gap, count }));
     }
 
     /// Hands out what lies behind holes.

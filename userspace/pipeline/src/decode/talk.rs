@@ -46,6 +46,12 @@ impl Talk {
         }
     }
 
+    /// What both ends hold to, in seconds; `None` while an OPEN was not seen.
+    pub(super) fn hold_time_s(&self) -> Option<u16> {
+        let [low, high] = &self.opens;
+        Some(low.as_ref()?.hold_time_s.min(high.as_ref()?.hold_time_s))
+    }
+
     fn any_open(&self) -> bool {
         self.opens.iter().any(Option::is_some)
     }

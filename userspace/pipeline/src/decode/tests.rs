@@ -4,7 +4,8 @@ mod properties;
 
 use super::*;
 use edgelore_model::{
-    AddressFamily, Direction, LossReason, PayloadRef, Prefix, StreamProtocol, tcp_flags,
+    AddressFamily, Direction, Heartbeat, LossReason, PayloadRef, Prefix, Protocol, StreamProtocol,
+    tcp_flags,
 };
 use std::net::SocketAddr;
 
@@ -55,6 +56,7 @@ impl Wire {
             dst,
             seq,
             flags,
+            gap: None,
             suppressed_bytes: 0,
             wire_len: payload.len,
             payload,
@@ -135,11 +137,58 @@ fn a_session_comes_up_and_goes_down_once() {
     );
 }
 
+/// Keepalives of A at these times, in s after the session has come up, with the gap that the kernel
+/// tells; when each was late, and for how long.
+fn late_keepalives(beats: &[(i64, Option<i64>)]) -> Vec<(i64, i64, u32)> {
+    let mut wire = Wire::default();
+    wire.establish(A, B);
+    let up = wire.batch.signals.len();
+    for (_, gap_s) in beats {
+        wire.segment(A, B, tcp_flags::ACK, &keepalive());
+        if let Some(SignalKind::Segment(segment)) =
+            wire.batch.signals.last_mut().map(|s| &mut s.kind)
+        {
+            segment.gap = gap_s.map(|s| Span::from_millis(s * 1_000));
+        }
+    }
+    for (signal, (at_s, _)) in wire.batch.signals[up..].iter_mut().zip(beats) {
+        signal.at = Timestamp(at_s * 1_000_000_000);
+    }
+    let (observations, _) = decode(std::slice::from_ref(&wire.batch));
+    let late = |one: Observation| match one.what {
+        Observed::Late(late) => {
+            let speaker = A.parse::<SocketAddr>().unwrap().ip();
+            let Heartbeat::Keepalive { speaker: who, protocol, .. } = late.heartbeat else {
+                panic!("{late:?}");
+            };
+            assert_eq!((who, protocol, late.interval.millis()), (speaker, Protocol::Bgp, 3_000));
+            Some((one.at.0 / 1_000_000_000, late.gap.millis() / 1_000, late.count))
+        }
+        _ => None,
+    };
+    observations.into_iter().filter_map(late).collect()
+}
+
+#[test]
+fn a_keepalive_is_late_between_half_the_hold_time_and_the_end() {
+    // Of the two hold times, 90 s and 9 s, the shorter one counts.
+    let file = [3, 6, 12, 15, 19, 28].map(|at| (at, None));
+    assert_eq!(late_keepalives(&file), [(12, 6, 4)], "after 9 s the session is over");
+    // Live, those in time are withheld, and the kernel tells how long ago the last one was.
+    assert_eq!(late_keepalives(&[(612, Some(6))]), [(612, 6, 2)]);
+    assert_eq!(late_keepalives(&[(612, Some(4))]), []);
+}
+
 #[test]
 fn the_end_is_told_by_what_is_seen_first() {
-    for (flag, cause) in [(tcp_flags::FIN, "down Closed"), (tcp_flags::RST, "down Reset")] {
+    for (flags, cause) in [
+        (tcp_flags::FIN, "down Closed"),
+        (tcp_flags::RST | tcp_flags::ACK, "down Reset"),
+        // Without ACK: there is no such connection any more.
+        (tcp_flags::RST, "down Forgotten"),
+    ] {
         let mut wire = Wire::default();
-        wire.establish(A, B).segment(B, A, flag, &[]).segment(A, B, tcp_flags::RST, &[]);
+        wire.establish(A, B).segment(B, A, flags, &[]).segment(A, B, tcp_flags::RST, &[]);
         assert_eq!(wire.observations(), ["open 90", "open 9", "up", cause]);
     }
 }
@@ -169,7 +218,7 @@ fn a_connection_found_midway_ends_a_session() {
     let mut wire = Wire::default();
     wire.segment(B, A, tcp_flags::ACK, &[&update(9)[7..], &update(1)].concat());
     wire.segment(B, A, tcp_flags::RST, &[]).segment(A, B, tcp_flags::RST, &[]);
-    assert_eq!(wire.observations(), ["+1 -0", "down Reset"]);
+    assert_eq!(wire.observations(), ["+1 -0", "down Forgotten"]);
 }
 
 #[test]

@@ -27,6 +27,18 @@ const CLAIMS_MAX: usize = 1 << 20;
 const ROUTERS_MAX: usize = 64;
 /// Edges of one advertisement that are looked into when they are lost together.
 const EDGES_JUDGED_MAX: usize = 256;
+/// Two advertisements of one name are so far apart (RFC 2328 §B, MinLSInterval). In IS-IS it is set;
+/// what is lost is told sooner there.
+const ADVERTISED_WITHIN: Span = Span::from_millis(5_000);
+/// Assumed of routers whose hellos are not heard: OSPF's defaults, the longer ones (RFC 2328 §C.3).
+const UNHEARD: Silence = Silence {
+    dead: Span::from_millis(40_000),
+    hello: Span::from_millis(10_000),
+    told_within: Span::from_millis(10_000),
+};
+/// Each router that floods an advertisement adds at least this to its age (RFC 2328 §C.3,
+/// InfTransDelay).
+const TRANSIT: Span = Span::from_millis(1_000);
 /// IS-IS does not tell its hello interval: by default the holding time is three of them, and
 /// no implementation uses fewer.
 const HOLDING_FACTOR: i64 = 3;
@@ -46,8 +58,12 @@ pub(super) struct IgpSign {
     pub(super) links: Vec<u32>,
     /// Prefixes that nobody in the area advertises any more.
     pub(super) prefixes: Vec<Prefix>,
-    /// A neighbour may have been silent for this long, and was due so often.
+    /// A neighbour may have been silent for this long before it was lost.
     pub(super) silence: Option<Silence>,
+    /// So long ago it was said first: what is flooded anew after a repair is no news.
+    pub(super) age: Span,
+    /// Hellos took it back before: it belongs to what these set off.
+    pub(super) told: bool,
 }
 
 /// How a neighbour's silence is noticed.
@@ -57,19 +73,42 @@ pub(super) struct Silence {
     pub(super) dead: Span,
     /// The longest time between two hellos.
     pub(super) hello: Span,
+    /// So long it may take from noticing it to saying it: until the next hello, or until another
+    /// advertisement may be made.
+    pub(super) told_within: Span,
 }
 
 #[derive(Debug, Default)]
 struct Speaker {
     silence: Option<Silence>,
     neighbours: Vec<NodeId>,
-    /// Whom it dropped last.
-    dropped: Vec<NodeId>,
+    /// Whom it dropped and has not named since, the last at the end; and whether that was told.
+    dropped: Vec<(NodeId, bool)>,
 }
 
 impl Speaker {
+    fn names(&self, router: NodeId) -> bool {
+        self.neighbours.binary_search(&router).is_ok()
+    }
+
     fn knows(&self, router: NodeId) -> bool {
-        self.neighbours.binary_search(&router).is_ok() || self.dropped.contains(&router)
+        self.names(router) || self.dropped.iter().any(|dropped| dropped.0 == router)
+    }
+
+    /// Takes whom it names now; those that it named before and no longer does.
+    fn say(&mut self, neighbours: Vec<NodeId>) -> Vec<NodeId> {
+        let before = std::mem::replace(&mut self.neighbours, neighbours);
+        let named = &self.neighbours;
+        self.dropped.retain(|(router, _)| named.binary_search(router).is_err());
+        let mut lost: Vec<NodeId> = before.into_iter().filter(|&n| !self.names(n)).collect();
+        lost.truncate(ROUTERS_MAX);
+        lost
+    }
+
+    fn drop(&mut self, lost: &[NodeId], told: &[NodeId]) {
+        self.dropped.extend(lost.iter().map(|router| (*router, told.contains(router))));
+        let surplus = self.dropped.len().saturating_sub(ROUTERS_MAX);
+        self.dropped.drain(..surplus);
     }
 }
 
@@ -144,18 +183,22 @@ impl Adjacencies {
         let mut neighbours = change.neighbours.clone();
         neighbours.sort_unstable();
         self.claims = self.claims - speaker.neighbours.len() + neighbours.len();
-        let before = std::mem::replace(&mut speaker.neighbours, neighbours);
         speaker.silence = Some(silence_of(change));
-        let mut lost: Vec<NodeId> =
-            before.into_iter().filter(|n| speaker.neighbours.binary_search(n).is_err()).collect();
+        let lost = speaker.say(neighbours);
         if change.first || lost.is_empty() {
             return None;
         }
-        lost.truncate(ROUTERS_MAX);
-        speaker.dropped.clone_from(&lost);
-        lost.retain(|&router| !self.is_graceful((change.area, router), at));
-        let silence = self.silence(link, change, &lost);
-        let mut sign = self.sign(TriggerKind::AdjacencyDown, change.area, change.router, &lost)?;
+        // An adjacency is lost once, and the first of its ends that notices says so.
+        let news = |router: &NodeId| {
+            !self.is_graceful((change.area, *router), at)
+                && !self.has_dropped(change.area, *router, change.router)
+        };
+        let told: Vec<NodeId> = lost.iter().copied().filter(news).collect();
+        if let Some(speaker) = self.speakers.get_mut(&key) {
+            speaker.drop(&lost, &told);
+        }
+        let silence = self.silence(link, change, &told);
+        let mut sign = self.sign(TriggerKind::AdjacencyDown, change.area, change.router, &told)?;
         (sign.silence, sign.links) =
             (Some(silence), Some(link).filter(|&l| l != 0).into_iter().collect());
         Some(sign)
@@ -188,7 +231,8 @@ impl Adjacencies {
         }
         let difference = before.filter(|b| b.stands).map(|before| difference(before, &after));
         self.replace(key, after);
-        self.judge(key, difference?, at)
+        let sign = self.judge(key, difference?, at)?;
+        Some(IgpSign { age: age_of(change), ..sign })
     }
 
     /// Where two routers heard each other, sorted.
@@ -237,6 +281,32 @@ impl Adjacencies {
         self.grace.get(&router).is_some_and(|&until| at <= until)
     }
 
+    /// A router told on every link on which it knew a neighbour that it has lost it.
+    fn has_dropped(&self, area: IgpArea, router: NodeId, neighbour: NodeId) -> bool {
+        let mut told = None;
+        for ((_, of, who), speaker) in &self.speakers {
+            if *of == area && *who == router && speaker.knows(neighbour) {
+                told = Some(told.unwrap_or(true) && speaker.dropped.contains(&(neighbour, true)));
+            }
+        }
+        told.unwrap_or(false)
+    }
+
+    /// The timers of the two ends where they were heard, the longer ones; those heard of in the
+    /// area when that was elsewhere.
+    fn silence_between(&self, area: IgpArea, ends: [NodeId; 2], links: &[u32]) -> Silence {
+        let near = |link, router| links.contains(link) && ends.contains(router);
+        let heard = |all: bool| {
+            let of = self
+                .speakers
+                .iter()
+                .filter(move |((link, of, router), _)| *of == area && (all || near(link, router)));
+            of.filter_map(|(_, speaker)| speaker.silence).reduce(Silence::longer)
+        };
+        let silence = heard(false).or_else(|| heard(true)).unwrap_or(UNHEARD);
+        Silence { told_within: silence.told_within.max(ADVERTISED_WITHIN), ..silence }
+    }
+
     /// The lost neighbours' own timers where they were heard, else those of the one that lost them.
     fn silence(&self, link: u32, change: &HelloChange, lost: &[NodeId]) -> Silence {
         let own = silence_of(change);
@@ -245,7 +315,7 @@ impl Adjacencies {
             .filter_map(|&router| self.speakers.get(&(link, change.area, router))?.silence);
         theirs.fold(own, |all, one| Silence {
             dead: if is_isis(change.area) { one.dead } else { all.dead },
-            hello: one.hello.max(all.hello),
+            ..all.longer(one)
         })
     }
 
@@ -329,6 +399,13 @@ impl Adjacencies {
             Some(IgpSign { routers: vec![(area, vertex)], ..blank(kind, area, vertex) })
         })?;
         sign.prefixes = prefixes;
+        if let (TriggerKind::TopologyChange, Some(&first)) = (kind, others.first()) {
+            sign.silence = Some(self.silence_between(area, [vertex, first], &sign.links));
+            let told = |&other: &NodeId| {
+                self.has_dropped(area, vertex, other) || self.has_dropped(area, other, vertex)
+            };
+            sign.told = others.iter().all(told);
+        }
         Some(sign)
     }
 
@@ -406,7 +483,28 @@ fn blank(kind: TriggerKind, area: IgpArea, router: NodeId) -> IgpSign {
         links: Vec::new(),
         prefixes: Vec::new(),
         silence: None,
+        age: Span(0),
+        told: false,
     }
+}
+
+impl Silence {
+    fn longer(self, other: Self) -> Self {
+        Self {
+            dead: self.dead.max(other.dead),
+            hello: self.hello.max(other.hello),
+            told_within: self.told_within.max(other.told_within),
+        }
+    }
+}
+
+/// How long ago an advertisement was made, at least. IS-IS tells what is left of a lifetime that
+/// every router chooses for itself.
+fn age_of(change: &LinkStateChange) -> Span {
+    if is_isis(change.area) {
+        return Span(0);
+    }
+    Span((change.age.0 - TRANSIT.0).max(0))
 }
 
 const fn is_isis(area: IgpArea) -> bool {
@@ -418,7 +516,7 @@ fn silence_of(change: &HelloChange) -> Silence {
         Span(0) => Span(change.dead_interval.0 / HOLDING_FACTOR),
         told => told,
     };
-    Silence { dead: change.dead_interval, hello }
+    Silence { dead: change.dead_interval, hello, told_within: hello }
 }
 
 /// What stands for a node: OSPFv2's router LSAs name a network by the address of its designated

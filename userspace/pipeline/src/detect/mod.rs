@@ -56,6 +56,9 @@ use saturation::Saturations;
 pub enum Detected {
     /// An incident has begun.
     Opened(Opened),
+    /// An incident that has begun is part of another one, or has another root: it goes on under
+    /// that scope, and is closed under it.
+    Joined(Joined),
     /// An incident is over.
     Closed(Box<Finding>),
     /// Settings of a scope that has had an incident changed, and stood since.
@@ -72,6 +75,19 @@ pub struct Opened {
     /// On what.
     pub scope: Scope,
     /// When the signal was seen that opened it.
+    pub at: Timestamp,
+}
+
+/// An incident that has begun and turned out to be part of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Joined {
+    /// What kind both are.
+    pub event: EventType,
+    /// The scope under which it was opened; nothing more is told of it.
+    pub scope: Scope,
+    /// The scope of the one that it is part of, which is open.
+    pub into: Scope,
+    /// When the signal was seen that showed it.
     pub at: Timestamp,
 }
 
@@ -238,14 +254,15 @@ impl Detector {
                     self.flaps.session_moved(*session, true, at);
                 }
             }
-            Observed::SessionDown { session, .. } => {
-                let ending = Ending::default();
+            Observed::SessionDown { session, cause } => {
+                let ending = Ending { cause: Some(*cause), ..Ending::default() };
                 self.session_trigger(*session, at, TriggerKind::SessionDown, ending, out);
                 self.ended = Some((*session, at));
             }
             Observed::Notification { session, code, subcode, hard_reset, .. } => {
                 let kind = TriggerKind::Notification(*code, *subcode);
-                let ending = Ending { notified: true, hard_reset: *hard_reset };
+                let ending =
+                    Ending { notified: true, hard_reset: *hard_reset, ..Ending::default() };
                 self.session_trigger(*session, at, kind, ending, out);
             }
             Observed::EndOfRib { session, speaker, .. } => {
@@ -315,7 +332,7 @@ impl Detector {
 
     fn routes(&mut self, delta: &RouteDelta, link: u32, at: Timestamp, out: &mut Vec<Detected>) {
         let known = &mut self.known;
-        if known.sessions.routes_seen(delta, link) {
+        if known.sessions.routes_seen(delta, link, at) {
             let verdicts = known.routes_moved(delta, at);
             self.convergences.routes_moved(delta, &verdicts, at, known, out);
             self.flaps.routes_moved(delta, &verdicts, at);

@@ -98,6 +98,10 @@ pub(super) struct Session {
     pub(super) routing: bool,
     /// It carried routes since it came up.
     carried: bool,
+    /// When it came up, if that was seen.
+    up_since: Option<Timestamp>,
+    /// When a speaker said something of routes last.
+    spoken: Option<Timestamp>,
     /// Where it was seen, never 0; `link` is the last of them.
     pub(super) links: BTreeSet<u32>,
     /// What each speaker can do, as its last OPEN says.
@@ -150,6 +154,12 @@ impl Session {
         let restarts = self.capabilities.values().filter(|c| c.graceful_restart_families > 0);
         let longest = restarts.filter_map(|c| c.graceful_restart_s).max()?;
         (negotiated && !hard_reset).then(|| Span::from_millis(i64::from(longest) * 1_000))
+    }
+
+    /// Since when it may have been dead at the earliest, if whoever speaks has heard the other end
+    /// within the last `hold`; `None` when nothing was ever seen of it.
+    pub(super) fn alive_until(&self, hold: Span) -> Option<Timestamp> {
+        self.up_since.max(self.spoken.map(|spoken| spoken - hold))
     }
 
     /// Both ends said last that BFD is up.
@@ -277,6 +287,7 @@ impl Sessions {
     pub(super) fn up(&mut self, key: SessionKey, link: u32, at: Timestamp) -> Option<bool> {
         let session = self.entry(key, link)?;
         session.routing = true;
+        session.up_since = Some(at);
         let (low, high) = key.addresses();
         session.transfer = Some(Transfer {
             since: at,
@@ -288,9 +299,10 @@ impl Sessions {
 
     /// Routes passed on it: it must be up. False when another table of the same speaker is followed,
     /// one nearer to the wire.
-    pub(super) fn routes_seen(&mut self, delta: &RouteDelta, link: u32) -> bool {
+    pub(super) fn routes_seen(&mut self, delta: &RouteDelta, link: u32, at: Timestamp) -> bool {
         let Some(session) = self.entry(delta.session, link) else { return true };
         session.routing = true;
+        session.spoken = Some(at);
         session.carried = true;
         if session.phase == Phase::Unknown {
             session.phase = Phase::Established;

@@ -31,7 +31,7 @@ pub use config::DistilConfig;
 pub use era::Figures;
 pub use judge::{Compared, Verdict};
 
-use crate::detect::{Finding, Opened, Settled};
+use crate::detect::{Finding, Joined, Opened, Settled};
 use crate::resolve::Change;
 use class::{Class, Told};
 use edgelore_model::{
@@ -104,6 +104,8 @@ pub enum Input {
     Advanced(Timestamp),
     /// An incident has begun.
     Opened(Opened),
+    /// An incident that has begun is part of another.
+    Joined(Joined),
     /// An incident is over.
     Closed(Box<Finding>),
     /// A change was seen or told.
@@ -200,6 +202,7 @@ impl Distiller {
             Input::Started(at) => self.started(*at),
             Input::Advanced(to) => return self.advance(*to),
             Input::Opened(opened) => drop(self.opened(opened)),
+            Input::Joined(joined) => drop(self.joined(joined)),
             Input::Closed(finding) => return self.closed(finding),
             Input::Changed(change) => self.changed(change),
             Input::Settled(settled) => self.settled(settled),
@@ -258,9 +261,20 @@ impl Distiller {
 
     /// An incident has begun: its class is silent no longer. False when that changes nothing.
     pub fn opened(&mut self, opened: &Opened) -> bool {
-        let concerned: Vec<ClassKey> = self.keys_at(opened.event, opened.scope);
+        self.set_open(opened.event, opened.scope, true)
+    }
+
+    /// An incident that has begun is part of another: that one's class is silent no longer, its own
+    /// is again. False when that changes nothing.
+    pub fn joined(&mut self, joined: &Joined) -> bool {
+        let own = self.set_open(joined.event, joined.scope, false);
+        own | self.set_open(joined.event, joined.into, true)
+    }
+
+    fn set_open(&mut self, event: EventType, scope: Scope, open: bool) -> bool {
+        let concerned = self.keys_at(event, scope);
         for key in &concerned {
-            self.class(key, |class, _| class.open = true);
+            self.class(key, |class, _| class.open = open);
         }
         !concerned.is_empty()
     }
@@ -277,7 +291,8 @@ impl Distiller {
         distilled
     }
 
-    /// A change was seen or told of; it concerns every class at or within its scope. One class's
+    /// A change was seen or told of; it concerns every class that it can act on, at or within its
+    /// scope. One class's
     /// outcomes show what it brought from the class's next incident on.
     pub fn changed(&mut self, change: &Change) {
         let Interval { earliest, estimate, latest } = change.at;
@@ -291,9 +306,8 @@ impl Distiller {
         let told = Told { number: self.told_so_far, change: Arc::new(change) };
         self.told_so_far += 1;
         self.told.push_back(told.clone());
-        let on = told.change.on;
         let concerned: Vec<ClassKey> =
-            self.classes.keys().filter(|key| concerns(on, &key.2)).copied().collect();
+            self.classes.keys().filter(|key| concerns(&told.change, key)).copied().collect();
         for key in concerned {
             self.class(&key, |class, clock| class.changed(&told, clock));
         }
@@ -312,9 +326,7 @@ impl Distiller {
     fn take_incident(&mut self, finding: &Finding) -> Vec<Distilled> {
         let incident = &finding.incident;
         let key = (incident.event, incident.protocol, incident.scope);
-        for other in self.keys_at(incident.event, incident.scope) {
-            self.class(&other, |class, _| class.open = false);
-        }
+        self.set_open(incident.event, incident.scope, false);
         if incident.maintenance {
             return Vec::new();
         }
@@ -327,7 +339,7 @@ impl Distiller {
             .entry(key)
             .or_insert_with(|| Class::new(finding.settings.clone(), incident.start.estimate));
         let start = incident.start.estimate;
-        let told = self.told.iter().filter(|told| concerns(told.change.on, &key.2)).cloned();
+        let told = self.told.iter().filter(|told| concerns(&told.change, &key)).cloned();
         let (earlier, later): (Vec<Told>, Vec<Told>) =
             told.partition(|told| told.change.at.latest <= start);
         let taken = self.class(&key, |class, clock| {
@@ -449,18 +461,22 @@ const PROTOCOLS: [Protocol; 7] = [
     Protocol::Link,
 ];
 
-/// A change made on `on` may act on incidents of `scope`.
-fn concerns(on: Option<Scope>, scope: &Scope) -> bool {
-    let Some(on) = on else { return true };
+/// A change may act on incidents of a class: by what it is, and by where it was made.
+fn concerns(change: &Change, (event, protocol, scope): &ClassKey) -> bool {
+    change.reach.has(*event, *protocol) && change.on.is_none_or(|on| is_within(*scope, on))
+}
+
+/// What is changed on `on` is changed for `scope`.
+fn is_within(scope: Scope, on: Scope) -> bool {
     match (on, scope) {
-        (Scope::Link(link), Scope::Queue(of, _)) => link == *of,
+        (Scope::Link(link), Scope::Queue(of, _)) => link == of,
         // A queue that is replaced has another handle.
-        (Scope::Queue(link, _), Scope::Queue(of, _)) => link == *of,
-        (Scope::Session(session), Scope::Prefix(_, speaker)) => session.other(*speaker).is_some(),
+        (Scope::Queue(link, _), Scope::Queue(of, _)) => link == of,
+        (Scope::Session(session), Scope::Prefix(_, speaker)) => session.other(speaker).is_some(),
         (Scope::Router(area, router), Scope::Adjacency(between)) => {
             between.area == area && [between.low, between.high].contains(&router)
         }
-        _ => on == *scope,
+        _ => on == scope,
     }
 }
 

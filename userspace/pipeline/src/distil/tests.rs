@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::detect::{BfdTimers, SessionSettings, Settings};
+use crate::resolve::Reach;
 use edgelore_model::{Known, Resolution, SessionKey};
 use proptest::prelude::*;
 
@@ -69,6 +70,7 @@ fn told(at_s: i64, pattern: &str) -> Change {
     Change {
         at: Interval::exactly(second(at_s)),
         on: None,
+        reach: Reach::default(),
         resolution: Resolution {
             pattern: pattern.into(),
             steps: vec![format!("Did {pattern}")],
@@ -402,6 +404,39 @@ fn a_change_elsewhere_does_not_concern_a_class() {
     let here = Some(Scope::Session(session()));
     distiller.changed(&Change { on: here, ..told(250, "max_prefix") });
     assert_eq!(distiller.closed(&finding(3, 300, 100, settings(false))).len(), 1);
+}
+
+#[test]
+fn a_change_that_cannot_act_on_a_class_is_not_tried_by_it() {
+    let bgp_flaps = Reach::new(vec![EventType::Flap], vec![Protocol::Bgp]);
+    for (reach, outcomes) in [(bgp_flaps, 0), (Reach::default(), 1)] {
+        let mut distiller = distiller();
+        distiller.closed(&finding(1, 100, 8_000, settings(false)));
+        distiller.changed(&Change { reach, ..told(150, "dampening") });
+        let found = distiller.closed(&finding(2, 200, 800, settings(false)));
+        assert_eq!(found.len(), outcomes, "a convergence");
+    }
+}
+
+#[test]
+fn an_incident_that_joins_another_is_not_waited_for() {
+    let opened = Opened {
+        event: EventType::Flap,
+        protocol: Protocol::Bgp,
+        scope: Scope::Session(session()),
+        at: second(4_600),
+    };
+    let into = Scope::Link(edgelore_model::Link(7));
+    let Opened { event, scope, at, .. } = opened;
+    for (joins, given) in [(false, false), (true, true)] {
+        let found = after_flaps(|distiller| {
+            assert!(distiller.opened(&opened));
+            if joins {
+                assert!(distiller.joined(&Joined { event, scope, into, at }));
+            }
+        });
+        assert_eq!(!found.is_empty(), given, "joins: {joins}");
+    }
 }
 
 #[test]

@@ -7,9 +7,9 @@
 //! **Invariant:** the same two texts give the same changes, one per pattern, in the order of the
 //! patterns' names.
 
-use super::Change;
 use super::rules::{Match, Rules};
 use super::text::{Configuration, Path, Statement};
+use super::{Change, Reach};
 use edgelore_model::{Interval, Known, Resolution};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -112,14 +112,14 @@ impl Lines<'_> {
                 _ => rules.get(is).added(is),
             };
             if let Some(step) = step {
-                told.step(step);
+                told.step(step, &rules.get(is).reach);
                 was.iter().for_each(|(line, _)| told.line('-', line));
                 told.line('+', is_line);
             }
         }
         for (line, was) in self.went.values().flatten() {
             if let Some(step) = rules.get(was).removed(was) {
-                told.step(step);
+                told.step(step, &rules.get(was).reach);
                 told.line('-', line);
             }
         }
@@ -147,10 +147,13 @@ struct Told {
     further: usize,
     evidence: Vec<String>,
     lines: usize,
+    /// Of all steps together; `None` before the first.
+    reach: Option<Reach>,
 }
 
 impl Told {
-    fn step(&mut self, step: String) {
+    fn step(&mut self, step: String, reach: &Reach) {
+        self.reach = Some(self.reach.take().map_or_else(|| reach.clone(), |own| own.and(reach)));
         if self.steps.contains(&step) {
             return;
         }
@@ -182,14 +185,14 @@ impl Told {
         }
         let resolution = Resolution { pattern, steps: self.steps, known: Known::Observed };
         let evidence = format!("configuration: {}", self.evidence.join("; "));
-        Change { at, on: None, resolution, evidence }
+        Change { at, on: None, reach: self.reach.unwrap_or_default(), resolution, evidence }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edgelore_model::Timestamp;
+    use edgelore_model::{EventType, Protocol, Timestamp};
 
     fn compare(before: &str, after: &str) -> BTreeMap<String, Vec<String>> {
         let read = |text| Configuration::read(text).expect("the text is valid");
@@ -326,6 +329,26 @@ mod tests {
         assert_eq!(compared.changes.len(), 1);
         assert_eq!(compared.changes[0].resolution.steps.len(), STEPS_MAX + 1);
         assert!(compared.changes[0].evidence.len() < 4_096);
+    }
+
+    #[test]
+    fn a_change_reaches_what_its_lines_can_act_on() {
+        let read = |text| Configuration::read(text).expect("the text is valid");
+        let at = Interval::exactly(Timestamp(1));
+        let before = read("router bgp 1\nrouter ospf\n");
+        for (text, bgp, ospf) in [
+            ("router bgp 1\n bgp dampening\nrouter ospf\n", true, false),
+            ("router bgp 1\n bgp graceful-restart\nrouter ospf\n", true, false),
+            ("router bgp 1\nrouter ospf\n graceful-restart\n", true, true),
+            ("router bgp 1\n bgp graceful-restart\nrouter ospf\n graceful-restart\n", true, true),
+            ("router bgp 1\nrouter ospf\nip prefix-list A seq 5 permit any\n", true, true),
+        ] {
+            let compared = config_changes(&Rules::shipped(), &before, &read(text), at);
+            let [change] = &compared.changes[..] else { panic!("{text}: {compared:?}") };
+            let reach = |protocol| change.reach.has(EventType::Convergence, protocol);
+            assert_eq!((reach(Protocol::Bgp), reach(Protocol::Ospf)), (bgp, ospf), "{text}");
+            assert_eq!(reach(Protocol::Ldp), text.contains("prefix-list"), "{text}");
+        }
     }
 
     #[test]

@@ -14,11 +14,13 @@
 //! **Invariant:** steps name times, numbers and kinds, and nothing that identifies a network.
 
 mod diff;
+mod reach;
 mod rules;
 mod text;
 mod wire;
 
 pub use diff::{Compared, config_changes};
+pub use reach::Reach;
 pub use rules::{RULES_MAX, RuleError, Rules, TABLE_BYTES_MAX};
 pub use text::{Configuration, DEPTH_MAX, Syntax, TEXT_BYTES_MAX, TextError};
 pub use wire::changes_between;
@@ -64,6 +66,9 @@ pub struct Change {
     pub at: Interval,
     /// Where; `None` when it may concern every class of incidents.
     pub on: Option<Scope>,
+    /// On which incidents it can act there.
+    #[serde(default)]
+    pub reach: Reach,
     /// What was changed.
     pub resolution: Resolution,
     /// How one knows: the line of a configuration, the message on the wire, the operator's word.
@@ -114,7 +119,8 @@ pub fn declared(
         return Err(WordError::Time);
     }
     let resolution = Resolution { pattern: pattern.to_owned(), steps, known: Known::Declared };
-    Ok(Change { at, on, resolution, evidence: "the operator's word".to_owned() })
+    let (reach, evidence) = (Reach::default(), "the operator's word".to_owned());
+    Ok(Change { at, on, reach, resolution, evidence })
 }
 
 /// It can name a resolution: a word of at most [`PATTERN_BYTES_MAX`] bytes that begins with a

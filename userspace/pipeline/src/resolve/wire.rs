@@ -5,7 +5,7 @@
 
 use super::{
     ADD_PATH, BFD_TUNING, CAPABILITY_CHANGE, COST_CHANGE, Change, ECMP_REBALANCE, GRACEFUL_RESTART,
-    HOLD_TIMER_TUNING, IGP_TIMER_TUNING, MAX_PREFIX, MTU_CHANGE, QOS_SHAPING,
+    HOLD_TIMER_TUNING, IGP_TIMER_TUNING, MAX_PREFIX, MTU_CHANGE, QOS_SHAPING, Reach,
 };
 use crate::detect::{EdgeCosts, LinkSettings, RouterSettings, SessionSettings, Settings};
 use edgelore_model::{
@@ -76,7 +76,7 @@ fn change(scope: Scope, at: Interval, pattern: &str, steps: Vec<String>) -> Chan
     };
     let evidence = format!("{seen}, {scope}: {}", steps.join("; "));
     let resolution = Resolution { pattern: pattern.to_owned(), steps, known };
-    Change { at, on: Some(scope), resolution, evidence }
+    Change { at, on: Some(scope), reach: Reach::default(), resolution, evidence }
 }
 
 fn session(was: &SessionSettings, is: &SessionSettings, steps: &mut Steps) {

@@ -5,7 +5,7 @@
 use edgelore_model::{
     EventType, Incident, Interval, LossReason, Observation, Observed, PROGRESS_MAX, Scope,
 };
-use edgelore_pipeline::detect::{Bounds, DetectConfig, Detected, Detector};
+use edgelore_pipeline::detect::{Bounds, DetectConfig, Detected, Detector, Joined};
 use std::collections::BTreeMap;
 
 /// A detector whose every table is nearly full at once.
@@ -42,7 +42,6 @@ pub(crate) fn run(config: &DetectConfig, observations: &[Observation]) -> Vec<De
     for detected in &all[first..] {
         open.take(detected, &config.bounds);
     }
-    open.0.retain(|(event, _), _| *event != EventType::Convergence);
     assert!(open.0.is_empty(), "the end closes all incidents: {:?}", open.0);
     all
 }
@@ -57,7 +56,7 @@ impl Open {
             Detected::Opened(opened) => {
                 let of_type = self.0.keys().filter(|(event, _)| *event == opened.event).count();
                 let before = self.0.insert((opened.event, opened.scope), false);
-                // Two convergences that turn out to be one are closed as one.
+                // Convergences of one scope may be open, one of which was only possible before.
                 if opened.event != EventType::Convergence {
                     assert!(of_type < bounds.incidents_open_max, "{opened:?}: too many are open");
                     assert!(before.is_none(), "{opened:?}: opened twice");
@@ -69,6 +68,12 @@ impl Open {
                 let lost = self.0.remove(&(incident.event, incident.scope));
                 let marked = incident.gaps || lost != Some(true);
                 assert!(marked, "evidence was lost, and it does not say so: {incident:?}");
+            }
+            Detected::Joined(Joined { event, scope, into, .. }) => {
+                let lost = self.0.remove(&(*event, *scope));
+                assert!(lost.is_some(), "{scope:?} joins {into:?} and was not open");
+                // What of its evidence was lost is missing from the whole.
+                *self.0.entry((*event, *into)).or_default() |= lost == Some(true);
             }
             Detected::Settled(_) => {}
         }

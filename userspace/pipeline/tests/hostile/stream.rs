@@ -122,6 +122,8 @@ impl Choices<'_> {
         self.one(&[
             DownCause::Notification,
             DownCause::Reset,
+            DownCause::Forgotten,
+            DownCause::Expired,
             DownCause::Closed,
             DownCause::Replaced,
             DownCause::Recorded,

@@ -69,6 +69,11 @@ impl Routing {
         matches!(self, Self::Bgp { .. } | Self::Bird { .. })
     }
 
+    /// Users send over the way that fails, so that who stands on it sees by them when it fell silent.
+    const fn has_users(self) -> bool {
+        !matches!(self, Self::Ldp | Self::Nothing)
+    }
+
     const fn daemons(self) -> &'static [FrrDaemon] {
         match self {
             Self::Bgp { .. } | Self::Bird { .. } => {
@@ -266,7 +271,7 @@ impl Ground {
             (secondary, primary, gateway)
         });
         let (gateway, primary, secondary) = (gateway?, primary?, secondary?);
-        let stream = if self.routing.is_bgp() {
+        let stream = if self.routing.has_users() {
             Some(Stream::start(&self.lan, words::target(), &[&self.prim, &self.sec])?)
         } else {
             None

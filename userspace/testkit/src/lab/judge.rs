@@ -224,12 +224,14 @@ fn hold(
     }
 }
 
-/// Those that moved at the gateway; on the wire, those that moved at its neighbour may be among
-/// them.
+/// Those that moved at the gateway; on the wire, those of them that somebody announces, and those
+/// that moved at its neighbour may be among them.
 fn right_prefixes(viewpoint: Viewpoint, truth: &Happened, report: &Reported) -> bool {
-    let on_the_wire = viewpoint != Viewpoint::Router;
-    report.prefixes.fits(&truth.prefixes)
-        || on_the_wire && report.prefixes.fits(&truth.prefixes.and(&truth.elsewhere))
+    if viewpoint == Viewpoint::Router {
+        return report.prefixes.fits(&truth.prefixes);
+    }
+    let announced = truth.prefixes.without(&truth.unannounced);
+    report.prefixes.fits(&announced) || report.prefixes.fits(&announced.and(&truth.elsewhere))
 }
 
 fn describe(report: &Reported) -> String {
@@ -279,6 +281,7 @@ mod tests {
                 end: Some(between(11_000, 11_000, 11_000)),
                 prefixes: Moved::Counted(200),
                 elsewhere: Vec::new(),
+                unannounced: Vec::new(),
                 heard: BTreeMap::new(),
                 sights: BTreeMap::from([(Viewpoint::Router, sight)]),
             }],
@@ -370,9 +373,18 @@ mod tests {
         truth.incidents[0].sights.insert(Viewpoint::Bridge, sight);
         let mut both = report(between(10_000, 10_000, 10_000), None);
         both.prefixes = Moved::of(&list(&["192.0.2.32/28", "198.18.0.0/24"]));
-        let problems =
-            |viewpoint| judge(&truth, viewpoint, std::slice::from_ref(&both), &[]).problems().len();
-        assert_eq!((problems(Viewpoint::Bridge), problems(Viewpoint::Router)), (0, 1));
+        let problems = |truth: &ScenarioTruth, viewpoint| {
+            judge(truth, viewpoint, std::slice::from_ref(&both), &[]).problems().len()
+        };
+        let from = |truth: &ScenarioTruth| {
+            (problems(truth, Viewpoint::Bridge), problems(truth, Viewpoint::Router))
+        };
+        assert_eq!(from(&truth), (0, 1));
+        let link = list(&["192.0.2.0/28"]);
+        truth.incidents[0].prefixes = truth.incidents[0].prefixes.and(&link);
+        assert_eq!(from(&truth), (1, 1));
+        truth.incidents[0].unannounced = link;
+        assert_eq!(from(&truth), (0, 1), "nobody announces the link");
     }
 
     #[test]

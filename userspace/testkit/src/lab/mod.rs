@@ -26,7 +26,7 @@ mod words;
 
 pub use fib::FibMonitor;
 pub use ground::{Ground, Protection, Routing};
-pub use heard::routes_heard;
+pub use heard::{RoutesHeard, routes_heard};
 pub use judge::{ESTIMATE_OFF_MAX, Judgement, Reported, Verdict, judge};
 pub use network::{BFD_INTERVAL_MS, BFD_MULTIPLIER, Network, Site, Truth};
 pub use play::play;

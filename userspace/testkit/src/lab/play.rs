@@ -285,7 +285,12 @@ impl Play<'_> {
             elsewhere: Vec::new(),
         };
         let end = Interval::between(last, done);
-        self.incidents.push(begun.ended(Some(end), flapping));
+        match self.incidents.last_mut() {
+            Some(same) if same.event == EventType::Flap && goes_on(same, cycles, begin) => {
+                same.end = Some(end);
+            }
+            _ => self.incidents.push(begun.ended(Some(end), flapping)),
+        }
         self.quiet(done)
     }
 
@@ -440,7 +445,13 @@ impl Play<'_> {
         moved.extend(known.filter(|p| leads(&self.before, p) != leads(&after, p)));
         let moved: Vec<Prefix> = moved.into_iter().collect();
         let end = Interval { earliest: last - READ_WITHIN, estimate: last, latest: last };
-        self.incidents.push(begun.ended(Some(end), &moved));
+        let mut happened = begun.ended(Some(end), &moved);
+        if self.ground.routing().is_bgp() {
+            let kernels =
+                |p: &&Prefix| leads(&self.before, p).is_some_and(|leads| is_kernels(&leads));
+            happened.unannounced = moved.iter().filter(kernels).copied().collect();
+        }
+        self.incidents.push(happened);
         Ok(())
     }
 
@@ -461,9 +472,29 @@ impl Begun {
     fn ended(self, end: Option<Interval>, moved: &[Prefix]) -> Happened {
         let Self { what, event, protocols, start, sights, elsewhere } = self;
         let prefixes = Moved::of(moved);
-        let heard = BTreeMap::new();
-        Happened { what, event, protocols, start, end, prefixes, elsewhere, heard, sights }
+        let (heard, unannounced) = (BTreeMap::new(), Vec::new());
+        Happened {
+            what,
+            event,
+            protocols,
+            start,
+            end,
+            prefixes,
+            elsewhere,
+            unannounced,
+            heard,
+            sights,
+        }
     }
+}
+
+/// What flaps again at `at` is still the same flap: its losses weigh 1,000 each, half of that is
+/// forgotten in a quarter of an hour, and it is over when less than 3,000 are left.
+fn goes_on(flap: &Happened, losses: u32, at: Timestamp) -> bool {
+    const HALF_LIFE_MS: f64 = 900_000.0;
+    let Some(end) = flap.end else { return false };
+    let pause_ms = (at - end.latest).millis() as f64;
+    f64::from(losses) * 1_000.0 * 0.5_f64.powf(pause_ms / HALF_LIFE_MS) >= 3_000.0
 }
 
 /// The main table for IPv4.
@@ -476,6 +507,11 @@ fn table_of(namespace: &NetNs) -> Result<Table> {
     ensure!(output.status.success(), "ip cannot show the table");
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.lines().filter_map(route_of).collect())
+}
+
+/// The kernel made the route itself, for an address on a link.
+fn is_kernels(leads: &str) -> bool {
+    leads.split_whitespace().skip_while(|word| *word != "proto").nth(1) == Some("kernel")
 }
 
 /// One line: a destination, with its length unless it is one address, and where it leads.
@@ -507,6 +543,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_flap_goes_on_while_its_penalty_is_not_forgotten() {
+        let begun = Begun {
+            what: String::new(),
+            event: EventType::Flap,
+            protocols: vec![Protocol::Bgp],
+            start: Interval::exactly(Timestamp(0)),
+            sights: BTreeMap::new(),
+            elsewhere: Vec::new(),
+        };
+        let flap = begun.ended(Some(Interval::exactly(Timestamp(0))), &[]);
+        for (losses, minutes, expected) in
+            [(6, 1, true), (6, 14, true), (6, 16, false), (3, 1, false)]
+        {
+            let at = Timestamp(0) + Span::from_millis(minutes * 60_000);
+            assert_eq!(goes_on(&flap, losses, at), expected, "{losses} losses, {minutes} min");
+        }
+    }
+
+    #[test]
     fn routes_are_read_by_where_they_lead() {
         for (line, prefix, leads) in [
             ("198.18.0.0/24 nhid 10 via 192.0.2.2 dev prim0 proto bgp ", "198.18.0.0/24", "via"),
@@ -514,6 +569,7 @@ mod tests {
             ("192.0.2.0/28 dev prim0 proto kernel scope link", "192.0.2.0/28", "dev"),
         ] {
             let (found, legs) = route_of(line).unwrap();
+            assert_eq!(is_kernels(&legs), leads == "dev");
             assert_eq!(found, prefix.parse().unwrap());
             assert!(legs.starts_with(leads), "{legs}");
         }

@@ -3,6 +3,7 @@
 //!
 //! Invariant: nothing in here comes from Edgelore.
 
+use super::heard::RoutesHeard;
 use anyhow::{Context, Result};
 use edgelore_model::{EventType, Interval, Prefix, Protocol, Span, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,17 @@ impl Moved {
         }
     }
 
+    /// These without others, all of which are among these.
+    #[must_use]
+    pub fn without(&self, others: &[Prefix]) -> Self {
+        match self {
+            Self::Listed(prefixes) => {
+                Self::Listed(prefixes.iter().filter(|p| !others.contains(p)).copied().collect())
+            }
+            Self::Counted(count) => Self::Counted(count.saturating_sub(others.len() as u64)),
+        }
+    }
+
     /// These are the same as far as both say which they are.
     #[must_use]
     pub fn fits(&self, other: &Self) -> bool {
@@ -163,6 +175,10 @@ pub struct Happened {
     /// ends may count it.
     #[serde(default)]
     pub elsewhere: Vec<Prefix>,
+    /// Of what moved, what nobody announces, such as the network of a link that went down with it:
+    /// the wire says nothing of it.
+    #[serde(default)]
+    pub unannounced: Vec<Prefix>,
     /// When the last of what was said of routes passed each viewpoint.
     #[serde(default)]
     pub heard: BTreeMap<Viewpoint, Timestamp>,
@@ -205,15 +221,19 @@ pub struct ScenarioTruth {
 }
 
 impl ScenarioTruth {
-    /// Adds when routes passed a live viewpoint, ascending: the last of each incident.
-    pub fn hear(&mut self, viewpoint: Viewpoint, heard: &[Timestamp]) {
+    /// Adds when routes passed a live viewpoint, ascending: the last of each incident. A flap
+    /// consists of transitions.
+    pub fn hear(&mut self, viewpoint: Viewpoint, heard: &[RoutesHeard]) {
         for happened in &mut self.incidents {
             let Some(end) = happened.end else { continue };
-            let until = heard.partition_point(|at| *at <= end.latest + REPORTED_WITHIN);
-            let last = heard[..until].last().filter(|at| **at >= happened.start.earliest);
-            if let Some(last) = last {
-                happened.heard.insert(viewpoint, *last);
-                happened.heard.insert(viewpoint.replay(), *last);
+            let until = end.latest + REPORTED_WITHIN;
+            let counts = |one: &&RoutesHeard| {
+                let within = happened.start.earliest <= one.at && one.at <= until;
+                within && (one.transition || happened.event != EventType::Flap)
+            };
+            if let Some(last) = heard.iter().rfind(counts) {
+                happened.heard.insert(viewpoint, last.at);
+                happened.heard.insert(viewpoint.replay(), last.at);
             }
         }
     }
@@ -257,6 +277,7 @@ mod tests {
                 end: None,
                 prefixes: Moved::of(&["198.18.0.0/24".parse().unwrap()]),
                 elsewhere: vec!["192.0.2.32/28".parse().unwrap()],
+                unannounced: vec!["198.18.0.0/24".parse().unwrap()],
                 heard: BTreeMap::from([(Viewpoint::Bridge, Timestamp(2))]),
                 sights: BTreeMap::from([(Viewpoint::RouterReplay, sight)]),
             }],
@@ -279,11 +300,15 @@ mod tests {
             "end":{"earliest":200,"estimate":200,"latest":200}}]}"#;
         std::fs::write(file.path(), text).unwrap();
         let mut truth = ScenarioTruth::read(file.path()).unwrap();
-        let times = [50, 150, 180, 3_000_000_000].map(Timestamp);
+        let heard = |at: i64| RoutesHeard { at: Timestamp(at), transition: at != 180 };
+        let times = [50, 150, 180, 3_000_000_000].map(heard);
         truth.hear(Viewpoint::Bridge, &times[..1]);
         assert_eq!(truth.incidents[0].heard, BTreeMap::new(), "all of it was before");
         truth.hear(Viewpoint::Bridge, &times);
         assert_eq!(truth.incidents[0].heard[&Viewpoint::BridgeReplay], Timestamp(180));
+        truth.incidents[0].event = EventType::Flap;
+        truth.hear(Viewpoint::Bridge, &times);
+        assert_eq!(truth.incidents[0].heard[&Viewpoint::Bridge], Timestamp(150));
     }
 
     #[test]

@@ -295,6 +295,9 @@ fn ospf(role: Role, hello_s: u16, dead_s: u16, bfd: bool) -> String {
         }
         text += "exit\n";
     }
+    if role == Role::Gateway {
+        text += "interface lan0\n ip ospf area 0\n ip ospf passive\nexit\n";
+    }
     let _ = write!(
         text,
         "interface lo\n ip ospf area 0\nexit\nrouter ospf\n ospf router-id {}\n \
@@ -313,6 +316,9 @@ fn isis(role: Role, hello_s: u16, multiplier: u8) -> String {
              isis hello-interval {hello_s}\n isis hello-multiplier {multiplier}\n \
              isis circuit-type level-2-only\n isis metric {cost}\nexit\n"
         );
+    }
+    if role == Role::Gateway {
+        text += "interface lan0\n ip router isis L\n isis passive\nexit\n";
     }
     let _ = write!(
         text,

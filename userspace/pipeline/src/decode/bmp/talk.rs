@@ -27,6 +27,8 @@ use edgelore_model::{
 };
 use std::net::{IpAddr, SocketAddr};
 
+/// An event of the state machine (RFC 4271 §8.1.3).
+const HOLD_TIMER_EXPIRES: u16 = 10;
 /// SAFI of unicast (RFC 4760 §6).
 const UNICAST: u8 = 1;
 
@@ -216,6 +218,7 @@ impl<E: FnMut(usize, Observation)> Report<'_, E> {
             PeerDown::LocalNotification(body) => self.notification(session, self.router, body),
             PeerDown::RemoteNotification(body) => self.notification(session, key.address, body),
             PeerDown::RemoteClosed => DownCause::Closed,
+            PeerDown::LocalEvent(HOLD_TIMER_EXPIRES) => DownCause::Expired,
             PeerDown::LocalEvent(_) | PeerDown::NotMonitored | PeerDown::LocalClosed => {
                 DownCause::Recorded
             }

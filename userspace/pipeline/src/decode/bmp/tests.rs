@@ -182,7 +182,8 @@ fn peer_down_reasons() {
             [&[1][..], &bgp(3, &[4, 0])].concat(),
             vec!["10.0.0.8 notification 4/0".to_owned(), format!("down {session} Notification")],
         ),
-        (vec![2, 0, 10], vec![format!("down {session} Recorded")]),
+        (vec![2, 0, 10], vec![format!("down {session} Expired")]),
+        (vec![2, 0, 18], vec![format!("down {session} Recorded")]),
         (vec![4], vec![format!("down {session} Closed")]),
         (vec![5], vec![]),
     ] {

@@ -32,6 +32,13 @@ pub(in crate::decode) struct LdpTalk {
     keepalive_s: [Option<u16>; 2],
 }
 
+impl LdpTalk {
+    /// What both ends hold to, in seconds; `None` while an Initialization was not seen.
+    pub(in crate::decode) fn keepalive_s(&self) -> Option<u16> {
+        Some(self.keepalive_s[0]?.min(self.keepalive_s[1]?))
+    }
+}
+
 /// Counts a message by its type; false when nobody defined the type.
 pub(in crate::decode) fn count(counts: &mut LdpCounts, kind: u16) -> bool {
     let count = match kind {

@@ -84,6 +84,7 @@ impl Wire {
             dst,
             seq,
             flags,
+            gap: None,
             suppressed_bytes,
             wire_len: payload.len,
             payload,
@@ -199,9 +200,14 @@ fn a_session_comes_up_moves_labels_and_ends_once() {
 
 #[test]
 fn the_end_is_told_by_what_is_seen_first() {
-    for (flag, cause) in [(tcp_flags::FIN, "down Closed"), (tcp_flags::RST, "down Reset")] {
+    for (flags, cause) in [
+        (tcp_flags::FIN, "down Closed"),
+        (tcp_flags::RST | tcp_flags::ACK, "down Reset"),
+        // Without ACK: there is no such connection any more.
+        (tcp_flags::RST, "down Forgotten"),
+    ] {
         let mut wire = Wire::default();
-        wire.establish().segment(B, A, flag, &[]).segment(A, B, tcp_flags::RST, &[]);
+        wire.establish().segment(B, A, flags, &[]).segment(A, B, tcp_flags::RST, &[]);
         assert_eq!(wire.read().0, ["up 45", cause]);
     }
     let mut refused = Wire::default();
@@ -217,7 +223,7 @@ fn the_end_is_told_by_what_is_seen_first() {
 fn a_connection_found_in_its_middle_is_presumed_up() {
     let mut wire = Wire::default();
     wire.segment(B, A, tcp_flags::ACK, &pdu(&[keepalive()])).segment(A, B, tcp_flags::RST, &[]);
-    assert_eq!(wire.read().0, ["down Reset"]);
+    assert_eq!(wire.read().0, ["down Forgotten"]);
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(super) use signs::Ending;
 use super::fib::Moved;
 use super::known::Known;
 use super::sessions::SessionSettings;
-use super::{Bounds, Detected, Opened};
+use super::{Bounds, Detected, Joined, Opened};
 use crate::rib::{Became, Verdict};
 use edgelore_model::{
     EventType, FibAction, FibChange, Interval, NextHop, Prefix, Protocol, RouteDelta, Scope,
@@ -126,24 +126,29 @@ impl Convergences {
     /// Takes a sign: it joins what it belongs to, or opens an incident, or a possibility of one.
     fn sign(&mut self, mut sign: Sign, at: Timestamp, known: &Known, out: &mut Vec<Detected>) {
         if let Some(place) = self.relative(&sign) {
-            let told = self.open[place].told;
+            let (told, scope) = (self.open[place].told, self.open[place].scope);
             let merges = sign.trigger.kind == TriggerKind::LinkDown;
-            if merges {
-                self.merge(place, &sign);
-            }
+            let mut joined = if merges { self.merge(place, &sign) } else { Vec::new() };
             let open = &mut self.open[place];
             let says_more = open.join(sign);
-            if open.told && !told {
+            if told && open.scope != scope {
+                joined.push(scope);
+            } else if open.told && !told {
                 out.push(Detected::Opened(opened(open, at)));
             }
+            let (event, into) = (EventType::Convergence, open.scope);
+            let joins = |scope| Detected::Joined(Joined { event, scope, into, at });
+            out.extend(joined.into_iter().map(joins));
             if says_more {
                 self.look_back(place, at, known, out);
             }
             return;
         }
         let quiet = self.quiet();
-        if self.past.iter().any(|past| past.explains(&sign, quiet)) {
-            if sign.trigger.kind == TriggerKind::NextHopLost {
+        let mut explaining = self.past.iter().filter(|past| past.explains(&sign, quiet)).peekable();
+        if explaining.peek().is_some() {
+            let told = sign.late && explaining.any(|past| past.lost_a_session_of(&sign));
+            if told || sign.trigger.kind == TriggerKind::NextHopLost {
                 return;
             }
             if sign.opens == Opens::AtOnce {
@@ -171,16 +176,19 @@ impl Convergences {
             .map(|(_, place)| place)
     }
 
-    /// A link that went down explains all that failed on it.
-    fn merge(&mut self, into: usize, sign: &Sign) {
-        let mut place = self.open.len();
+    /// A link that went down explains all that failed on it: the scopes of what was told of and
+    /// is part of it now.
+    fn merge(&mut self, into: usize, sign: &Sign) -> Vec<Scope> {
+        let (mut place, mut joined) = (self.open.len(), Vec::new());
         while place > into + 1 {
             place -= 1;
             if self.open[place].kinship(sign).is_some() {
                 let other = self.open.remove(place);
+                joined.extend(other.told.then_some(other.scope));
                 self.open[into].absorb(other);
             }
         }
+        joined
     }
 
     /// A mere possibility makes room for what happens; false when there is none.

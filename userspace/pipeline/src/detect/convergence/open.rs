@@ -20,7 +20,7 @@ use std::net::IpAddr;
 const CHAIN_MAX: usize = 32;
 /// Sessions, links or routers that an incident is remembered to concern.
 const CONCERN_MAX: usize = 256;
-/// How late after a change of carrier the kernel's message may be read.
+/// How late the kernel's message of what it did at once may be read.
 pub(super) const LINK_REPORT: Span = Span::from_millis(20);
 
 /// What a sign or an incident concerns.
@@ -77,6 +77,8 @@ pub(super) struct Sign {
     /// How long further signs of the same failure may be on their way.
     pub(super) patience: Span,
     pub(super) evidence: Evidence,
+    /// It tells of what may be over long since: a lost session is known by the next one.
+    pub(super) late: bool,
 }
 
 impl Sign {
@@ -91,6 +93,7 @@ impl Sign {
             opens: Opens::AtOnce,
             patience: Span(0),
             evidence: Evidence::default(),
+            late: false,
         }
     }
 }
@@ -157,6 +160,8 @@ pub(super) struct Open {
     pub(super) wire_holes: Option<Blackholes>,
     pub(super) gaps: bool,
     pub(super) evidence: Evidence,
+    /// Its root was told late: what its session says when it is back is the repair.
+    pub(super) late: bool,
     pub(super) settings: Settings,
 }
 
@@ -188,6 +193,7 @@ impl Open {
             wire_holes: Some(Blackholes::default()),
             gaps: false,
             evidence: sign.evidence,
+            late: sign.late,
             settings,
         }
     }
@@ -212,7 +218,7 @@ impl Open {
         if new {
             let late = class == Class::Link
                 && self.classes[0] != Class::Link
-                && sign.trigger.at - self.chain[0].at <= LINK_REPORT;
+                && sign.start.earliest <= self.chain[0].at;
             if late {
                 self.chain.insert(0, sign.trigger);
                 self.classes.insert(0, class);
@@ -222,9 +228,9 @@ impl Open {
                 self.classes.push(class);
             }
             if matches!(class, Class::Link | Class::Bfd | Class::Interior)
-                && let Some(narrower) = intersection(self.start, sign.start)
+                && let Some(both) = narrowed(self.start, sign.start)
             {
-                self.start = narrower;
+                self.start = both;
             }
         }
         self.concern.absorb(sign.concern);
@@ -321,6 +327,12 @@ impl Open {
     }
 }
 
+/// What both allow, with the estimate of the one that knows better.
+fn narrowed(a: Interval, b: Interval) -> Option<Interval> {
+    let width = |one: Interval| one.latest - one.earliest;
+    if width(b) < width(a) { intersection(b, a) } else { intersection(a, b) }
+}
+
 /// What is remembered of an incident that has closed: late signs of it are no second incident.
 #[derive(Clone, Debug)]
 pub(super) struct Past {
@@ -332,10 +344,19 @@ pub(super) struct Past {
 
 impl Past {
     /// The sign still speaks of that incident: what it shows began before that was over, or it
-    /// comes within `quiet` of its closing.
+    /// comes within `quiet` of its closing. How long a failure far away went unnoticed is not
+    /// known: what counts is when it was told there.
     pub(super) fn explains(&self, sign: &Sign, quiet: Span) -> bool {
+        let far =
+            class(&sign.trigger, sign.protocol) == Class::Interior && sign.concern.links.is_empty();
+        let began = if far { sign.start.estimate } else { sign.start.earliest };
         kinship(&self.concern, &self.classes, sign).is_some()
-            && (sign.start.earliest <= self.last || sign.trigger.at - self.closed <= quiet)
+            && (began <= self.last || sign.trigger.at - self.closed <= quiet)
+    }
+
+    /// The sign is of a session that failed by then.
+    pub(super) fn lost_a_session_of(&self, sign: &Sign) -> bool {
+        meet(&self.concern.sessions, &sign.concern.sessions)
     }
 }
 

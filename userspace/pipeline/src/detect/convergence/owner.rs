@@ -56,6 +56,9 @@ impl Convergences {
     ) -> bool {
         let open = &self.open[place];
         let own = open.concern.sessions.contains(&route.session);
+        if open.late && own && transfer {
+            return false;
+        }
         // Who restarts gracefully says what it had said before.
         if open.retained && !open.told && own && !route.became.lost() {
             return false;

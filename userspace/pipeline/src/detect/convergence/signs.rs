@@ -10,8 +10,8 @@ use crate::detect::ldp::{self, LdpLoss};
 use crate::detect::sessions::Session;
 use crate::rib::Became;
 use edgelore_model::{
-    Interval, LdpChange, Link, LinkChange, Protocol, Scope, SessionKey, Span, Timestamp, Trigger,
-    TriggerKind,
+    DownCause, Interval, LdpChange, Link, LinkChange, Protocol, Scope, SessionKey, Span, Timestamp,
+    Trigger, TriggerKind,
 };
 use std::net::IpAddr;
 
@@ -31,6 +31,8 @@ pub(in crate::detect) struct Ending {
     pub(in crate::detect) notified: bool,
     /// A Hard Reset (RFC 8538 §3).
     pub(in crate::detect) hard_reset: bool,
+    /// How one knows, unless a NOTIFICATION says it.
+    pub(in crate::detect) cause: Option<DownCause>,
 }
 
 impl Convergences {
@@ -61,7 +63,7 @@ impl Convergences {
         let trigger = on_session(session, at, kind);
         let concerned = |open: &&mut Open| open.concern.sessions.contains(&session);
         if let Some(open) = self.open.iter_mut().find(concerned) {
-            let sign = Sign::at_once(trigger, Interval::exactly(at), open.protocol);
+            let sign = Sign::at_once(trigger, open.start, open.protocol);
             let evidence = Evidence::of_session(kind, open.evidence.heard);
             let _ = open.join(Sign { opens: Opens::WhenRoutesMove(Span(0)), evidence, ..sign });
         }
@@ -83,7 +85,8 @@ impl Convergences {
             && !before.links.iter().any(silent);
         let retained =
             ending.and_then(|ending| before.retained(ending.notified, ending.hard_reset));
-        let start = start::session_start(before, trigger, moved, &known.life);
+        let cause = ending.and_then(|ending| ending.cause);
+        let start = start::session_start(before, trigger, cause, moved, &known.life);
         let protocol = if before.routing { Protocol::Bgp } else { Protocol::Bfd };
         let sign = Sign {
             concern: Concern {
@@ -96,6 +99,7 @@ impl Convergences {
                 Opens::WhenRetainedRoutesMove(Span(restart.0.saturating_add(CALCULATION_MAX.0)))
             }),
             evidence: Evidence::of_session(kind, heard),
+            late: start::is_late(before, cause, start, at),
             ..Sign::at_once(trigger, start, protocol)
         };
         self.sign(sign, at, known, out);
@@ -113,7 +117,7 @@ impl Convergences {
         let on = Scope::Link(Link(link));
         let trigger = Trigger { at, kind: TriggerKind::NextHopLost, on };
         let before = Session::on(link);
-        let start = start::session_start(&before, trigger, Some(first), &known.life);
+        let start = start::session_start(&before, trigger, None, Some(first), &known.life);
         let sign = Sign {
             concern: link_concern(link, known),
             evidence: Evidence::of_session(trigger.kind, false),
@@ -139,7 +143,7 @@ impl Convergences {
             None => Protocol::Link,
         };
         let trigger = Trigger { at, kind: TriggerKind::LinkDown, on };
-        let start = start::link_start(link, at, &known.life);
+        let start = start::link_start(link, change, at, &known.life);
         let sign = Sign {
             concern: link_concern(link, known),
             evidence: Evidence { heard: false, by_operator: Some(!change.admin_up) },
@@ -150,7 +154,8 @@ impl Convergences {
 
     /// An interior protocol took something back, or changed a cost. What happens on the gateway's
     /// own links is a failure here; what happens elsewhere is one where routes move, or where
-    /// nothing shows whether they do. A changed cost alone is none.
+    /// nothing shows whether they do. A changed cost alone is none, nor is a loss that an
+    /// advertisement tells once more.
     pub(in crate::detect) fn interior(
         &mut self,
         sign: IgpSign,
@@ -165,10 +170,7 @@ impl Convergences {
         let blind = !known.fib.is_seen() && sign.kind != TriggerKind::CostChange;
         let heard = sign.links.iter().any(|&link| known.life.is_heard(link, at));
         let silent = |link: &u32| known.life.silent_since(*link, at).is_some();
-        let start = match sign.silence {
-            Some(silence) => start::adjacency_start(silence, at, &sign.links, &known.life),
-            None => Interval::exactly(at),
-        };
+        let start = start::interior_start(&sign, at, &known.life);
         let trigger = Trigger { at, kind: sign.kind, on: sign.on };
         let sign = Sign {
             concern: Concern {
@@ -178,7 +180,7 @@ impl Convergences {
                 ..Concern::default()
             },
             prefixes: sign.prefixes,
-            opens: if local || blind {
+            opens: if (local || blind) && !sign.told {
                 Opens::AtOnce
             } else {
                 Opens::WhenRoutesMove(patience.max(CALCULATION_MAX))
@@ -201,7 +203,7 @@ impl Convergences {
         let links: Vec<u32> = Some(loss.link).filter(|&link| link != 0).into_iter().collect();
         let start = match loss.silence {
             Some(timer) => start::timed_start(timer, at, &links, &known.life),
-            None => Interval::exactly(at),
+            None => start::announced_start(at),
         };
         let heard = links.iter().any(|&link| known.life.is_heard(link, at));
         let by_operator = (loss.status != 0).then_some(loss.status == ldp::SHUTDOWN);

@@ -1,56 +1,113 @@
 //! When a failure began: bounds from all that bears witness to it.
 
 use super::open::LINK_REPORT;
-use crate::detect::adjacency::Silence;
+use crate::detect::adjacency::IgpSign;
 use crate::detect::life::Life;
 use crate::detect::sessions::Session;
-use edgelore_model::{Interval, Span, Timestamp, Trigger, TriggerKind};
+use edgelore_model::{DownCause, Interval, LinkChange, Span, Timestamp, Trigger, TriggerKind};
 
 /// NOTIFICATION error code (RFC 4271 §4.5).
 const HOLD_TIMER_EXPIRED: u8 = 4;
+/// Cease / BFD Down (RFC 9384).
+const CEASE: u8 = 6;
+const BFD_DOWN: u8 = 10;
 /// Assumed when the OPENs were not seen: the largest default among daemons, in seconds.
 const HOLD_TIME_UNKNOWN_S: u16 = 240;
 /// Assumed when the timers were not seen: ten times the slowest rate (RFC 5880 §6.8.3), in µs.
 const BFD_UNKNOWN_US: u64 = 10_000_000;
+/// What ends, or sees another end on its own machine, has said so within this: scheduling on a busy
+/// machine.
+const ANNOUNCED_WITHIN: Span = Span::from_millis(50);
+/// The kernel may hold back the word of a lost carrier for so long: it tells of such at most once a
+/// second, whichever link it was.
+const CARRIER_REPORT: Span = Span::from_millis(1_020);
 /// A session that is not up sends no more often than this (RFC 5880 §6.8.3), in µs: so late may the
 /// wire say that BFD went down.
 const BFD_SLOW_US: u64 = 1_000_000;
 
-/// Bounds of a session failure's start from all that bears witness to it. `moved` is the first
-/// change of the kernel's table that belongs to it, if that came before the trigger: the daemon
-/// had noticed by then.
+/// Bounds of a session failure's start from all that bears witness to it. `cause` is how the end
+/// is known, where no NOTIFICATION says it. `moved` is the first change of the kernel's table that
+/// belongs to it, if that came before the trigger: the daemon had noticed by then.
 pub(super) fn session_start(
     before: &Session,
     trigger: Trigger,
+    cause: Option<DownCause>,
     moved: Option<Interval>,
     life: &Life,
 ) -> Interval {
     let noticed = moved.map_or(trigger.at, |moved| moved.latest.min(trigger.at));
-    let Some(timer) = silence_timer(before, trigger, noticed, moved.is_some()) else {
-        return Interval::exactly(trigger.at);
+    let bounds = match silence_timer(before, trigger, cause, noticed, moved.is_some()) {
+        Some(timer) => timer.bounds(noticed),
+        None => match unexplained(before, cause, noticed) {
+            Some(bounds) => bounds,
+            None => return announced_start(trigger.at),
+        },
     };
-    silent_start(timer, noticed, &before.links.iter().copied().collect::<Vec<_>>(), life)
+    let links: Vec<u32> = before.links.iter().copied().collect();
+    narrowest(bounds, &links, noticed, life)
 }
 
-/// Bounds of a link's failure that was reported at `at`.
-pub(super) fn link_start(link: u32, at: Timestamp, life: &Life) -> Interval {
-    let reported = Interval { earliest: at - LINK_REPORT, estimate: at, latest: at };
+/// Bounds of a failure of which the end of the session says that it was, and not when. A router
+/// that reports no reason has noticed it now, at once or by a timer. Who opens the next connection, or
+/// knows nothing of the last one, noticed it at any time since the session was last alive.
+fn unexplained(before: &Session, cause: Option<DownCause>, noticed: Timestamp) -> Option<Interval> {
+    let hold = hold_time(before);
+    let within_hold = noticed - hold;
+    match cause? {
+        DownCause::Recorded => {
+            Some(Interval { earliest: within_hold, estimate: noticed, latest: noticed })
+        }
+        DownCause::Forgotten | DownCause::Replaced => {
+            let earliest = before.alive_until(hold).unwrap_or(within_hold).min(noticed);
+            let estimate = within_hold.max(earliest);
+            Some(Interval { earliest, estimate, latest: noticed })
+        }
+        _ => None,
+    }
+}
+
+/// The session had been dead for so long before its end was seen that its routes may have moved,
+/// and come to rest, meanwhile.
+pub(super) fn is_late(
+    before: &Session,
+    cause: Option<DownCause>,
+    start: Interval,
+    at: Timestamp,
+) -> bool {
+    matches!(cause, Some(DownCause::Forgotten | DownCause::Replaced))
+        && at - start.earliest >= hold_time(before)
+}
+
+/// Bounds of a link's failure that was reported at `at`. A link that is still meant to be up has lost
+/// its carrier.
+pub(super) fn link_start(link: u32, change: &LinkChange, at: Timestamp, life: &Life) -> Interval {
+    let within = if change.admin_up { CARRIER_REPORT } else { LINK_REPORT };
+    let reported = Interval { earliest: at - within, estimate: at, latest: at };
     let silence = life.silent_since(link, at);
     silence.and_then(|silence| intersection(silence, reported)).unwrap_or(reported)
 }
 
-/// Bounds of an adjacency's failure that one of its routers told at `at`. The router may have
-/// waited for its dead interval or known better (BFD, a link that went down out of sight), and it
-/// told with its next hello.
-pub(super) fn adjacency_start(
-    silence: Silence,
-    at: Timestamp,
-    links: &[u32],
-    life: &Life,
-) -> Interval {
-    let earliest = at - silence.dead - silence.hello;
-    let bounds = Interval { earliest, estimate: at - silence.dead, latest: at };
-    narrowest(bounds, links, at, life)
+/// Bounds of what an interior protocol took back at `at`. The router may have waited for its dead
+/// interval or known better (BFD, a link that went down out of sight), and it told a while later.
+/// Where it was heard on a link, that link would have shown another cause; elsewhere most is
+/// noticed at once.
+pub(super) fn interior_start(sign: &IgpSign, at: Timestamp, life: &Life) -> Interval {
+    let said = at - sign.age;
+    let Some(silence) = sign.silence else {
+        return Interval { earliest: said, estimate: said, latest: at };
+    };
+    let near = !sign.links.is_empty();
+    let bounds = Interval {
+        earliest: said - silence.dead - silence.told_within,
+        estimate: if near { said - silence.dead } else { said },
+        latest: at,
+    };
+    narrowest(bounds, &sign.links, at, life)
+}
+
+/// Bounds of a failure that one of those whom it hit announced: it had to notice and to speak.
+pub(super) fn announced_start(at: Timestamp) -> Interval {
+    Interval { earliest: at - ANNOUNCED_WITHIN, estimate: at, latest: at }
 }
 
 /// Bounds of a failure that a timer noticed after `timeout` of silence, where something was due
@@ -61,15 +118,12 @@ pub(super) fn timed_start(
     links: &[u32],
     life: &Life,
 ) -> Interval {
-    silent_start(SilenceTimer { timeout, interval, late: Span(0) }, at, links, life)
+    let timer = SilenceTimer { timeout, interval, unpunctual: Span(0), late: Span(0) };
+    silent_start(timer, at, links, life)
 }
 
 fn silent_start(timer: SilenceTimer, noticed: Timestamp, links: &[u32], life: &Life) -> Interval {
-    let (last_heard, slack) = (noticed - timer.timeout, Span(timer.timeout.0 / 20));
-    let prompt =
-        Interval::between(last_heard - slack, (last_heard + timer.interval + slack).min(noticed));
-    let bounds = Interval { earliest: prompt.earliest - timer.late, ..prompt };
-    narrowest(bounds, links, noticed, life)
+    narrowest(timer.bounds(noticed), links, noticed, life)
 }
 
 /// What the first of the links whose silence agrees with the bounds leaves of them. A bridge sees
@@ -81,44 +135,75 @@ fn narrowest(bounds: Interval, links: &[u32], at: Timestamp, life: &Life) -> Int
 
 /// A timer that ran out because a neighbour was silent.
 struct SilenceTimer {
-    /// How long silence lasted before it was noticed.
+    /// How long silence lasts before it is noticed.
     timeout: Span,
-    /// How long after the last packet the next one was due.
+    /// How long after the last packet the next one is due.
     interval: Span,
+    /// How much later than that it may come from a living neighbour.
+    unpunctual: Span,
     /// How much earlier than it was seen it may have been noticed.
     late: Span,
+}
+
+impl SilenceTimer {
+    /// When what was noticed then began: after the last packet, and before the next one came.
+    fn bounds(&self, noticed: Timestamp) -> Interval {
+        let (last_heard, slack) = (noticed - self.timeout, Span(self.timeout.0 / 20));
+        let due = last_heard + self.interval;
+        Interval {
+            earliest: last_heard - slack - self.late,
+            estimate: (last_heard + Span(self.interval.0 / 2)).min(noticed),
+            latest: (due + self.unpunctual + slack).min(noticed),
+        }
+    }
+}
+
+fn known_hold_s(before: &Session) -> Option<u16> {
+    before.settings.hold_time_s().filter(|&s| s > 0)
+}
+
+/// The hold time in force, or the longest that is likely.
+fn hold_time(before: &Session) -> Span {
+    let hold_s = known_hold_s(before).unwrap_or(HOLD_TIME_UNKNOWN_S);
+    Span::from_millis(i64::from(hold_s) * 1_000)
 }
 
 /// The timer that noticed a failure; `None` for a failure that announced itself.
 fn silence_timer(
     before: &Session,
     trigger: Trigger,
+    cause: Option<DownCause>,
     noticed: Timestamp,
     moved: bool,
 ) -> Option<SilenceTimer> {
-    let known_s = before.settings.hold_time_s();
-    let hold_us = u64::from(known_s.unwrap_or(HOLD_TIME_UNKNOWN_S)) * 1_000_000;
-    let (timeout_us, interval_us, late_us) = match trigger.kind {
-        TriggerKind::Notification(HOLD_TIMER_EXPIRED, _) if known_s.is_some() => {
-            (hold_us, hold_us / 3, 0)
+    let hold = hold_time(before);
+    let none = Span(0);
+    let timer =
+        |timeout, interval| SilenceTimer { timeout, interval, unpunctual: none, late: none };
+    // One of several timers, or one whose setting was not seen.
+    let any = timer(hold, hold);
+    match (trigger.kind, cause) {
+        (TriggerKind::Notification(HOLD_TIMER_EXPIRED, _), _) | (_, Some(DownCause::Expired)) => {
+            let known = known_hold_s(before).is_some();
+            Some(if known { timer(hold, Span(hold.0 / 3)) } else { any })
         }
-        TriggerKind::BfdDown => {
+        (TriggerKind::Notification(CEASE, BFD_DOWN), _)
+            if before.settings.bfd_detection_us().is_none() =>
+        {
+            Some(any)
+        }
+        (TriggerKind::BfdDown | TriggerKind::Notification(CEASE, BFD_DOWN), _) => {
             let unknown = (BFD_UNKNOWN_US, BFD_UNKNOWN_US);
             let (detection_us, interval_us) = before.settings.bfd_detection_us().unwrap_or(unknown);
-            (detection_us, interval_us, if moved { 0 } else { BFD_SLOW_US })
+            let interval = Span(micros(interval_us));
+            let late = if moved { none } else { Span(micros(BFD_SLOW_US)) };
+            let timeout = Span(micros(detection_us));
+            Some(SilenceTimer { timeout, interval, unpunctual: interval, late })
         }
-        // One of several timers, or one whose setting was not seen.
-        TriggerKind::Notification(HOLD_TIMER_EXPIRED, _) | TriggerKind::NextHopLost => {
-            (hold_us, hold_us, 0)
-        }
-        _ if trigger.at - noticed > LINK_REPORT => (hold_us, hold_us, 0),
-        _ => return None,
-    };
-    Some(SilenceTimer {
-        timeout: Span(micros(timeout_us)),
-        interval: Span(micros(interval_us)),
-        late: Span(micros(late_us)),
-    })
+        (TriggerKind::NextHopLost, _) => Some(any),
+        _ if trigger.at - noticed > LINK_REPORT => Some(any),
+        _ => None,
+    }
 }
 
 pub(super) fn micros(us: u64) -> i64 {

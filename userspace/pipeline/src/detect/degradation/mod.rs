@@ -1,7 +1,7 @@
 //! Degradation incidents: control packets that are lost or late while what they serve lives on.
 //!
 //! ```text
-//! Late (BFD, OSPF, IS-IS, LDP hellos) ────────┐
+//! Late (BFD, hellos, keepalives) ─────────────┐
 //! SentAgain (wire), Retransmitted (kernel) ───┤
 //! Counters (errors of a link) ────────────────┼─► occasions by place and kind ─► open ─► closed
 //! PeerStatistics (BMP), MessageFault (BGP) ───┘
@@ -24,6 +24,7 @@
 //! | BFD packets that did not come (RFC 5880 §6.8.7) | BFD packets | session |
 //! | hellos that did not come (OSPF, IS-IS) | hellos | adjacency, or router with several neighbours |
 //! | hellos that did not come (LDP) | hellos | link |
+//! | keepalives that did not come (BGP, LDP) | keepalives | session |
 //! | segments sent again, seen on the wire | segments with data | session |
 //! | segments sent again by this gateway, that the wire does not show (keepalives) | updates, keepalives | session |
 //! | packets that a link counts as errors | packets | link |
@@ -106,6 +107,7 @@ impl DegradationConfig {
 enum Kind {
     Bfd,
     Hellos,
+    Keepalives,
     Segments,
     OwnSegments,
     LinkErrors,
@@ -118,6 +120,7 @@ impl Kind {
         match self {
             Self::Bfd => TriggerKind::BfdLate,
             Self::Hellos => TriggerKind::HellosLate,
+            Self::Keepalives => TriggerKind::KeepalivesLate,
             Self::Segments | Self::OwnSegments => TriggerKind::Retransmissions,
             Self::LinkErrors => TriggerKind::LinkErrors,
             Self::PeerRoutes | Self::Messages => TriggerKind::PeerUnstable,

@@ -214,6 +214,10 @@ fn heartbeat(late: &LateHeartbeat, at: Timestamp, link: u32) -> Loss {
             };
             ((Kind::Hellos, Sender::Router(router)), (scope, area.protocol.into()))
         }
+        Heartbeat::Keepalive { session, speaker, protocol } => {
+            let what = (Kind::Keepalives, Sender::Address(speaker));
+            (what, (Scope::Session(session), protocol))
+        }
         Heartbeat::LdpHello { speaker } => {
             let place = (Scope::Link(Link(link)), Protocol::Ldp);
             ((Kind::Hellos, Sender::Address(speaker)), place)

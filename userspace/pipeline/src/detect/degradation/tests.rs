@@ -60,7 +60,7 @@ fn run(observations: &[Observation]) -> (Vec<Timestamp>, Vec<Incident>) {
         match one {
             Detected::Opened(one) => opened.push(one.at),
             Detected::Closed(finding) => closed.push(finding.incident),
-            Detected::Settled(_) => {}
+            Detected::Settled(_) | Detected::Joined(_) => {}
         }
     }
     (opened, closed)
@@ -145,6 +145,9 @@ fn every_source_has_its_scope_and_trigger() {
     };
     let ospf = |neighbour| move |n| hello(Heartbeat::Hello { area, router, neighbour }, n);
     let ldp = |n| hello(Heartbeat::LdpHello { speaker: ip(2) }, n);
+    let protocol = Protocol::Bgp;
+    let beats = Heartbeat::Keepalive { session: session(), speaker: ip(2), protocol };
+    let keepalives = |n| hello(beats, n);
     let fault = |n: i64| {
         let (session, speaker, fault) = (session(), ip(2), String::new());
         let handling = FaultHandling::TreatAsWithdraw;
@@ -179,6 +182,7 @@ fn every_source_has_its_scope_and_trigger() {
             TriggerKind::HellosLate,
         ),
         ("LDP", &ldp, Protocol::Ldp, on_link, TriggerKind::HellosLate),
+        ("keepalives", &keepalives, Protocol::Bgp, on_session, TriggerKind::KeepalivesLate),
         (
             "segments",
             &|n| again(n * 1_000, n as u64 * 9),

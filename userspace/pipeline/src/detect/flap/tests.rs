@@ -47,7 +47,7 @@ fn run(config: DetectConfig, all: &[Observation]) -> (Vec<Detected>, u64) {
     out.retain(|one| match one {
         Detected::Opened(opened) => opened.event == EventType::Flap,
         Detected::Closed(finding) => finding.incident.event == EventType::Flap,
-        Detected::Settled(_) => false,
+        Detected::Settled(_) | Detected::Joined(_) => false,
     });
     (out, detector.overflows())
 }

@@ -83,7 +83,7 @@ fn run(samples: Samples) -> (Vec<Timestamp>, Vec<Incident>) {
         match one {
             Detected::Opened(one) => opened.push(one.at),
             Detected::Closed(finding) => closed.push(finding.incident),
-            Detected::Settled(_) => {}
+            Detected::Settled(_) | Detected::Joined(_) => {}
         }
     }
     (opened, closed)

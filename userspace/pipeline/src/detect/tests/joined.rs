@@ -7,18 +7,18 @@ use edgelore_model::{
     TopologyEdge, TopologyPrefix, Trigger,
 };
 
-const AREA: IgpArea = IgpArea { protocol: IgpProtocol::OspfV2, instance: 0, area: 0 };
+pub(super) const AREA: IgpArea = IgpArea { protocol: IgpProtocol::OspfV2, instance: 0, area: 0 };
 const SECOND_LINK: u32 = 8;
 
-fn router(id: u32) -> NodeId {
+pub(super) fn router(id: u32) -> NodeId {
     NodeId::ospf(id)
 }
 
-fn kinds(chain: &[Trigger]) -> Vec<TriggerKind> {
+pub(super) fn kinds(chain: &[Trigger]) -> Vec<TriggerKind> {
     chain.iter().map(|trigger| trigger.kind).collect()
 }
 
-fn hello(at_ms: i64, from: u32, hears: &[u32], first: bool) -> Observation {
+pub(super) fn hello(at_ms: i64, from: u32, hears: &[u32], first: bool) -> Observation {
     at(
         at_ms,
         Observed::Hello(HelloChange {
@@ -34,7 +34,12 @@ fn hello(at_ms: i64, from: u32, hears: &[u32], first: bool) -> Observation {
 }
 
 /// A router LSA: neighbours with their costs, and the router's own prefix.
-fn lsa(at_ms: i64, from: u32, action: LinkStateAction, edges: &[(u32, u32)]) -> Observation {
+pub(super) fn lsa(
+    at_ms: i64,
+    from: u32,
+    action: LinkStateAction,
+    edges: &[(u32, u32)],
+) -> Observation {
     let told = action != LinkStateAction::Flushed;
     let prefix = TopologyPrefix { prefix: prefix(100 + from as u8), cost: 1 };
     at(
@@ -58,7 +63,7 @@ fn lsa(at_ms: i64, from: u32, action: LinkStateAction, edges: &[(u32, u32)]) -> 
 }
 
 /// Routers 1 and 2 on the uplink, 3 behind 2, everybody adjacent.
-fn interior() -> Vec<Observation> {
+pub(super) fn interior() -> Vec<Observation> {
     use LinkStateAction::New;
     let mut all = vec![
         hello(1, 1, &[2], true),
@@ -71,7 +76,7 @@ fn interior() -> Vec<Observation> {
     all
 }
 
-fn link(at_ms: i64, link: u32, carrier: bool) -> Observation {
+pub(super) fn link(at_ms: i64, link: u32, carrier: bool) -> Observation {
     let oper = if carrier { OperState::Up } else { OperState::Down };
     let change =
         LinkChange { present: true, admin_up: true, carrier, oper, ..LinkChange::default() };

@@ -1,0 +1,132 @@
+//! Sessions that died before anybody said so: what bounds the start, and whose the end is.
+
+use super::*;
+
+/// What is seen without the kernel's table.
+fn on_the_wire() -> Vec<Observation> {
+    let wire = |observation: &Observation| !matches!(observation.what, Observed::Fib(_));
+    established().into_iter().filter(wire).collect()
+}
+
+fn ended(at_ms: i64, cause: DownCause) -> Observation {
+    at(at_ms, Observed::SessionDown { session: session(), cause })
+}
+
+fn up(at_ms: i64) -> Observation {
+    at(at_ms, Observed::SessionUp { session: session() })
+}
+
+/// All that was announced is announced again, one prefix a millisecond.
+fn return_of_all(at_ms: i64) -> impl Iterator<Item = Observation> {
+    (0..20).map(move |n| routes(at_ms + i64::from(n), vec![], vec![prefix(n)]))
+}
+
+fn bounds(incident: &Incident) -> (Timestamp, Timestamp, Timestamp) {
+    (incident.start.earliest, incident.start.estimate, incident.start.latest)
+}
+
+#[test]
+fn how_the_end_is_known_bounds_the_start() {
+    for (cause, expected) in [
+        // Whoever ends it says so at once, and may have to wait for a processor.
+        (DownCause::Closed, (27_450, 27_500, 27_500)),
+        (DownCause::Reset, (27_450, 27_500, 27_500)),
+        // The last message came a hold time before, the next was due a third of it later.
+        (DownCause::Expired, (18_050, 20_000, 21_950)),
+        // At once, or by a timer that had run for a hold time at most.
+        (DownCause::Recorded, (18_500, 27_500, 27_500)),
+        // It came up at 2 ms, and somebody had it in mind for a hold time at least.
+        (DownCause::Forgotten, (2, 18_500, 27_500)),
+        (DownCause::Replaced, (2, 18_500, 27_500)),
+    ] {
+        let mut all = on_the_wire();
+        all.push(ended(27_500, cause));
+        let closed = run(all);
+        assert_eq!(closed.len(), 1, "{cause:?}");
+        let (earliest, estimate, latest) = expected;
+        let expected = (ms(earliest), ms(estimate), ms(latest));
+        assert_eq!(bounds(&closed[0].incident), expected, "{cause:?}");
+    }
+}
+
+#[test]
+fn whoever_speaks_has_heard_the_other_end_within_the_hold_time() {
+    let mut all = on_the_wire();
+    all.extend([routes(50_000, vec![], vec![prefix(30)]), ended(90_000, DownCause::Forgotten)]);
+    assert_eq!(bounds(&run(all)[0].incident), (ms(41_000), ms(81_000), ms(90_000)));
+}
+
+#[test]
+fn the_silence_of_the_link_tells_when_the_session_died() {
+    let mut all = on_the_wire();
+    all.extend(traffic(10, 20_000));
+    all.push(ended(60_000, DownCause::Replaced));
+    let start = run(all)[0].incident.start;
+    assert_eq!((start.earliest, start.latest), (ms(19_979), ms(20_010)));
+}
+
+#[test]
+fn the_repair_of_a_loss_that_is_told_late_is_not_its_end() {
+    // Twenty seconds after it came up a timer may have run out; five seconds after it, none.
+    for (reconnected, end) in [(20_000, None), (5_000, Some(Interval::exactly(ms(5_219))))] {
+        let mut all = on_the_wire();
+        all.extend([ended(reconnected, DownCause::Replaced), up(reconnected + 100)]);
+        all.extend(return_of_all(reconnected + 200));
+        all.push(at(reconnected + 60_000, Observed::Tick));
+        let closed = run(all);
+        assert_eq!(closed.len(), 1);
+        assert_eq!(closed[0].incident.end, end);
+        assert_eq!(closed[0].incident.prefixes.len(), 20);
+    }
+}
+
+#[test]
+fn what_is_told_late_of_a_failure_that_was_told_is_no_second_one() {
+    let link = |carrier| {
+        let known = LinkChange { present: true, admin_up: true, ..LinkChange::default() };
+        Observed::Link(LinkChange { name: "port0".into(), carrier, ..known })
+    };
+    let mut all = on_the_wire();
+    all.extend([at(5, link(true)), at(9_000, link(false)), at(15_000, link(true))]);
+    all.push(ended(30_000, DownCause::Replaced));
+    all.extend(return_of_all(30_200));
+    all.push(at(60_000, Observed::Tick));
+    let closed = run(all);
+    assert_eq!(closed.len(), 1);
+    assert_eq!(closed[0].incident.start.latest, ms(9_000));
+}
+
+#[test]
+fn bfd_that_only_the_other_end_saw_leaves_the_hold_time() {
+    let mut all = on_the_wire();
+    all.push(notification(27_500, 6, 10));
+    assert_eq!(bounds(&run(all)[0].incident), (ms(18_050), ms(23_000), ms(27_500)));
+}
+
+#[test]
+fn a_second_word_of_a_silent_failure_leaves_its_bounds() {
+    let mut all = on_the_wire();
+    all.extend([bfd(100, gateway(), BfdState::Up), bfd(120, primary(), BfdState::Up)]);
+    all.extend([ended(27_500, DownCause::Recorded), bfd(27_500, gateway(), BfdState::Down)]);
+    let closed = run(all);
+    assert_eq!(closed.len(), 1);
+    assert_eq!(bounds(&closed[0].incident), (ms(18_500), ms(27_500), ms(27_500)));
+}
+
+#[test]
+fn a_lost_carrier_may_be_told_a_second_late() {
+    for (admin_up, earliest) in [(true, 7_980), (false, 8_980)] {
+        let link = |carrier, admin_up| {
+            let known = LinkChange { present: true, admin_up, ..LinkChange::default() };
+            Observed::Link(LinkChange { name: "port0".into(), carrier, ..known })
+        };
+        let mut all = on_the_wire();
+        all.extend([at(5, link(true, true)), at(9_000, link(false, admin_up))]);
+        all.push(ended(8_990, DownCause::Closed));
+        let closed = run(all);
+        assert_eq!(closed.len(), 1);
+        let incident = &closed[0].incident;
+        assert_eq!(incident.start.earliest, ms(earliest.max(8_940)));
+        assert_eq!(incident.chain[0].kind, TriggerKind::LinkDown);
+    }
+}
