@@ -8,10 +8,13 @@
 
 use std::sync::OnceLock;
 
-use crate::sha256;
+use crate::{sha256, similarity};
 
 /// Forces a SHA-256 implementation: `portable`, `avx2`, `shani`, `avx512vl`, `avx512`, `neon`.
 pub const SHA256_VARIABLE: &str = "EDGELORE_SHA256";
+
+/// Forces a scan for similar codes: `portable`, `avx2`, `avx512`.
+pub const SIMILARITY_VARIABLE: &str = "EDGELORE_SIMILARITY";
 
 /// An implementation was asked for that is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,16 @@ pub fn sha256() -> &'static sha256::Implementation {
     CHOICE.get_or_init(|| {
         let all = sha256::Implementation::available();
         choose(SHA256_VARIABLE, all, sha256::Implementation::name)
+    })
+}
+
+/// The scan for similar codes that is forced, or else the one that this machine runs fastest.
+#[must_use]
+pub fn similarity() -> &'static similarity::Implementation {
+    static CHOICE: OnceLock<similarity::Implementation> = OnceLock::new();
+    CHOICE.get_or_init(|| {
+        let all = similarity::Implementation::available();
+        choose(SIMILARITY_VARIABLE, all, similarity::Implementation::name)
     })
 }
 
@@ -78,17 +91,20 @@ mod tests {
         assert_eq!((place(None), place(Some(""))), (Ok(2), Ok(2)));
         assert_eq!((place(Some("portable")), place(Some("shani"))), (Ok(0), Ok(1)));
         let error = place(Some("neon")).unwrap_err().to_string();
-        let expected = "EDGELORE_SHA256 asks for 'neon', and this machine has portable, shani, avx512";
+        let expected =
+            "EDGELORE_SHA256 asks for 'neon', and this machine has portable, shani, avx512";
         assert_eq!(error, expected);
     }
 
     #[test]
-    fn the_variable_is_obeyed() {
+    fn the_variables_are_obeyed() {
         let expected = |variable, names: Vec<&'static str>| {
             let forced = std::env::var(variable).unwrap_or_default();
             names.iter().find(|name| **name == forced).or(names.last()).copied()
         };
         let names = sha256::Implementation::available().iter().map(|one| one.name()).collect();
         assert_eq!(Some(sha256().name()), expected(SHA256_VARIABLE, names));
+        let names = similarity::Implementation::available().iter().map(|one| one.name()).collect();
+        assert_eq!(Some(similarity().name()), expected(SIMILARITY_VARIABLE, names));
     }
 }

@@ -112,11 +112,8 @@ impl Words<8> for Ymm {
         unsafe {
             let mut rows = [[_mm256_setzero_si256(); 2]; 8];
             for (row, message) in rows.iter_mut().zip(messages) {
-                *row = if whole {
-                    halves(message.as_ptr().add(at))
-                } else {
-                    padded_row(message, at)
-                };
+                *row =
+                    if whole { halves(message.as_ptr().add(at)) } else { padded_row(message, at) };
             }
             let mut words = [Self::splat(0); 16];
             for (word, vector) in words.iter_mut().zip(words_of(&rows)) {
@@ -149,8 +146,7 @@ unsafe fn padded_row(message: &[u8], at: usize) -> [__m256i; 2] {
     // SAFETY: the masks leave what lies in the message; the rest is not read.
     unsafe {
         let low = _mm256_maskz_loadu_epi8(bytes as u32, from.cast());
-        let high =
-            _mm256_maskz_loadu_epi8((bytes >> 32) as u32, from.wrapping_add(32).cast());
+        let high = _mm256_maskz_loadu_epi8((bytes >> 32) as u32, from.wrapping_add(32).cast());
         let one = _mm256_set1_epi8(-128);
         [
             _mm256_mask_mov_epi8(low, end as u32, one),
