@@ -19,6 +19,6 @@ mod similarity;
 mod taxonomy;
 
 pub use self::address::{Address, Cell, CellError};
-pub use self::core::{Core, canonical, outcome_hash, outcome_hashes};
+pub use self::core::{Core, Hasher, canonical, outcome_hash, outcome_hashes};
 pub use self::definition::SpaceError;
 pub use self::similarity::{Aim, Point, RADIUS_DEFAULT, Space, UNIT};
