@@ -24,6 +24,7 @@ mod report;
 mod rib;
 mod ring;
 mod saturation;
+mod similarity;
 mod store;
 mod transport;
 mod xdp;
@@ -39,13 +40,14 @@ use std::process::ExitCode;
 /// A scenario: its name and what it measures.
 type Scenario = (&'static str, fn(Effort) -> Result<Vec<Section>>);
 
-const SCENARIOS: [Scenario; 11] = [
+const SCENARIOS: [Scenario; 12] = [
     ("xdp", xdp::run),
     ("transport", transport::run),
     ("ring", ring::run),
     ("decode", decode::run),
     ("rib", rib::run),
     ("hash", hash::run),
+    ("similarity", similarity::run),
     ("pipeline", pipeline::run),
     ("packet", packet::run),
     ("store", store::run),
