@@ -24,6 +24,7 @@ mod report;
 mod rib;
 mod ring;
 mod saturation;
+mod similarity;
 mod store;
 mod transport;
 mod wire;
@@ -40,13 +41,14 @@ use std::process::ExitCode;
 /// A scenario: its name and what it measures.
 type Scenario = (&'static str, fn(Effort) -> Result<Vec<Section>>);
 
-const SCENARIOS: [Scenario; 13] = [
+const SCENARIOS: [Scenario; 14] = [
     ("xdp", xdp::run),
     ("transport", transport::run),
     ("ring", ring::run),
     ("decode", decode::run),
     ("rib", rib::run),
     ("hash", hash::run),
+    ("similarity", similarity::run),
     ("pipeline", pipeline::run),
     ("packet", packet::run),
     ("store", store::run),

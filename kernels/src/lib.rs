@@ -9,3 +9,4 @@
 pub mod memory;
 pub mod platform;
 pub mod sha256;
+pub mod similarity;

@@ -1,7 +1,7 @@
 //! The reference implementation: the `sha2` crate, message by message.
 //!
 //! Owns nothing; the other implementations are measured and checked against it.
-//! **Invariant:** runs on every target, without detection.
+//! **Invariant:** runs on every target, without detection of its own.
 
 use sha2::{Digest as _, Sha256};
 

@@ -4,50 +4,90 @@
 //!
 //! **Invariant:** the output is ASCII.
 
-use std::fmt::{Display, Write};
+/// The same byte in all eight of a word.
+const fn each(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// Appends an integer.
+pub(super) fn push_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
 
 /// Appends `text` as a JSON string with Python's `ensure_ascii` escapes: everything outside
 /// U+0020..U+007E becomes `\uXXXX`, above U+FFFF as a surrogate pair.
-pub(super) fn push_string(out: &mut String, text: &str) {
-    out.push('"');
-    for character in text.chars() {
-        push_character(out, character);
+#[inline]
+pub(super) fn push_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    if is_plain(text.as_bytes()) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        push_escaped(out, text);
     }
-    out.push('"');
+    out.push(b'"');
 }
 
-fn push_character(out: &mut String, character: char) {
+/// Whether the bytes stand for themselves in a string; eight at a time.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let escapes = words.iter().fold(0, |found, word| found | escapes_in(*word));
+    let rest = match bytes.last_chunk::<8>() {
+        Some(last) => escapes_in(*last),
+        None => rest.iter().fold(0, |found, byte| found | escapes_in([*byte; 8])),
+    };
+    escapes | rest == 0
+}
+
+/// Not zero when a byte is a control character, a quote, a backslash, DEL or not ASCII.
+#[inline]
+fn escapes_in(bytes: [u8; 8]) -> u64 {
+    let word = u64::from_ne_bytes(bytes);
+    // The top bit of a byte of `x - n` is set where the byte is below `n`, or by a borrow from one
+    // that is; of `x ^ n` a byte is zero, so below 1, where it is `n`.
+    let is = |byte: u8| (word ^ each(byte)).wrapping_sub(each(1)) & !(word ^ each(byte));
+    let control = word.wrapping_sub(each(b' ')) & !word;
+    (word | control | is(b'"') | is(b'\\') | is(0x7f)) & each(0x80)
+}
+
+#[cold]
+fn push_escaped(out: &mut Vec<u8>, text: &str) {
+    text.chars().for_each(|character| push_character(out, character));
+}
+
+fn push_character(out: &mut Vec<u8>, character: char) {
     match character {
-        '"' => out.push_str("\\\""),
-        '\\' => out.push_str("\\\\"),
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
-        '\u{8}' => out.push_str("\\b"),
-        '\u{c}' => out.push_str("\\f"),
-        ' '..='~' => out.push(character),
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        '\u{8}' => out.extend_from_slice(b"\\b"),
+        '\u{c}' => out.extend_from_slice(b"\\f"),
+        ' '..='~' => out.push(character as u8),
         _ => {
             for unit in character.encode_utf16(&mut [0; 2]) {
-                write!(out, "\\u{unit:04x}").expect("writing to a string does not fail");
+                let digit = |shift: u32| b"0123456789abcdef"[usize::from(*unit >> shift & 15)];
+                out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
             }
         }
     }
 }
 
 /// A JSON object under construction, with `", "` and `": "` between its parts.
-pub(super) struct Object(String);
+pub(super) struct Object(Vec<u8>);
 
 impl Object {
     pub(super) fn new() -> Self {
-        Self(String::from("{"))
+        Self(vec![b'{'])
     }
 
     fn key(&mut self, key: &str) {
         if self.0.len() > 1 {
-            self.0.push_str(", ");
+            self.0.extend_from_slice(b", ");
         }
         push_string(&mut self.0, key);
-        self.0.push_str(": ");
+        self.0.extend_from_slice(b": ");
     }
 
     pub(super) fn string(mut self, key: &str, value: &str) -> Self {
@@ -56,28 +96,28 @@ impl Object {
         self
     }
 
-    pub(super) fn integer(mut self, key: &str, value: impl Display) -> Self {
+    pub(super) fn integer(mut self, key: &str, value: impl itoa::Integer) -> Self {
         self.key(key);
-        write!(self.0, "{value}").expect("writing to a string does not fail");
+        push_integer(&mut self.0, value);
         self
     }
 
     pub(super) fn strings(mut self, key: &str, values: &[String]) -> Self {
         self.key(key);
-        self.0.push('[');
+        self.0.push(b'[');
         for (index, value) in values.iter().enumerate() {
             if index > 0 {
-                self.0.push_str(", ");
+                self.0.extend_from_slice(b", ");
             }
             push_string(&mut self.0, value);
         }
-        self.0.push(']');
+        self.0.push(b']');
         self
     }
 
     pub(super) fn finish(mut self) -> String {
-        self.0.push('}');
-        self.0
+        self.0.push(b'}');
+        String::from_utf8(self.0).expect("the output is ASCII")
     }
 }
 
@@ -96,10 +136,27 @@ mod tests {
             ("é環", r#""\u00e9\u74b0""#),
             ("😀", r#""\ud83d\ude00""#),
         ] {
-            let mut out = String::new();
+            let mut out = Vec::new();
             push_string(&mut out, text);
-            assert_eq!(out, expected);
+            assert_eq!(out, expected.as_bytes());
         }
+    }
+
+    #[test]
+    fn every_byte_that_needs_an_escape_is_found_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            let plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+            for len in 1..20 {
+                for at in 0..len {
+                    for around in *b" ~!#[]" {
+                        let mut bytes = vec![around; len];
+                        bytes[at] = byte;
+                        assert_eq!(is_plain(&bytes), plain, "{byte:#x} at {at} of {len}");
+                    }
+                }
+            }
+        }
+        assert!(is_plain(b""));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 pub mod address;
 mod core;
 mod definition;
+mod index;
 mod json;
 mod logarithm;
 pub mod reference;
@@ -19,6 +20,7 @@ mod similarity;
 mod taxonomy;
 
 pub use self::address::{Address, Cell, CellError};
-pub use self::core::{Core, canonical, outcome_hash, outcome_hashes};
+pub use self::core::{Core, Hasher, canonical, outcome_hash, outcome_hashes};
 pub use self::definition::SpaceError;
+pub use self::index::{Nearest, SituationIndex};
 pub use self::similarity::{Aim, Point, RADIUS_DEFAULT, Space, UNIT};

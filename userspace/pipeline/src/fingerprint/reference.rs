@@ -1,8 +1,9 @@
 //! The JSON packet of the reference algorithm, read and written.
 //!
 //! Owns the conversion between that form and [`Outcome`]. The form is unsigned, so what comes from
-//! it is *declared*. Never reads floating point or integers outside 64 bits for the improvement:
-//! such lines are refused with their column.
+//! it is *declared*. Never reads floating point or integers outside 64 bits for the improvement,
+//! nor escapes of lone surrogates, which Python writes and which stand for no character (RFC 8259
+//! §8.2): such lines are refused with their column.
 //!
 //! **Invariant:** what [`Packet::to_json`] writes is what the reference writes, character for
 //! character.
@@ -82,12 +83,12 @@ impl Packet {
 
     /// What its fingerprint depends on.
     #[must_use]
-    pub fn core(&self) -> Core {
+    pub fn core(&self) -> Core<'_> {
         Core {
-            topology_class: self.topology_class.clone(),
-            protocol: self.protocol.clone(),
-            event_type: self.event_type.clone(),
-            resolution_pattern: self.resolution_pattern.clone(),
+            topology_class: &self.topology_class,
+            protocol: &self.protocol,
+            event_type: &self.event_type,
+            resolution_pattern: &self.resolution_pattern,
             convergence_delta_ms: self.convergence_delta_ms,
             affected_prefixes: self.affected_prefixes,
         }
@@ -211,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_batch_equals_one_at_a_time() {
-        let cores: Vec<Core> = vectors().iter().map(|vector| vector.packet.core()).collect();
+        let vectors = vectors();
+        let cores: Vec<Core<'_>> = vectors.iter().map(|vector| vector.packet.core()).collect();
         let batch = super::super::core::outcome_hashes(&cores);
         let single: Vec<_> = cores.iter().map(outcome_hash).collect();
         assert_eq!(batch, single);
@@ -231,6 +233,20 @@ mod tests {
     fn a_wrong_fingerprint_is_refused() {
         let json = vectors()[0].json.replace("9ea53ba0", "00000000");
         assert!(matches!(Packet::parse(&json), Err(ReferenceError::Hash { .. })));
+    }
+
+    #[test]
+    fn lone_surrogates_are_refused_and_pairs_are_characters() {
+        let json = |word: &str| {
+            let json = Packet { outcome_hash: None, ..vectors().swap_remove(0).packet }.to_json();
+            let json = json.split(", \"outcome_hash\"").next().unwrap().to_owned() + "}";
+            json.replace("bfd_tuning", word)
+        };
+        assert_eq!(Packet::parse(&json(r"\ud83d\ude00")).unwrap().resolution_pattern, "😀");
+        for lone in [r"\ud83d", r"\ude00", r"\ude00\ud83d", r"\ud83dx"] {
+            let error = Packet::parse(&json(lone)).unwrap_err();
+            assert!(matches!(error, ReferenceError::Json(_)), "{lone}: {error}");
+        }
     }
 
     #[test]

@@ -93,11 +93,25 @@ pub struct Point {
     coordinates: [u32; 3],
 }
 
+impl Point {
+    /// Its terms and its coordinates, in the order of the address.
+    pub(super) const fn parts(&self) -> (&[Term; 3], [u32; 3]) {
+        (&self.terms, self.coordinates)
+    }
+}
+
 /// A query's place in a [`Space`]: a field left open has none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Aim {
     terms: [Option<Term>; 3],
     coordinates: [Option<u32>; 3],
+}
+
+impl Aim {
+    /// Its terms and its coordinates, in the order of the address.
+    pub(super) const fn parts(&self) -> (&[Option<Term>; 3], [Option<u32>; 3]) {
+        (&self.terms, self.coordinates)
+    }
 }
 
 impl Space {

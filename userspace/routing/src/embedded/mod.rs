@@ -127,7 +127,7 @@ impl Shared {
     }
 
     fn query(&self, query: &Query, radius: u32, limit: usize) -> Result<Vec<Found>, BackendError> {
-        let near = self.index().near(&self.space, query, radius, limit, (self.now)());
+        let near = self.index().near(query, radius, limit, (self.now)());
         let packets = self.disk.packets(near.iter().map(|hit| hit.sequence))?;
         // What was purged between the two steps has expired, and is left out.
         let found = near
@@ -180,11 +180,11 @@ impl Embedded {
     /// by a later version, or cannot be read.
     pub fn open(config: EmbeddedConfig) -> Result<Self, BackendError> {
         let disk = Disk::open(&config.directory)?;
-        let (mut index, mut foreign) = (Index::default(), 0);
+        let (mut index, mut foreign) = (Index::new(config.space.clone()), 0);
         let space = config.space.short_id();
         disk.each_record(|sequence, record| {
             if record.space == space {
-                index.insert(sequence, &config.space, &record);
+                index.insert(sequence, &record);
             } else {
                 foreign += 1;
             }

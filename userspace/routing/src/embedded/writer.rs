@@ -111,7 +111,7 @@ fn commit(
         index.remove(*sequence);
     }
     for insert in &inserts {
-        index.insert(insert.sequence, &shared.space, insert.record);
+        index.insert(insert.sequence, insert.record);
     }
     Ok(())
 }

@@ -1,0 +1,568 @@
+//! Where millions of situations lie, searched exactly.
+//!
+//! ```text
+//! a situation ─► code of each term, upper 8 bits of each coordinate   6 bytes, scanned
+//!             └► lower bits of each coordinate                       6 bytes, read where marked
+//! ```
+//!
+//! A query is turned into costs that are never more than what lies behind a code costs, so the scan
+//! ([`edgelore_kernels::similarity`]) misses nothing; what it marks is measured exactly. A term is
+//! in a dictionary of 255; those beyond it share a code that the scan never holds against them.
+//!
+//! Owns the codes and the search. Never knows whose situations they are: a situation is a slot,
+//! counted from 0 without gaps.
+//!
+//! **Invariant:** a search finds exactly what [`Space::reach`] puts within the radius.
+
+use std::array;
+use std::collections::{BinaryHeap, HashMap};
+
+use edgelore_kernels::memory::prefetch;
+use edgelore_kernels::similarity::{self, Block, FIELDS, LANES};
+use edgelore_model::Situation;
+
+use super::similarity::{Aim, Space};
+use super::taxonomy::{Taxonomy, Term};
+
+/// Fields with a taxonomy, and fields with a scale.
+const HALF: usize = FIELDS / 2;
+/// Upper bits of a coordinate, which the scan sees.
+const UPPER_BITS: u32 = 8;
+/// Lower bits of a coordinate at least. What is left of one then has at most 63 values within the
+/// default radius, which the kernels look up fastest.
+const LOWER_BITS_MIN: u32 = 7;
+/// Terms of a dictionary.
+const TERMS_CODED: usize = 255;
+/// The code of every term that is not in the dictionary.
+const ELSEWHERE: u8 = 255;
+/// Blocks that are scanned before what they mark is measured: half of a core's first cache.
+const CHUNK: usize = 64;
+/// The cost that no limit of a scan reaches.
+const TOO_FAR: u32 = 255;
+
+/// The situations of a space.
+#[derive(Clone, Debug)]
+pub struct SituationIndex {
+    space: Space,
+    dictionaries: [Dictionary; HALF],
+    lower_bits: [u32; HALF],
+    blocks: Vec<Block>,
+    lower: Vec<[u16; HALF]>,
+    /// Terms of the code [`ELSEWHERE`], by slot and field.
+    elsewhere: HashMap<(usize, usize), Term>,
+}
+
+/// Codes of terms: those of the taxonomy first, then others as they come.
+#[derive(Clone, Debug)]
+struct Dictionary {
+    codes: HashMap<Term, u8>,
+    terms: Vec<Term>,
+}
+
+impl Dictionary {
+    fn new(taxonomy: &Taxonomy) -> Self {
+        let mut dictionary = Self { codes: HashMap::new(), terms: Vec::new() };
+        for (known, _) in (0u16..).zip(taxonomy.paths()) {
+            dictionary.code(&Term::Known(known));
+        }
+        dictionary
+    }
+
+    /// The code of a term, a new one if there is room.
+    fn code(&mut self, term: &Term) -> u8 {
+        if let Some(code) = self.codes.get(term) {
+            return *code;
+        }
+        if self.terms.len() == TERMS_CODED {
+            return ELSEWHERE;
+        }
+        let code = self.terms.len() as u8;
+        self.codes.insert(term.clone(), code);
+        self.terms.push(term.clone());
+        code
+    }
+}
+
+impl SituationIndex {
+    /// An index of a space without situations.
+    #[must_use]
+    pub fn new(space: Space) -> Self {
+        let farthest = space.locate(&Situation {
+            topology_class: String::new(),
+            protocol: String::new(),
+            event_type: String::new(),
+            severity: u64::MAX,
+            affected_prefixes: u64::MAX,
+            node_count: u64::MAX,
+        });
+        let (_, farthest) = farthest.parts();
+        let bits = |coordinate: u32| u32::BITS - coordinate.leading_zeros();
+        Self {
+            dictionaries: space.taxonomies().each_ref().map(Dictionary::new),
+            lower_bits: farthest.map(|it| bits(it).saturating_sub(UPPER_BITS).max(LOWER_BITS_MIN)),
+            space,
+            blocks: Vec::new(),
+            lower: Vec::new(),
+            elsewhere: HashMap::new(),
+        }
+    }
+
+    /// The space in which the situations lie.
+    #[must_use]
+    pub const fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// How many situations there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lower.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lower.is_empty()
+    }
+
+    /// Bytes that the situations take, with the room that is held for more: at most 15 a situation
+    /// and some kilobytes. The words of a dictionary, and those beyond it, are not in it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let lower = self.lower.capacity() * size_of::<[u16; HALF]>();
+        self.blocks.capacity() * size_of::<Block>() + lower
+    }
+
+    /// The codes as the kernels scan them.
+    #[must_use]
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The scan with which a search begins, and the limit of its costs.
+    #[must_use]
+    pub fn scan(&self, aim: &Aim, radius: u32) -> (similarity::Query, u8) {
+        let measure = Measure::new(self, aim, radius);
+        let limit = measure.limit(radius);
+        (measure.scan, limit)
+    }
+
+    /// Takes a situation in; its slot is the number of those before it.
+    pub fn push(&mut self, situation: &Situation) {
+        let slot = self.len();
+        let point = self.space.locate(situation);
+        let (terms, coordinates) = point.parts();
+        let (mut code, mut lower) = ([0; FIELDS], [0; HALF]);
+        for field in 0..HALF {
+            code[field] = self.dictionaries[field].code(&terms[field]);
+            if code[field] == ELSEWHERE {
+                self.elsewhere.insert((slot, field), terms[field].clone());
+            }
+            let bits = self.lower_bits[field];
+            code[HALF + field] = (coordinates[field] >> bits) as u8;
+            lower[field] = (coordinates[field] & ((1 << bits) - 1)) as u16;
+        }
+        if slot.is_multiple_of(LANES) {
+            grow(&mut self.blocks);
+            self.blocks.push(Block::ZERO);
+        }
+        self.blocks[slot / LANES].set(slot % LANES, code);
+        grow(&mut self.lower);
+        self.lower.push(lower);
+    }
+
+    /// Takes a situation out; the last one moves to its slot.
+    ///
+    /// # Panics
+    /// When there is no such slot.
+    pub fn swap_remove(&mut self, slot: usize) {
+        self.lower.swap_remove(slot);
+        let last = self.lower.len();
+        for field in 0..HALF {
+            self.elsewhere.remove(&(slot, field));
+            if let Some(term) = self.elsewhere.remove(&(last, field)) {
+                self.elsewhere.insert((slot, field), term);
+            }
+        }
+        let code = self.blocks[last / LANES].code(last % LANES);
+        self.blocks[slot / LANES].set(slot % LANES, code);
+        self.blocks.truncate(last.div_ceil(LANES));
+    }
+
+    /// Calls `each` with slot and distance of every situation within `radius`, in the order of the
+    /// slots. What `each` returns is the radius from there on, if it is smaller.
+    pub fn visit(&self, aim: &Aim, radius: u32, mut each: impl FnMut(usize, u32) -> u32) {
+        let measure = Measure::new(self, aim, radius);
+        let mut bound = radius;
+        for chunk in 0..self.blocks.len().div_ceil(CHUNK) {
+            bound = measure.visit(chunk, bound, &mut each);
+        }
+    }
+
+    /// As [`SituationIndex::visit`] for many queries at once, which read memory once together:
+    /// `each` gets the place of the query in `aims` too.
+    pub fn visit_many(&self, aims: &[Aim], radius: u32, mut each: impl FnMut(usize, usize, u32)) {
+        let measures: Vec<_> = aims.iter().map(|aim| Measure::new(self, aim, radius)).collect();
+        for chunk in 0..self.blocks.len().div_ceil(CHUNK) {
+            for (query, measure) in measures.iter().enumerate() {
+                measure.visit(chunk, radius, &mut |slot, distance| {
+                    each(query, slot, distance);
+                    radius
+                });
+            }
+        }
+    }
+
+    /// Distance and slot of the `count` situations nearest within `radius`, nearest first; of those
+    /// equally far the one in the lower slot.
+    #[must_use]
+    pub fn nearest(&self, aim: &Aim, radius: u32, count: usize) -> Vec<(u32, usize)> {
+        let mut nearest = Nearest::new(count);
+        self.visit(aim, radius, |slot, distance| {
+            nearest.offer((distance, slot));
+            nearest.last().map_or(radius, |(distance, _)| *distance)
+        });
+        nearest.into_sorted()
+    }
+}
+
+/// Holds room for a quarter more when a vector is full, where it would double by itself.
+fn grow<T>(vector: &mut Vec<T>) {
+    if vector.len() == vector.capacity() {
+        vector.reserve_exact((vector.len() / 4).max(64));
+    }
+}
+
+/// The smallest of what it is offered, by their order.
+#[derive(Clone, Debug)]
+pub struct Nearest<T> {
+    kept: BinaryHeap<T>,
+    count: usize,
+}
+
+impl<T: Ord> Nearest<T> {
+    /// Keeps at most `count`.
+    #[must_use]
+    pub const fn new(count: usize) -> Self {
+        Self { kept: BinaryHeap::new(), count }
+    }
+
+    /// Keeps `item` if fewer are kept or a larger one is.
+    pub fn offer(&mut self, item: T) {
+        if self.kept.len() < self.count {
+            self.kept.push(item);
+        } else if let Some(mut last) = self.kept.peek_mut()
+            && item < *last
+        {
+            *last = item;
+        }
+    }
+
+    /// The largest that is kept, when as many are kept as may be: only smaller ones are kept now.
+    #[must_use]
+    pub fn last(&self) -> Option<&T> {
+        self.kept.peek().filter(|_| self.kept.len() == self.count)
+    }
+
+    /// What is kept, the smallest first.
+    #[must_use]
+    pub fn into_sorted(self) -> Vec<T> {
+        self.kept.into_sorted_vec()
+    }
+}
+
+/// A query made ready for an index.
+struct Measure<'i> {
+    index: &'i SituationIndex,
+    asked: [Option<&'i Term>; HALF],
+    coordinates: [Option<u32>; HALF],
+    /// Milli-units from the term asked for, by code; nothing from a field left open.
+    terms: Box<[[u32; 256]; HALF]>,
+    scan: similarity::Query,
+    /// Milli-units in a unit of the scan's costs.
+    quantum: u32,
+}
+
+impl<'i> Measure<'i> {
+    fn new(index: &'i SituationIndex, aim: &'i Aim, radius: u32) -> Self {
+        let (asked, coordinates) = aim.parts();
+        let asked = asked.each_ref().map(Option::as_ref);
+        let terms: Box<[[u32; 256]; HALF]> =
+            Box::new(array::from_fn(|field| index.term_costs(field, asked[field])));
+        // A unit such that the radius is below 255 of them. Beyond what can be at all, a larger
+        // radius would only make it coarser.
+        let quantum = radius.min(index.farthest()).div_ceil(TOO_FAR - 1).max(1);
+        let least = |field: usize, value: usize| match field.checked_sub(HALF) {
+            None if asked[field].is_none() => 0,
+            None if value < index.dictionaries[field].terms.len() => terms[field][value],
+            None => index.least_elsewhere(field, value),
+            Some(field) => index.least(field, value as u32, coordinates[field]),
+        };
+        let costs = array::from_fn(|field| {
+            array::from_fn(|value| (least(field, value) / quantum).min(TOO_FAR) as u8)
+        });
+        let scan = similarity::Query::new(&costs);
+        Self { index, asked, coordinates, terms, scan, quantum }
+    }
+
+    /// What within `bound` costs at most.
+    const fn limit(&self, bound: u32) -> u8 {
+        let limit = bound / self.quantum;
+        if limit < TOO_FAR { limit as u8 } else { TOO_FAR as u8 - 1 }
+    }
+
+    /// Visits what a chunk of blocks holds within `bound`; returns what bound is left.
+    fn visit(&self, chunk: usize, mut bound: u32, each: &mut impl FnMut(usize, u32) -> u32) -> u32 {
+        let first = chunk * CHUNK;
+        let blocks = &self.index.blocks[first..];
+        let blocks = &blocks[..blocks.len().min(CHUNK)];
+        let mut marks = [0; CHUNK];
+        similarity::mark(blocks, &self.scan, self.limit(bound), &mut marks[..blocks.len()]);
+        let slots = || marked(&marks).map(move |at| first * LANES + at);
+        let lower = self.index.lower.as_slice();
+        slots().filter_map(|slot| lower.get(slot)).for_each(prefetch);
+        // The last block may have lanes that no situation is in.
+        for slot in slots().take_while(|slot| *slot < lower.len()) {
+            let distance = self.distance(slot);
+            if distance <= bound {
+                bound = each(slot, distance).min(bound);
+            }
+        }
+        bound
+    }
+
+    /// Milli-units to the situation in a slot.
+    fn distance(&self, slot: usize) -> u32 {
+        let code = self.index.blocks[slot / LANES].code(slot % LANES);
+        let lower = self.index.lower[slot];
+        let mut distance = 0;
+        for field in 0..HALF {
+            distance += match (code[field], self.asked[field]) {
+                (ELSEWHERE, Some(asked)) => self.index.term_elsewhere(field, slot, asked),
+                (code, _) => self.terms[field][usize::from(code)],
+            };
+            if let Some(asked) = self.coordinates[field] {
+                let upper = u32::from(code[HALF + field]) << self.index.lower_bits[field];
+                distance += asked.abs_diff(upper | u32::from(lower[field]));
+            }
+        }
+        distance
+    }
+}
+
+impl SituationIndex {
+    /// Milli-units from a term to that of each code.
+    fn term_costs(&self, field: usize, asked: Option<&Term>) -> [u32; 256] {
+        let mut costs = [0; 256];
+        let Some(asked) = asked else { return costs };
+        let taxonomy = &self.space.taxonomies()[field];
+        for (cost, term) in costs.iter_mut().zip(&self.dictionaries[field].terms) {
+            *cost = taxonomy.distance(asked, term);
+        }
+        costs
+    }
+
+    fn term_elsewhere(&self, field: usize, slot: usize, asked: &Term) -> u32 {
+        let term = self.elsewhere.get(&(slot, field)).expect("what is elsewhere has its term");
+        self.space.taxonomies()[field].distance(asked, term)
+    }
+
+    /// The least that a code without a term of its own can cost; there is none before the
+    /// dictionary is full.
+    fn least_elsewhere(&self, field: usize, code: usize) -> u32 {
+        let full = self.dictionaries[field].terms.len() == TERMS_CODED;
+        if full && code == usize::from(ELSEWHERE) { 0 } else { u32::MAX }
+    }
+
+    /// The least that a coordinate with these upper bits can be from the one asked for.
+    const fn least(&self, field: usize, upper: u32, asked: Option<u32>) -> u32 {
+        let bits = self.lower_bits[field];
+        let (first, last) = (upper << bits, (upper << bits) + (1 << bits) - 1);
+        match asked {
+            Some(asked) if asked < first => first - asked,
+            Some(asked) if asked > last => asked - last,
+            _ => 0,
+        }
+    }
+
+    /// No situation is farther than this from any query.
+    fn farthest(&self) -> u32 {
+        let [one, other] = ["1", "2"].map(|word| Term::Unknown(word.into()));
+        let terms = self.space.taxonomies().iter().map(|it| it.distance(&one, &other));
+        let ordinals = self.lower_bits.map(|bits| 1 << (UPPER_BITS + bits));
+        terms.chain(ordinals).sum()
+    }
+}
+
+/// The places of the bits that are set, in their order.
+fn marked(marks: &[u64; CHUNK]) -> impl Iterator<Item = usize> {
+    marks.iter().enumerate().filter(|(_, bits)| **bits != 0).flat_map(|(block, &bits)| {
+        let rest = |bits: &u64| Some(bits & (bits - 1)).filter(|rest| *rest != 0);
+        std::iter::successors(Some(bits), rest)
+            .map(move |bits| block * LANES + bits.trailing_zeros() as usize)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgelore_model::Query;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    fn words(odd: usize) -> impl Strategy<Value = String> {
+        let usual = vec!["spine_leaf", "fat_tree", "hub_spoke", "ring", "bgp", "ospf", "flap"];
+        prop_oneof![
+            4 => select(usual).prop_map(str::to_owned),
+            1 => (0..odd).prop_map(|number| format!("odd{number}")),
+        ]
+    }
+
+    fn situations(odd: usize) -> impl Strategy<Value = Situation> {
+        let values = || prop_oneof![any::<u64>(), 0u64..3_000];
+        (words(odd), words(odd), words(odd), values(), values(), values()).prop_map(
+            |(topology_class, protocol, event_type, severity, affected_prefixes, node_count)| {
+                Situation {
+                    topology_class,
+                    protocol,
+                    event_type,
+                    severity,
+                    affected_prefixes,
+                    node_count,
+                }
+            },
+        )
+    }
+
+    fn spaces() -> Vec<Space> {
+        let text = Space::default_text();
+        let many: Vec<String> = (0..243).map(|number| format!("\"odd{number}\"")).collect();
+        [
+            text.to_owned(),
+            text.replace("weight = 1000", "weight = 100000"),
+            text.replace("weight = 250", "weight = 0").replace("weight = 1250", "weight = 7"),
+            text.replace("\"bgp\"", &format!("\"bgp\", {}", many.join(", "))),
+        ]
+        .map(|text| Space::parse(&text).unwrap())
+        .into()
+    }
+
+    fn brute(all: &[Situation], space: &Space, aim: &Aim, radius: u32) -> Vec<(u32, usize)> {
+        let reach = |situation| space.reach(aim, &space.locate(situation));
+        let mut found: Vec<_> = all.iter().enumerate().map(|(at, one)| (reach(one), at)).collect();
+        found.retain(|(distance, _)| *distance <= radius);
+        found.sort_unstable();
+        found
+    }
+
+    fn check(index: &SituationIndex, all: &[Situation], query: &Query) {
+        let aim = index.space().aim(query);
+        for radius in [0, 1, 254, 255, 3_000, 9_999, 300_000, 20_000_000, u32::MAX] {
+            let expected = brute(all, index.space(), &aim, radius);
+            let mut found = Vec::new();
+            index.visit_many(&[aim.clone(), aim.clone()], radius, |_, slot, distance| {
+                found.push((distance, slot));
+            });
+            found.sort_unstable();
+            let twice: Vec<_> = expected.iter().flat_map(|one| [*one, *one]).collect();
+            assert_eq!(found, twice, "within {radius} of {query:?}");
+            for count in [0, 1, 7, all.len() + 1] {
+                let nearest = index.nearest(&aim, radius, count);
+                assert_eq!(nearest, expected[..count.min(expected.len())], "{count} in {radius}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn a_search_finds_what_measuring_everything_finds(
+            all in proptest::collection::vec(situations(400), 0..400),
+            asked in situations(400),
+            open in 0u8..64,
+        ) {
+            let mut query = Query::from(&asked);
+            if open & 1 != 0 { query.topology_class = None; }
+            if open & 2 != 0 { query.protocol = None; }
+            if open & 4 != 0 { query.event_type = None; }
+            if open & 8 != 0 { query.severity = None; }
+            if open & 16 != 0 { query.affected_prefixes = None; }
+            if open & 32 != 0 { query.node_count = None; }
+            for space in spaces() {
+                let mut index = SituationIndex::new(space);
+                all.iter().for_each(|situation| index.push(situation));
+                check(&index, &all, &query);
+            }
+        }
+
+        #[test]
+        fn what_is_taken_out_is_not_found_and_the_last_takes_its_slot(
+            mut all in proptest::collection::vec(situations(3), 1..200),
+            removed in proptest::collection::vec(any::<usize>(), 1..100),
+        ) {
+            let mut index = SituationIndex::new(Space::default_definition());
+            all.iter().for_each(|situation| index.push(situation));
+            for at in removed {
+                if !all.is_empty() {
+                    index.swap_remove(at % all.len());
+                    let slot = at % all.len();
+                    all.swap_remove(slot);
+                }
+            }
+            prop_assert_eq!((index.len(), index.is_empty()), (all.len(), all.is_empty()));
+            check(&index, &all, &Query::default());
+        }
+    }
+
+    /// More words than a dictionary holds, coming and going.
+    #[test]
+    fn terms_beyond_the_dictionary_are_found_as_others_are() {
+        let odd = |number: usize| Situation {
+            topology_class: format!("odd{number}"),
+            protocol: format!("odd{}", number * 7 % 600),
+            event_type: String::new(),
+            severity: 0,
+            affected_prefixes: 0,
+            node_count: 0,
+        };
+        let mut all: Vec<Situation> = (0..600).map(odd).collect();
+        let mut index = SituationIndex::new(Space::default_definition());
+        all.iter().for_each(|situation| index.push(situation));
+        assert!(!index.elsewhere.is_empty());
+        for number in [1, 200, 255, 256, 400, 599, 700] {
+            check(&index, &all, &Query::from(&odd(number)));
+        }
+        while all.len() > 300 {
+            let slot = all.len() * 31 % 300;
+            index.swap_remove(slot);
+            all.swap_remove(slot);
+        }
+        check(&index, &all, &Query::from(&odd(599)));
+        while !all.is_empty() {
+            index.swap_remove(0);
+            all.swap_remove(0);
+        }
+        assert!(index.elsewhere.is_empty() && index.blocks.is_empty());
+    }
+
+    #[test]
+    fn a_situation_takes_sixteen_bytes_at_most() {
+        let mut index = SituationIndex::new(Space::default_definition());
+        let mut situation = Situation {
+            topology_class: String::new(),
+            protocol: "bgp".to_owned(),
+            event_type: "flap".to_owned(),
+            severity: 0,
+            affected_prefixes: 1,
+            node_count: 1,
+        };
+        while situation.severity < 200_000 {
+            situation.severity += 1;
+            index.push(&situation);
+            let allowed = 16 * index.len() + 32_768;
+            assert!(index.bytes() <= allowed, "{} for {}", index.bytes(), index.len());
+        }
+        assert_eq!(size_of::<Block>() / LANES + size_of::<[u16; HALF]>(), 12);
+    }
+}
