@@ -3,14 +3,22 @@
 //! ```text
 //!  127       112 111        96 95         80 79         64 63      42 41      21 20       0
 //! ┌─────────────┬─────────────┬─────────────┬─────────────┬──────────┬──────────┬──────────┐
-//! │ family hash │ class hash  │protocol hash│ event hash  │ severity │ prefixes │  nodes   │
+//! │   family    │    class    │  protocol   │ event type  │ severity │ prefixes │  nodes   │
 //! └─────────────┴─────────────┴─────────────┴─────────────┴──────────┴──────────┴──────────┘
 //! ```
 //!
-//! A hash is the first 16 bits of SHA-256 of the word; an ordinal is the base-2 logarithm of
-//! value + 1 in fixed point: 6 bits before the point, 16 after it for the severity, 15 for the
-//! others. The most significant field comes first, so the common prefix of two addresses grows
-//! with their similarity. Distances are never measured on addresses: see [`super::Space`].
+//! A term's code is its place in the taxonomy; a word that the taxonomy does not hold has the
+//! first bit set and then the first bits of its SHA-256 (for a topology class: of both its codes).
+//! An ordinal is the base-2 logarithm of value + 1 in fixed point: 6 bits before the point, 16
+//! after it for the severity, 15 for the others.
+//!
+//! **The common prefix grows with similarity**, as it does with IP prefixes: two addresses that
+//! share their first `bits` bits belong to situations at most [`Space::farthest`]`(bits)` apart, and
+//! that bound falls with every field, and within an ordinal with every bit, that is shared. (Two
+//! different words that no taxonomy holds can share a code: one pair in 2^15, of topology classes
+//! one in 2^31.) The converse does not hold: neighbours on two sides of a power of two share little, so
+//! distances are never measured on addresses, but by [`Space`], and what lies near is found by
+//! [`Space::cells_near`].
 //!
 //! The path `edgelore/1/<space>/<family>/<class>/<protocol>/<event>/<severity>/<prefixes>` is the
 //! topic, subject or key on every backend; a shorter path is a wider net. Its severity is the
@@ -29,6 +37,7 @@ use edgelore_model::Situation;
 
 use super::logarithm::{FRACTION_BITS, log2, log10};
 use super::similarity::Space;
+use super::taxonomy::Taxonomy;
 
 /// First segments of every path: the name and the version of the scheme.
 const SCHEME: &str = "edgelore/1";
@@ -47,28 +56,67 @@ impl Address {
     /// The address of a situation in a space.
     #[must_use]
     pub fn of(space: &Space, situation: &Situation) -> Self {
-        let words = [
-            space.topology_family(&situation.topology_class),
-            &situation.topology_class,
-            &situation.protocol,
-            &situation.event_type,
-        ];
-        let messages = words.map(str::as_bytes);
-        let mut digests = [[0; 32]; 4];
-        sha256::digest_many(&messages, &mut digests);
-        let terms = digests.iter().fold(0u128, |bits, digest| {
-            bits << 16 | u128::from(digest[0]) << 8 | u128::from(digest[1])
-        });
+        let [topology, protocol, event] = space.taxonomies();
+        let class = &situation.topology_class;
+        let terms = match topology.position(class) {
+            Some(at) => {
+                let family = topology.position(topology.family(class)).unwrap_or(at);
+                u64::from(family) << 16 | u64::from(at)
+            }
+            None => unlisted(class, 32),
+        };
+        let terms = terms << 16 | code(protocol, &situation.protocol);
+        let terms = terms << 16 | code(event, &situation.event_type);
         let severity = u128::from(log2(situation.severity));
         let prefixes = u128::from(log2(situation.affected_prefixes) >> 1);
         let nodes = u128::from(log2(situation.node_count) >> 1);
-        Self(terms << 64 | severity << 42 | prefixes << 21 | nodes)
+        Self(u128::from(terms) << 64 | severity << 42 | prefixes << 21 | nodes)
     }
 
     /// Leading bits that two addresses share, 0 to 128.
     #[must_use]
     pub const fn common_prefix(self, other: Self) -> u32 {
         (self.0 ^ other.0).leading_zeros()
+    }
+}
+
+/// A word's code of 16 bits.
+fn code(taxonomy: &Taxonomy, word: &str) -> u64 {
+    taxonomy.position(word).map_or_else(|| unlisted(word, 16), u64::from)
+}
+
+/// A code of `bits` bits, at most 64, for a word that no taxonomy holds.
+fn unlisted(word: &str, bits: u32) -> u64 {
+    let mut digest = [[0; 32]];
+    sha256::digest_many(&[word.as_bytes()], &mut digest);
+    let first = digest[0].first_chunk().expect("32 bytes have a first 8");
+    1 << (bits - 1) | u64::from_be_bytes(*first) >> (65 - bits)
+}
+
+/// Where the fields of an address end, bits from its beginning: family, class, protocol, event
+/// type, severity, prefixes, nodes.
+const ENDS: [u32; 7] = [16, 32, 48, 64, 86, 107, 128];
+
+impl Space {
+    /// Milli-units that two situations can lie apart whose addresses share their first `bits` bits.
+    /// Never rises with `bits`; a milli-unit or two for all 128, since an address does not hold the
+    /// last digit of every logarithm.
+    #[must_use]
+    pub fn farthest(&self, bits: u32) -> u32 {
+        let [topology, protocol, event] = self.taxonomies();
+        let shared = |field: usize| bits >= ENDS[field];
+        let terms = match (shared(0), shared(1)) {
+            (_, true) => 0,
+            (true, false) => topology.diameter_in_family(),
+            (false, false) => topology.diameter(),
+        };
+        let protocol = if shared(2) { 0 } else { protocol.diameter() };
+        let event = if shared(3) { 0 } else { event.diameter() };
+        let ordinals = self.ordinals().iter().zip(4..).map(|(ordinal, field)| {
+            let bits_shared = bits.clamp(ENDS[field - 1], ENDS[field]) - ENDS[field - 1];
+            ordinal.farthest((1 << (22 - bits_shared)) - 1)
+        });
+        terms + protocol + event + ordinals.sum::<u32>()
     }
 }
 
@@ -82,6 +130,16 @@ impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
+}
+
+/// The bucket of a severity in a path, 0 to 63: the whole part of log2(severity + 1).
+pub(super) fn severity_bucket(severity: u64) -> u32 {
+    log2(severity) >> FRACTION_BITS
+}
+
+/// The bucket of a number of prefixes in a path, 0 to 19: the whole part of log10(prefixes + 1).
+pub(super) fn prefixes_bucket(prefixes: u64) -> u32 {
+    log10(prefixes) >> FRACTION_BITS
 }
 
 /// Why a text is not a cell.
@@ -105,10 +163,10 @@ impl Cell {
     /// The cell down to the buckets of severity and prefixes.
     #[must_use]
     pub fn exact(space: &Space, situation: &Situation) -> Self {
-        let severity = log2(situation.severity) >> FRACTION_BITS;
-        let prefixes = log10(situation.affected_prefixes) >> FRACTION_BITS;
         let mut cell = Self::coarse(space, situation);
-        cell.segments.extend([severity.to_string(), prefixes.to_string()]);
+        let buckets =
+            [severity_bucket(situation.severity), prefixes_bucket(situation.affected_prefixes)];
+        cell.segments.extend(buckets.map(|bucket| bucket.to_string()));
         cell
     }
 
@@ -123,6 +181,11 @@ impl Cell {
             situation.event_type.clone(),
         ];
         Self { space: space.short_id(), segments }
+    }
+
+    /// From the segments after the space, none of them longer than a term; empty ones are words too.
+    pub(super) const fn from_segments(space: [u8; 8], segments: Vec<String>) -> Self {
+        Self { space, segments }
     }
 
     /// Everything in a space.
@@ -226,19 +289,9 @@ impl FromStr for Cell {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::{copy_field, singapore, situations, spaces};
     use super::*;
     use proptest::prelude::*;
-
-    fn singapore() -> Situation {
-        Situation {
-            topology_class: "spine_leaf".into(),
-            protocol: "bgp".into(),
-            event_type: "convergence".into(),
-            severity: 340_000,
-            affected_prefixes: 8_200,
-            node_count: 96,
-        }
-    }
 
     #[test]
     fn the_path_is_the_one_of_the_design() {
@@ -289,6 +342,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_prefix_bounds_falls_with_every_field_that_is_shared() {
+        let space = Space::default_definition();
+        let bounds = [0, 16, 32, 48, 64, 70, 80, 86, 107, 128].map(|bits| space.farthest(bits));
+        assert!(bounds.is_sorted_by(|a, b| a > b), "{bounds:?}");
+        assert!(space.farthest(128) <= 3, "{}", space.farthest(128));
+        // Topology, protocol, event type and four whole bits of the severity: a factor of 16 in
+        // it, all prefixes and all networks.
+        assert_eq!(space.farthest(68), 4_000 + 19_266 + 16_000);
+    }
+
+    #[test]
     fn what_is_not_a_cell_is_refused() {
         for path in [
             "",
@@ -307,6 +371,35 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_longer_the_common_prefix_the_smaller_the_distance(
+            space in spaces(),
+            a in situations(),
+            other in situations(),
+            kept in 0usize..7,
+            near in 0u64..3,
+        ) {
+            // Situations that agree in the first fields, and lie near in the one thereafter.
+            let mut b = other;
+            (0..kept.min(6)).for_each(|field| copy_field(&mut b, &a, field));
+            if near > 0 {
+                match kept {
+                    3 => b.severity = a.severity.saturating_add(near - 1),
+                    4 => b.affected_prefixes = a.affected_prefixes.saturating_add(near - 1),
+                    5 => b.node_count = a.node_count.saturating_add(near - 1),
+                    _ => {}
+                }
+            }
+            let bits = Address::of(&space, &a).common_prefix(Address::of(&space, &b));
+            let distance = space.distance(&a, &b);
+            prop_assert!(distance <= space.farthest(bits), "{distance} at {bits} bits");
+        }
+
+        #[test]
+        fn the_bound_of_a_prefix_never_rises(space in spaces(), bits in 0u32..128) {
+            prop_assert!(space.farthest(bits + 1) <= space.farthest(bits));
+        }
+
         #[test]
         fn cells_print_and_parse(topology in ".*", protocol in ".*", event in ".*", n: u64) {
             let situation = Situation {

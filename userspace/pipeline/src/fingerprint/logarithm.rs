@@ -31,7 +31,12 @@ pub(super) fn log2(value: u64) -> u32 {
 
 /// log10(`value` + 1) in units of 2^-16, rounded down.
 pub(super) fn log10(value: u64) -> u32 {
-    ((u64::from(log2(value)) * LOG10_2) >> 32) as u32
+    log10_of_log2(log2(value))
+}
+
+/// A base-2 logarithm as a base-10 one, both in units of 2^-16, rounded down.
+pub(super) fn log10_of_log2(log2: u32) -> u32 {
+    ((u64::from(log2) * LOG10_2) >> 32) as u32
 }
 
 #[cfg(test)]

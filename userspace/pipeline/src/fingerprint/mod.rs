@@ -10,17 +10,25 @@
 //! **Invariant:** every value here is the same on every machine.
 
 pub mod address;
+mod cells;
 mod core;
 mod definition;
+mod embedding;
+mod explain;
 mod index;
 mod json;
 mod logarithm;
 pub mod reference;
+#[cfg(test)]
+mod samples;
 mod similarity;
 mod taxonomy;
 
 pub use self::address::{Address, Cell, CellError};
+pub use self::cells::{CELLS_NEAR_MAX, Grain, NearCell, TooManyCells};
 pub use self::core::{Core, Hasher, canonical, outcome_hash, outcome_hashes};
 pub use self::definition::SpaceError;
+pub use self::embedding::UNLISTED_DIMENSIONS;
+pub use self::explain::FieldDistance;
 pub use self::index::{Nearest, SituationIndex};
 pub use self::similarity::{Aim, Point, RADIUS_DEFAULT, Space, UNIT};

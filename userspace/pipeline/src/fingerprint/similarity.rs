@@ -12,7 +12,9 @@
 //! doubling and rounded down to a milli-unit. Distances are differences of coordinates, so the
 //! rounding never breaks the triangle inequality.
 //!
-//! **Invariant:** symmetric, zero for equal situations, triangle inequality; equal on every
+//! **Invariant:** symmetric; triangle inequality; zero exactly for situations with the same
+//! [`Point`], which is to say equal in all that the definition sees: the same words, and ordinals
+//! that round to the same milli-unit, in every field whose weight is not zero; equal on every
 //! machine.
 
 use std::sync::OnceLock;
@@ -21,7 +23,7 @@ use edgelore_kernels::sha256;
 use edgelore_model::{Query, Situation};
 
 use super::definition::{self, SpaceError};
-use super::logarithm::{FRACTION_BITS, log2, log10};
+use super::logarithm::{FRACTION_BITS, log2, log10, log10_of_log2};
 use super::taxonomy::{Taxonomy, Term};
 
 /// Milli-units in the unit in which people give a radius.
@@ -69,11 +71,26 @@ pub(super) struct Ordinal {
 
 impl Ordinal {
     /// The place of a value on the scale, milli-units from that of zero.
-    fn coordinate(self, value: u64) -> u32 {
+    pub(super) fn coordinate(self, value: u64) -> u32 {
         let steps = match self.scale {
             Scale::Log2 => log2(value),
             Scale::Log10 => log10(value),
         };
+        self.milli_units(steps)
+    }
+
+    /// Milli-units that two values can lie apart whose base-2 logarithms differ by at most
+    /// `difference`, in units of 2^-16.
+    pub(super) fn farthest(self, difference: u32) -> u32 {
+        // Both logarithms and both coordinates are rounded down: that adds at most one each.
+        let steps = match self.scale {
+            Scale::Log2 => difference,
+            Scale::Log10 => log10_of_log2(difference) + u32::from(difference > 0),
+        };
+        self.milli_units(steps) + u32::from(steps > 0 && self.weight > 0)
+    }
+
+    fn milli_units(self, steps: u32) -> u32 {
         ((u64::from(steps) * u64::from(self.weight)) >> FRACTION_BITS) as u32
     }
 }
@@ -147,6 +164,12 @@ impl Space {
                 Self::parse(Self::default_text()).expect("the shipped definition is valid")
             })
             .clone()
+    }
+
+    /// What the definition says, one line a fact, whatever the file's comments, order and spacing.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        definition::canonical(self)
     }
 
     /// SHA-256 of the definition's canonical form.
@@ -232,6 +255,12 @@ impl Space {
         self.taxonomies[0].family(topology_class)
     }
 
+    /// Milli-units that two situations can lie apart at most.
+    #[must_use]
+    pub fn diameter(&self) -> u32 {
+        self.farthest(0)
+    }
+
     pub(super) const fn taxonomies(&self) -> &[Taxonomy; 3] {
         &self.taxonomies
     }
@@ -243,46 +272,9 @@ impl Space {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::{copy_field, opened, singapore, situations, spaces};
     use super::*;
     use proptest::prelude::*;
-
-    fn singapore() -> Situation {
-        Situation {
-            topology_class: "spine_leaf".into(),
-            protocol: "bgp".into(),
-            event_type: "convergence".into(),
-            severity: 340_000,
-            affected_prefixes: 8_200,
-            node_count: 96,
-        }
-    }
-
-    fn terms(names: &'static [&'static str]) -> impl Strategy<Value = String> {
-        prop_oneof![
-            4 => proptest::sample::select(names).prop_map(str::to_owned),
-            1 => "[a-c]{1,2}",
-        ]
-    }
-
-    fn situations() -> impl Strategy<Value = Situation> {
-        let values = || prop_oneof![any::<u64>(), 0u64..100_000];
-        (
-            terms(&["spine_leaf", "clos_5stage", "hub_spoke", "fabric", "ring"]),
-            terms(&["bgp", "ospf", "isis", "bfd"]),
-            terms(&["convergence", "flap", "saturation"]),
-            values(),
-            values(),
-            values(),
-        )
-            .prop_map(|(topology, protocol, event, severity, prefixes, nodes)| Situation {
-                topology_class: topology,
-                protocol,
-                event_type: event,
-                severity,
-                affected_prefixes: prefixes,
-                node_count: nodes,
-            })
-    }
 
     #[test]
     fn the_reference_example_is_found_at_radius_3() {
@@ -332,24 +324,74 @@ mod tests {
 
     proptest! {
         #[test]
-        fn distance_is_a_metric(a in situations(), b in situations(), c in situations()) {
-            let space = Space::default_definition();
+        fn distance_is_a_metric(
+            space in spaces(),
+            a in situations(),
+            b in situations(),
+            c in situations(),
+        ) {
             prop_assert_eq!(space.distance(&a, &a), 0);
             prop_assert_eq!(space.distance(&a, &b), space.distance(&b, &a));
             prop_assert!(space.distance(&a, &c) <= space.distance(&a, &b) + space.distance(&b, &c));
         }
 
+        /// What a space does not see is what differs by less than a milli-unit, and fields that
+        /// weigh nothing.
+        #[test]
+        fn only_what_a_space_sees_as_equal_is_at_distance_zero(
+            space in spaces(),
+            a in situations(),
+            b in situations(),
+            field in 0usize..7,
+        ) {
+            // Often all but one field are equal.
+            let mut b = b;
+            if field < 6 {
+                let kept = b.clone();
+                b = a.clone();
+                copy_field(&mut b, &kept, field);
+            }
+            prop_assert_eq!(space.distance(&a, &b) == 0, space.locate(&a) == space.locate(&b));
+            let seen = a.topology_class == b.topology_class
+                && a.protocol == b.protocol
+                && a.event_type == b.event_type
+                && a.severity == b.severity
+                && a.affected_prefixes == b.affected_prefixes
+                && a.node_count == b.node_count;
+            prop_assert!(!seen || space.distance(&a, &b) == 0);
+        }
+
         #[test]
         fn open_fields_never_add(a in situations(), b in situations(), mask in 0u8..64) {
             let space = Space::default_definition();
-            let mut query = Query::from(&a);
-            if mask & 1 != 0 { query.topology_class = None; }
-            if mask & 2 != 0 { query.protocol = None; }
-            if mask & 4 != 0 { query.event_type = None; }
-            if mask & 8 != 0 { query.severity = None; }
-            if mask & 16 != 0 { query.affected_prefixes = None; }
-            if mask & 32 != 0 { query.node_count = None; }
+            let query = opened(&a, mask);
             prop_assert!(space.query_distance(&query, &b) <= space.distance(&a, &b));
+        }
+    }
+
+    #[test]
+    fn words_and_doublings_apart_are_never_at_distance_zero() {
+        let space = Space::default_definition();
+        let words = ["spine_leaf", "fabric", "other", "", "spine_leaf ", "Spine_leaf"];
+        for (a, b) in words.iter().flat_map(|a| words.iter().map(move |b| (a, b))) {
+            let at = |word: &str| Situation { topology_class: word.into(), ..singapore() };
+            assert_eq!(space.distance(&at(a), &at(b)) == 0, a == b, "{a:?} {b:?}");
+        }
+        let at = |severity| Situation { severity, ..singapore() };
+        for severity in 0..1_000 {
+            assert!(space.distance(&at(severity), &at(severity + 1)) > 0, "{severity}");
+        }
+    }
+
+    #[test]
+    fn a_field_without_weight_is_not_seen() {
+        let text = Space::default_text().replace("weight = 1750", "weight = 0");
+        let space = Space::parse(&text).unwrap();
+        let mut other = singapore();
+        for word in ["ospf", "unheard_of"] {
+            other.protocol = word.into();
+            assert_eq!(space.distance(&singapore(), &other), 0);
+            assert_eq!(space.locate(&singapore()), space.locate(&other));
         }
     }
 }

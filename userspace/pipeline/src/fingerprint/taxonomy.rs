@@ -62,8 +62,54 @@ impl Taxonomy {
         &self.paths
     }
 
+    /// The place of a word. Where edges have no length all words have the same place.
     pub(super) fn term(&self, word: &str) -> Term {
+        if self.weight == 0 {
+            return Term::Unknown("".into());
+        }
         self.index.get(word).map_or_else(|| Term::Unknown(word.into()), |at| Term::Known(*at))
+    }
+
+    /// The terms that the tree holds, in the order of [`Taxonomy::paths`].
+    pub(super) fn words(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().filter_map(|path| path.last()).map(String::as_str)
+    }
+
+    /// Where a word stands among [`Taxonomy::words`].
+    pub(super) fn position(&self, word: &str) -> Option<u16> {
+        self.index.get(word).copied()
+    }
+
+    /// The term at which the ways of two terms from the root part; `None` for the root itself.
+    pub(super) fn meeting(&self, a: &str, b: &str) -> Option<&str> {
+        let path = |word| self.position(word).map(|at| &self.paths[usize::from(at)]);
+        let shared = path(a)?.iter().zip(path(b)?).take_while(|(a, b)| a == b);
+        shared.last().map(|(term, _)| term.as_str())
+    }
+
+    /// Milli-units from a word to the nearest of the words that the tree does not hold.
+    pub(super) fn distance_unlisted(&self, word: &str) -> u32 {
+        self.position(word).map_or(0, |at| {
+            let depth = self.paths[usize::from(at)].len();
+            (depth + self.outside()) as u32 * self.weight
+        })
+    }
+
+    /// Edges from the root to a word that the tree does not hold.
+    pub(super) const fn outside(&self) -> usize {
+        self.deepest + 1
+    }
+
+    /// Milli-units between the two words that lie farthest apart.
+    pub(super) const fn diameter(&self) -> u32 {
+        2 * self.outside() as u32 * self.weight
+    }
+
+    /// Milli-units between the two terms of one branch of the root that lie farthest apart.
+    pub(super) fn diameter_in_family(&self) -> u32 {
+        let pairs = self.paths.iter().flat_map(|a| self.paths.iter().map(move |b| (a, b)));
+        let related = pairs.filter(|(a, b)| a[0] == b[0]);
+        related.map(|(a, b)| edges(a, b) as u32 * self.weight).max().unwrap_or(0)
     }
 
     /// The branch of the root on which a word stands.
@@ -74,7 +120,7 @@ impl Taxonomy {
 
     /// Milli-units between two terms.
     pub(super) fn distance(&self, a: &Term, b: &Term) -> u32 {
-        let outside = self.deepest + 1;
+        let outside = self.outside();
         match (a, b) {
             (Term::Known(a), Term::Known(b)) => {
                 self.table[usize::from(*a) * self.paths.len() + usize::from(*b)]

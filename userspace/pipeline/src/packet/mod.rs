@@ -8,20 +8,28 @@
 //! Owns sealing and opening, what leaves a gateway in which form ([`scrub`], rounding), and which
 //! values are possible. Never reads a clock or a file: expiry is the reader's decision.
 //!
-//! **Invariant:** [`open`] accepts exactly the bytes that its content would be sealed to; one
-//! packet has one form and one id.
+//! **Forward compatible.** Whoever passes a packet on passes on its exact bytes, and whoever reads
+//! one ignores the keys that later minor versions add; keys marked as critical, which must not be
+//! ignored, are refused by those who do not know them (see `outcome.cddl`).
+//!
+//! **Invariant:** [`open`] accepts exactly the bytes that its content, keys that it does not know
+//! among it, would be sealed to; one packet has one form and one id.
 
 mod cbor;
+mod fit;
+mod inspect;
 pub mod keys;
 mod limits;
 pub mod scrub;
 mod sign;
+mod verify;
 
 use edgelore_kernels::sha256;
 use edgelore_model::Outcome;
 
 use crate::fingerprint::Space;
 
+pub use self::inspect::{Inspection, Part, inspect};
 pub use self::keys::SigningKey;
 pub use self::limits::{LIFETIME_SECS_MAX, SEVERITY_MS_MAX};
 
@@ -33,6 +41,8 @@ const ENVELOPE_BYTES: usize = 112;
 const PAYLOAD_BYTES_MAX: usize = PACKET_BYTES_MAX - ENVELOPE_BYTES;
 /// The four terms of a packet together, bytes: keeps room for every other field at its longest.
 pub const TERMS_BYTES_MAX: usize = 160;
+/// Packets whose signatures are verified at once.
+pub const BATCH_PACKETS: usize = 128;
 /// Parents in a packet. The first is always carried, more where the steps leave room.
 pub const PARENTS_MAX: usize = 4;
 
@@ -71,6 +81,9 @@ pub enum PacketError {
     /// A payload of a version that this code does not know.
     #[error("packet version {0} is unknown, expected 1")]
     Version(u64),
+    /// A key that must not be ignored by those who do not know it.
+    #[error("packet payload has the critical key {0}, which this version does not know")]
+    Critical(i128),
     /// A value that cannot be true.
     #[error("outcome is impossible: {0}")]
     Impossible(&'static str),
@@ -147,9 +160,9 @@ pub fn seal_with(
     if terms > TERMS_BYTES_MAX {
         return Err(PacketError::Terms(terms));
     }
-    let truncated = fit(&mut outcome, space.short_id());
+    let truncated = fit::fit(&mut outcome, space.short_id());
     let payload = cbor::encode(&outcome, space.short_id(), truncated);
-    let bytes = sign::sign(payload, key);
+    let bytes = sign::sign(&payload, key);
     assert!(bytes.len() <= PACKET_BYTES_MAX, "the fitting keeps every packet within its bound");
     let id = hash(&bytes);
     Ok(Sealed { bytes, id, outcome, truncated })
@@ -160,22 +173,54 @@ pub fn seal_with(
 /// # Errors
 /// One variant of [`PacketError`] for each thing that can be wrong; nothing is accepted in part.
 pub fn open(bytes: &[u8]) -> Result<Opened, PacketError> {
+    let envelope = envelope(bytes)?;
+    if !verify::one(&envelope) {
+        return Err(PacketError::Signature);
+    }
+    opened(bytes, &envelope)
+}
+
+/// Verifies and reads many packets, faster than one at a time; the verdict on each is the one that
+/// [`open`] gives. Where a signature among [`BATCH_PACKETS`] fails, these are verified one by one.
+#[must_use]
+pub fn open_batch(packets: &[&[u8]]) -> Vec<Result<Opened, PacketError>> {
+    packets.chunks(BATCH_PACKETS).flat_map(open_chunk).collect()
+}
+
+fn open_chunk(packets: &[&[u8]]) -> Vec<Result<Opened, PacketError>> {
+    let envelopes: Vec<_> = packets.iter().map(|bytes| envelope(bytes)).collect();
+    let framed: Vec<_> = envelopes.iter().flatten().copied().collect();
+    let verified = verify::all(&framed);
+    let judge = |(bytes, envelope): (&&[u8], Result<sign::Envelope<'_>, PacketError>)| {
+        let envelope = envelope?;
+        if !verified && !verify::one(&envelope) {
+            return Err(PacketError::Signature);
+        }
+        opened(bytes, &envelope)
+    };
+    packets.iter().zip(envelopes).map(judge).collect()
+}
+
+fn envelope(bytes: &[u8]) -> Result<sign::Envelope<'_>, PacketError> {
     if bytes.len() > PACKET_BYTES_MAX {
         return Err(PacketError::Oversized(bytes.len()));
     }
-    let (payload, key) = sign::verify(bytes)?;
-    opened(bytes, &payload, key)
+    sign::Envelope::read(bytes)
 }
 
-fn opened(bytes: &[u8], payload: &[u8], key: [u8; 32]) -> Result<Opened, PacketError> {
-    let content = cbor::decode(payload)?;
+/// A packet whose signature was verified.
+fn opened(bytes: &[u8], envelope: &sign::Envelope<'_>) -> Result<Opened, PacketError> {
+    let content = cbor::decode(envelope.payload)?;
     limits::check(&content.outcome)?;
+    let mut hashes = [[0; 32]; 2];
+    sha256::digest_many(&[&envelope.key, bytes], &mut hashes);
+    let [publisher, id] = hashes;
     Ok(Opened {
         outcome: content.outcome,
-        publisher: hash(&key),
-        key,
+        publisher,
+        key: envelope.key,
         space: content.space,
-        id: hash(bytes),
+        id,
         truncated: content.truncated,
         bytes: bytes.to_vec(),
     })
@@ -223,60 +268,6 @@ fn publishable(outcome: &Outcome, privacy: &Privacy) -> Outcome {
 
 const fn whole_seconds(at: edgelore_model::Timestamp) -> edgelore_model::Timestamp {
     edgelore_model::Timestamp::from_secs_nanos(at.secs(), 0)
-}
-
-/// Cuts steps and parents until the payload fits; says whether steps were lost.
-fn fit(outcome: &mut Outcome, space: [u8; 8]) -> bool {
-    let mut parents = std::mem::take(&mut outcome.parents);
-    parents.dedup();
-    parents.truncate(PARENTS_MAX);
-    let mut parents = parents.into_iter();
-    outcome.parents.extend(parents.next());
-    let truncated = fit_steps(outcome, space);
-    for parent in parents {
-        outcome.parents.push(parent);
-        if !fits(outcome, space, truncated) {
-            outcome.parents.pop();
-            break;
-        }
-    }
-    truncated
-}
-
-fn fits(outcome: &Outcome, space: [u8; 8], truncated: bool) -> bool {
-    cbor::encode(outcome, space, truncated).len() <= PAYLOAD_BYTES_MAX
-}
-
-fn fit_steps(outcome: &mut Outcome, space: [u8; 8]) -> bool {
-    // A step takes a byte at least, so more than these never fit.
-    let lost = outcome.resolution.steps.len() > PAYLOAD_BYTES_MAX;
-    outcome.resolution.steps.truncate(PAYLOAD_BYTES_MAX);
-    if !lost && fits(outcome, space, false) {
-        return false;
-    }
-    let steps = std::mem::take(&mut outcome.resolution.steps);
-    for step in steps {
-        outcome.resolution.steps.push(step);
-        if !fits(outcome, space, true) {
-            cut_last(outcome, space);
-            break;
-        }
-    }
-    true
-}
-
-/// Shortens the last step, a character at a time, until the payload fits; an empty rest goes.
-fn cut_last(outcome: &mut Outcome, space: [u8; 8]) {
-    let Some(mut step) = outcome.resolution.steps.pop() else { return };
-    let bound = (0..=step.len().min(PAYLOAD_BYTES_MAX)).rev().find(|at| step.is_char_boundary(*at));
-    step.truncate(bound.unwrap_or(0));
-    while step.pop().is_some() && !step.is_empty() {
-        outcome.resolution.steps.push(step);
-        if fits(outcome, space, true) {
-            return;
-        }
-        step = outcome.resolution.steps.pop().unwrap_or_default();
-    }
 }
 
 #[cfg(test)]

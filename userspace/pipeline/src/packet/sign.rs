@@ -1,64 +1,107 @@
 //! The signed envelope: `COSE_Sign1` (RFC 9052 §4.2).
 //!
-//! Owns the headers and the signature. Never looks into the payload.
+//! ```text
+//! 18([ h'{1: -8, 4: key}', {}, h'payload', h'signature' ])
+//!      └ protected header: EdDSA, and as `kid` the raw public key
+//! ```
+//!
+//! Owns the headers and what is signed. Never looks into the payload. All growth goes into the
+//! payload: version 1 has these headers and no others.
 //!
 //! **Invariant:** for a payload, a key and a signature there is one envelope; any other encoding
 //! of the same is refused.
 
-use coset::iana::Algorithm;
-use coset::{CoseSign1, CoseSign1Builder, Header, HeaderBuilder, TaggedCborSerializable};
-use ed25519_dalek::{Signature, VerifyingKey};
+use std::convert::Infallible;
 
-use super::{PacketError, SigningKey};
+use minicbor::data::Tag;
+use minicbor::{Decoder, Encoder};
 
-fn header(key: &[u8; 32]) -> Header {
-    HeaderBuilder::new().algorithm(Algorithm::EdDSA).key_id(key.to_vec()).build()
+use super::fit::head_bytes;
+use super::{PACKET_BYTES_MAX, PacketError, SigningKey};
+
+/// `COSE_Sign1` (RFC 9052 §2).
+const TAG: Tag = Tag::new(18);
+/// The protected header up to the key: `{1: -8, 4: h'` and the head of 32 bytes.
+const PROTECTED_HEAD: [u8; 6] = [0xa2, 0x01, 0x27, 0x04, 0x58, 0x20];
+const PROTECTED_BYTES: usize = PROTECTED_HEAD.len() + 32;
+/// Bytes of an envelope but for the payload and its head.
+const FRAME_BYTES: usize = 109;
+/// What a signature is about (RFC 9052 §4.4).
+const CONTEXT: &str = "Signature1";
+
+/// An envelope, read but not verified.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Envelope<'p> {
+    pub(super) key: [u8; 32],
+    pub(super) payload: &'p [u8],
+    pub(super) signature: [u8; 64],
 }
+
+type Written = Result<Vec<u8>, minicbor::encode::Error<Infallible>>;
 
 /// Signs a payload.
-pub(super) fn sign(payload: Vec<u8>, key: &SigningKey) -> Vec<u8> {
-    CoseSign1Builder::new()
-        .protected(header(&key.public()))
-        .payload(payload)
-        .create_signature(&[], |message| key.sign(message).to_vec())
-        .build()
-        .to_tagged_vec()
-        .expect("an envelope of byte strings and integers encodes")
+pub(super) fn sign(payload: &[u8], key: &SigningKey) -> Vec<u8> {
+    let protected = protected(&key.public());
+    let signature = key.sign(&signed(&protected, payload));
+    write(&protected, payload, &signature).expect("writing to memory does not fail")
 }
 
-/// The payload and the key of an envelope whose signature verifies.
-pub(super) fn verify(bytes: &[u8]) -> Result<(Vec<u8>, [u8; 32]), PacketError> {
-    let (envelope, key) = parse(bytes)?;
-    let refused = |_| PacketError::Signature;
-    let public = VerifyingKey::from_bytes(&key).map_err(refused)?;
-    envelope.verify_signature(&[], |signature, message| {
-        let signature = Signature::from_slice(signature).map_err(refused)?;
-        // The strict form refuses keys of small order, under which one signature fits many texts.
-        public.verify_strict(message, &signature).map_err(refused)
-    })?;
-    Ok((envelope.payload.ok_or(PacketError::Headers)?, key))
+fn write(protected: &[u8], payload: &[u8], signature: &[u8; 64]) -> Written {
+    let mut out = Encoder::new(Vec::with_capacity(PACKET_BYTES_MAX));
+    out.tag(TAG)?.array(4)?.bytes(protected)?.map(0)?.bytes(payload)?.bytes(signature)?;
+    Ok(out.into_writer())
 }
 
-fn parse(bytes: &[u8]) -> Result<(CoseSign1, [u8; 32]), PacketError> {
-    let envelope = CoseSign1::from_tagged_slice(bytes)
-        .map_err(|error| PacketError::Envelope(error.to_string()))?;
-    let key_id = envelope.protected.header.key_id.as_slice();
-    let key: [u8; 32] = key_id.try_into().map_err(|_| PacketError::Headers)?;
-    // Headers that are missing, of another kind or in another encoding all show here.
-    let payload = envelope.payload.as_deref().unwrap_or_default();
-    if rebuild(payload, &key, envelope.signature.clone()) != bytes {
-        return Err(PacketError::Headers);
+fn protected(key: &[u8; 32]) -> [u8; PROTECTED_BYTES] {
+    let mut header = [0; PROTECTED_BYTES];
+    header[..PROTECTED_HEAD.len()].copy_from_slice(&PROTECTED_HEAD);
+    header[PROTECTED_HEAD.len()..].copy_from_slice(key);
+    header
+}
+
+/// The `Sig_structure` (RFC 9052 §4.4), which is what is signed.
+fn signed(protected: &[u8; PROTECTED_BYTES], payload: &[u8]) -> Vec<u8> {
+    let write = || {
+        let mut out = Encoder::new(Vec::with_capacity(PACKET_BYTES_MAX));
+        out.array(4)?.str(CONTEXT)?.bytes(protected)?.bytes(&[])?.bytes(payload)?;
+        Written::Ok(out.into_writer())
+    };
+    write().expect("writing to memory does not fail")
+}
+
+impl<'p> Envelope<'p> {
+    /// Reads an envelope.
+    pub(super) fn read(bytes: &'p [u8]) -> Result<Self, PacketError> {
+        let mut input = Decoder::new(bytes);
+        let parts = Self::parts(&mut input).map_err(|e| PacketError::Envelope(e.to_string()))?;
+        let ([protected, payload, signature], headers) = parts;
+        let protected: &[u8; PROTECTED_BYTES] =
+            protected.try_into().map_err(|_| PacketError::Headers)?;
+        let key = protected.strip_prefix(&PROTECTED_HEAD).and_then(|key| key.try_into().ok());
+        let key = key.filter(|_| headers == Some(0)).ok_or(PacketError::Headers)?;
+        let signature = signature.try_into().map_err(|_| PacketError::Signature)?;
+        // No head is shorter than its shortest form, so the whole is as short only if all are.
+        let shortest = FRAME_BYTES + head_bytes(payload.len()) + payload.len();
+        if input.position() != bytes.len() || bytes.len() != shortest {
+            return Err(PacketError::Envelope("not its shortest encoding".to_owned()));
+        }
+        Ok(Self { key, payload, signature })
     }
-    Ok((envelope, key))
-}
 
-/// The only envelope that these parts may have.
-fn rebuild(payload: &[u8], key: &[u8; 32], signature: Vec<u8>) -> Vec<u8> {
-    CoseSign1Builder::new()
-        .protected(header(key))
-        .payload(payload.to_vec())
-        .signature(signature)
-        .build()
-        .to_tagged_vec()
-        .expect("an envelope of byte strings and integers encodes")
+    /// Protected header, payload and signature; and the number of unprotected headers.
+    fn parts(
+        input: &mut Decoder<'p>,
+    ) -> Result<([&'p [u8]; 3], Option<u64>), minicbor::decode::Error> {
+        let (tag, array) = (input.tag()?, input.array()?);
+        if tag != TAG || array != Some(4) {
+            return Err(minicbor::decode::Error::message("no tag 18 with an array of four"));
+        }
+        let (protected, headers) = (input.bytes()?, input.map()?);
+        Ok(([protected, input.bytes()?, input.bytes()?], headers))
+    }
+
+    /// What the signature is about.
+    pub(super) fn signed(&self) -> Vec<u8> {
+        signed(&protected(&self.key), self.payload)
+    }
 }
