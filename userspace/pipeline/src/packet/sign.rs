@@ -39,16 +39,27 @@ pub(super) fn verify(bytes: &[u8]) -> Result<(Vec<u8>, [u8; 32]), PacketError> {
     Ok((envelope.payload.ok_or(PacketError::Headers)?, key))
 }
 
+/// The payload and the key of an envelope that was verified before.
+pub(super) fn read(bytes: &[u8]) -> Result<(Vec<u8>, [u8; 32]), PacketError> {
+    let (envelope, key) = split(bytes)?;
+    Ok((envelope.payload.ok_or(PacketError::Headers)?, key))
+}
+
 fn parse(bytes: &[u8]) -> Result<(CoseSign1, [u8; 32]), PacketError> {
-    let envelope = CoseSign1::from_tagged_slice(bytes)
-        .map_err(|error| PacketError::Envelope(error.to_string()))?;
-    let key_id = envelope.protected.header.key_id.as_slice();
-    let key: [u8; 32] = key_id.try_into().map_err(|_| PacketError::Headers)?;
+    let (envelope, key) = split(bytes)?;
     // Headers that are missing, of another kind or in another encoding all show here.
     let payload = envelope.payload.as_deref().unwrap_or_default();
     if rebuild(payload, &key, envelope.signature.clone()) != bytes {
         return Err(PacketError::Headers);
     }
+    Ok((envelope, key))
+}
+
+fn split(bytes: &[u8]) -> Result<(CoseSign1, [u8; 32]), PacketError> {
+    let envelope = CoseSign1::from_tagged_slice(bytes)
+        .map_err(|error| PacketError::Envelope(error.to_string()))?;
+    let key_id = envelope.protected.header.key_id.as_slice();
+    let key = key_id.try_into().map_err(|_| PacketError::Headers)?;
     Ok((envelope, key))
 }
 
