@@ -68,6 +68,9 @@ struct Options {
     /// Only this scenario; may be repeated.
     #[arg(long, value_name = "NAME", value_parser = SCENARIOS.map(|(name, _)| name))]
     only: Vec<String>,
+    /// Packets in the store that is queried, from 1000; a million take minutes to sign and store.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    packets: usize,
     /// Write the tables to bench/record/NAME.md as well; without NAME, today's date.
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     record: Option<String>,
@@ -95,7 +98,8 @@ fn run(options: &Options) -> Result<bool> {
             continue;
         }
         eprintln!("measuring {name} …");
-        let sections = scenario(Effort { quick: options.quick }).unwrap_or_else(|error| {
+        let effort = Effort { quick: options.quick, packets: options.packets.max(1_000) };
+        let sections = scenario(effort).unwrap_or_else(|error| {
             complete = false;
             vec![Section::without_rows(name, format!("Failed: {error:#}."))]
         });

@@ -18,6 +18,8 @@ const LATENCY_NS_MAX: u64 = 60_000_000_000;
 pub(crate) struct Effort {
     /// Fewer and shorter rounds.
     pub(crate) quick: bool,
+    /// Packets in the store that is queried.
+    pub(crate) packets: usize,
 }
 
 impl Effort {

@@ -1,4 +1,5 @@
-//! The embedded store: durable puts by one producer and by many, and queries among many packets.
+//! The embedded store: durable puts by one producer and by many, opening a large store, and queries
+//! among its packets.
 //!
 //! The store lies beside this program, so on a real disk wherever the build folder is on one.
 
@@ -7,7 +8,7 @@ use crate::measure::{Contender, Effort, PERCENTILES, Work, interleave, latencies
 use crate::packet::{key, varied};
 use crate::report::{Section, grouped};
 use anyhow::{Context as _, Result, ensure};
-use edgelore_model::{Outcome, Query, Timestamp};
+use edgelore_model::{Query, Situation, Timestamp};
 use edgelore_pipeline::fingerprint::{RADIUS_DEFAULT, Space};
 use edgelore_pipeline::packet::seal;
 use edgelore_routing::Backend as _;
@@ -19,8 +20,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-/// Packets in the store that is queried.
-const PACKETS: usize = 10_000;
+/// Packets that are put in one round.
+const PUTS: usize = 10_000;
+/// Producers that fill a store.
+const PRODUCERS: usize = 32;
 /// Results of one query at most.
 const LIMIT: usize = 50;
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -31,28 +34,17 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    let packets = Packets::sealed(PACKETS)?;
-    Ok(vec![puts(&runtime, &packets, effort)?, queries(&runtime, &packets, effort)?])
+    let puts = puts(&runtime, &sealed(PUTS)?, effort)?;
+    let (opening, queries) = large(&runtime, effort)?;
+    Ok(vec![puts, opening, queries])
 }
 
 /// Packets made for this run: the store refuses what has expired.
-struct Packets {
-    bytes: Vec<Vec<u8>>,
-    outcomes: Vec<Outcome>,
-}
-
-impl Packets {
-    fn sealed(count: usize) -> Result<Self> {
-        let mut random = Random::new(7);
-        let (key, space, created) = (key(), Space::default_definition(), an_hour_ago());
-        let mut packets = Self { bytes: Vec::new(), outcomes: Vec::new() };
-        for _ in 0..count {
-            let sealed = seal(&varied(created, &mut random), &key, &space)?;
-            packets.bytes.push(sealed.bytes);
-            packets.outcomes.push(sealed.outcome);
-        }
-        Ok(packets)
-    }
+fn sealed(count: usize) -> Result<Vec<Vec<u8>>> {
+    let mut random = Random::new(7);
+    let (key, space, created) = (key(), Space::default_definition(), an_hour_ago());
+    let seal = |_| Ok(seal(&varied(created, &mut random), &key, &space)?.bytes);
+    (0..count).map(seal).collect()
 }
 
 fn an_hour_ago() -> Timestamp {
@@ -77,18 +69,18 @@ struct Puts {
     commits: u64,
 }
 
-fn puts(runtime: &Runtime, packets: &Packets, effort: Effort) -> Result<Section> {
+fn puts(runtime: &Runtime, packets: &[Vec<u8>], effort: Effort) -> Result<Section> {
     let columns: Vec<&str> = ["producers", "puts/s", "min", "max", "puts a commit"]
         .into_iter()
         .chain(PERCENTILES)
         .collect();
     let mut section = Section::new("Embedded store: durable puts", &columns);
     section.note("A put is acknowledged after the transaction that holds it was synced to disk.");
-    let cases = [(1, effort.pick(1_000, 200)), (32, effort.pick(PACKETS, 2_000))];
+    let cases = [(1, effort.pick(1_000, 200)), (32, effort.pick(PUTS, 2_000))];
     let kept = cases.map(|_| RefCell::new(Puts { latencies: latencies(), packets: 0, commits: 0 }));
     let contenders = cases.into_iter().zip(&kept).map(|((producers, count), kept)| {
         Contender::new(producers.to_string(), move || {
-            put(runtime, &packets.bytes[..count], producers, &mut kept.borrow_mut())
+            put(runtime, &packets[..count], producers, &mut kept.borrow_mut())
         })
     });
     let all = interleave(effort.pick(5, 1), contenders.collect())?;
@@ -138,46 +130,102 @@ async fn produce(store: Arc<Embedded>, packets: Vec<Vec<u8>>) -> Result<Histogra
     Ok(histogram)
 }
 
-fn queries(runtime: &Runtime, packets: &Packets, effort: Effort) -> Result<Section> {
+/// A store of many packets: how long opening it takes, and asking it.
+fn large(runtime: &Runtime, effort: Effort) -> Result<(Section, Section)> {
+    let (store, folder) = open()?;
+    let asked = effort.pick(500, 100);
+    let situations = fill(runtime, &store, effort.packets, asked)?;
+    // Every producer has ended and let go of it.
+    drop(store);
+    let start = Instant::now();
+    let store = Embedded::open(EmbeddedConfig::in_directory(folder.path()))?;
+    let elapsed = start.elapsed();
+    let packets = store.figures().packets;
+    let title = format!("Embedded store: opened with {} packets", grouped(packets as u64));
+    let mut opening = Section::new(&title, &["ms", "µs a packet", "MB of the file"]);
+    opening.note("The file is in the page cache. The index is rebuilt from the records.");
+    let bytes =
+        std::fs::metadata(folder.path().join("outcomes.redb")).context("look at the file")?;
+    opening.row([
+        format!("{:.0}", elapsed.as_secs_f64() * 1e3),
+        format!("{:.2}", elapsed.as_secs_f64() * 1e6 / packets as f64),
+        format!("{:.0}", bytes.len() as f64 / 1e6),
+    ]);
+    Ok((opening, queries(runtime, &store, &situations)?))
+}
+
+fn queries(runtime: &Runtime, store: &Embedded, situations: &[Situation]) -> Result<Section> {
     let columns: Vec<&str> =
         ["radius", "queries", "found each"].into_iter().chain(PERCENTILES).collect();
-    let title = format!("Embedded store: queries among {} packets", grouped(PACKETS as u64));
+    let packets = store.figures().packets;
+    let title = format!("Embedded store: queries among {} packets", grouped(packets as u64));
     let mut section = Section::new(&title, &columns);
     section.note(format!(
         "All packets share topology, protocol and event type, the worst case for an index. At \
-         most {LIMIT} results, each opened again: its signature is verified.",
+         most {LIMIT} results, each compared with its hash and decoded.",
     ));
-    let (store, _folder) = open()?;
-    let share = packets.bytes.chunks(PACKETS / 32 + 1).map(<[_]>::to_vec);
-    let filling: Vec<_> =
-        share.map(|share| runtime.spawn(produce(Arc::clone(&store), share))).collect();
-    for producer in filling {
-        runtime.block_on(producer).context("join a producer")??;
-    }
-    let count = effort.pick(500, 100);
     for radius in [RADIUS_DEFAULT / 4, RADIUS_DEFAULT] {
-        let (histogram, found) = runtime.block_on(ask(&store, packets, radius, count))?;
+        let (histogram, found) = runtime.block_on(ask(store, situations, radius))?;
         let cells = [
             format!("{:.2}", f64::from(radius) / 1e3),
             grouped(histogram.len()),
-            format!("{:.1}", found as f64 / count as f64),
+            format!("{:.1}", found as f64 / situations.len() as f64),
         ];
         section.row(cells.into_iter().chain(percentiles_us(&histogram)));
     }
     Ok(section)
 }
 
+/// Seals and stores `count` packets; gives the situations of about `asked` of them.
+fn fill(
+    runtime: &Runtime,
+    store: &Arc<Embedded>,
+    count: usize,
+    asked: usize,
+) -> Result<Vec<Situation>> {
+    let (share, every) = (count.div_ceil(PRODUCERS), (count / asked).max(1));
+    let producers: Vec<_> = (0..PRODUCERS)
+        .map(|producer| {
+            let share = share.min(count.saturating_sub(producer * share));
+            runtime.spawn(fill_share(Arc::clone(store), producer as u64, share, every))
+        })
+        .collect();
+    let mut situations = Vec::new();
+    for producer in producers {
+        situations.extend(runtime.block_on(producer).context("join a producer")??);
+    }
+    Ok(situations)
+}
+
+async fn fill_share(
+    store: Arc<Embedded>,
+    producer: u64,
+    share: usize,
+    every: usize,
+) -> Result<Vec<Situation>> {
+    let mut random = Random::new(100 + producer);
+    let (key, space, created) = (key(), Space::default_definition(), an_hour_ago());
+    let mut situations = Vec::new();
+    for number in 0..share {
+        let sealed = seal(&varied(created, &mut random), &key, &space)?;
+        store.store(sealed.bytes).await?;
+        if number % every == 0 {
+            situations.push(sealed.outcome.situation);
+        }
+    }
+    Ok(situations)
+}
+
 /// Asks about the situations of packets, one query after the other; every one finds something.
 async fn ask(
     store: &Embedded,
-    packets: &Packets,
+    situations: &[Situation],
     radius: u32,
-    count: usize,
 ) -> Result<(Histogram<u64>, usize)> {
     let mut histogram = latencies();
     let mut found = 0;
-    for outcome in packets.outcomes.iter().step_by(packets.outcomes.len() / count) {
-        let query = Query::from(&outcome.situation);
+    for situation in situations {
+        let query = Query::from(situation);
         let start = Instant::now();
         let results = store.query(&query, radius, LIMIT).await?;
         histogram.saturating_record(start.elapsed().as_nanos() as u64);

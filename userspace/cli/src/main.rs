@@ -40,6 +40,8 @@ enum Command {
     Maintenance(commands::maintenance::Arguments),
     /// Serve a store to other networks over HTTP.
     Serve(commands::serve::Arguments),
+    /// Look after a store: check, export, import, count, compact.
+    Store(commands::store::Arguments),
     /// Make a signing key.
     Keygen(commands::keygen::Arguments),
     /// List the incidents that the node has measured.
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Resolve(arguments) => commands::resolve::run(&arguments),
         Command::Maintenance(arguments) => commands::maintenance::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
+        Command::Store(arguments) => commands::store::run(&arguments),
         Command::Keygen(arguments) => commands::keygen::run(&arguments),
         Command::Incidents(arguments) => commands::incidents::run(&arguments),
         Command::Outcomes(arguments) => commands::outcomes::run(&arguments),

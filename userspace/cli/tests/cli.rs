@@ -178,7 +178,7 @@ fn a_store_that_others_could_reach_needs_a_token() {
     let store = tempfile::tempdir().unwrap();
     let error =
         error_of(edgelore(&["serve", "--listen", "0.0.0.0:0", "--store", text(store.path())]));
-    assert!(error.contains("needs a token"), "{error}");
+    assert!(error.contains("needs tokens or a CA"), "{error}");
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use crate::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The problem without the answer. The three terms are words of the similarity definition's
 /// taxonomies; other words are kept as they are and are far from everything.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Situation {
     /// For example `spine_leaf`.
     pub topology_class: String,
@@ -22,7 +23,7 @@ pub struct Situation {
 }
 
 /// A situation to ask about: a field left open costs nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Query {
     /// See [`Situation::topology_class`].
@@ -56,7 +57,9 @@ impl From<&Situation> for Query {
 }
 
 /// How a resolution is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Known {
     /// Seen on the wire or in the kernel, and its effect measured.
@@ -68,7 +71,7 @@ pub enum Known {
 }
 
 /// What changed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Resolution {
     /// For example `bfd_tuning`.
     pub pattern: String,
@@ -79,7 +82,7 @@ pub struct Resolution {
 }
 
 /// Situation, resolution and what it brought.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Outcome {
     /// The problem.
     pub situation: Situation,

@@ -9,7 +9,18 @@ use std::ops::{Add, Sub};
 /// Live sources take the kernel's monotonic clock and add an offset fixed once at start, so that
 /// a step of the wall clock never moves two timestamps against each other.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
 )]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);

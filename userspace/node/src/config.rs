@@ -2,6 +2,7 @@
 
 use crate::interfaces::Selection;
 use crate::maintenance::MaintenanceConfig;
+use crate::store::{Access, Stores};
 use edgelore_capture::bmp;
 use edgelore_capture::ring::XdpPolicy;
 use edgelore_model::Prefix;
@@ -216,11 +217,18 @@ impl Default for CaptureConfig {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PublishConfig {
-    /// `http://host:port` of an `edgelore serve`, or `embedded:DIRECTORY`. Without it, outcomes
-    /// stay in the journal.
-    pub store: Option<String>,
+    /// `http://host:port` or `https://host:port` of an `edgelore serve`, several separated by
+    /// commas if they stand in for one another, or `embedded:DIRECTORY`; a list of these when all of
+    /// them are to be written and read. Without it, outcomes stay in the journal.
+    pub store: Option<Stores>,
     /// File with the bearer token for the store.
     pub token_file: Option<PathBuf>,
+    /// File with who signs the store's certificate (PEM); whom the system trusts, without.
+    pub ca_file: Option<PathBuf>,
+    /// File with our certificate (PEM), if the store asks for one.
+    pub certificate_file: Option<PathBuf>,
+    /// File with its private key (PEM).
+    pub certificate_key_file: Option<PathBuf>,
     /// The signing key; by default `key` in the data directory, made at the first start.
     pub key: Option<PathBuf>,
 }
@@ -233,6 +241,19 @@ pub struct AdviseConfig {
     pub radius_milli: u32,
     /// Outcomes looked at, at most.
     pub outcomes_max: usize,
+}
+
+impl PublishConfig {
+    /// What proves to the store who asks.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        Access {
+            token: self.token_file.clone(),
+            ca: self.ca_file.clone(),
+            certificate: self.certificate_file.clone(),
+            key: self.certificate_key_file.clone(),
+        }
+    }
 }
 
 impl Default for AdviseConfig {

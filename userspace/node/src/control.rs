@@ -273,6 +273,7 @@ impl Control {
         if !socket.exists() {
             return Err(ControlError::NotRunning { socket });
         }
+        edgelore_routing::http::use_ring();
         let client = reqwest::Client::builder()
             .unix_socket(socket.as_path())
             .timeout(REQUEST_TIMEOUT)

@@ -183,7 +183,7 @@ fn open(
     let key_file = config.publish.key.clone().unwrap_or_else(|| data_dir.join("key"));
     let key = keys::load_or_generate(&key_file)?;
     let store = match &config.publish.store {
-        Some(name) => Some(store::open(name, config.publish.token_file.as_deref())?),
+        Some(stores) => Some(store::open(stores, &config.publish.access())?),
         None => None,
     };
     let journal = Arc::new(Journal::open(data_dir)?);

@@ -181,7 +181,7 @@ mod tests {
         new.detect.convergence.quiet_ms = 1;
         new.detect.bounds.links_max = 1;
         new.node.workers = 3;
-        new.publish.store = Some("embedded:x".to_owned());
+        new.publish.store = Some("embedded:x".into());
         let Reloaded { changed, restart } = compare(&old, &new);
         assert_eq!(changed, ["capture.interfaces", "detect.convergence"]);
         assert_eq!(restart, ["detect.bounds", "node.workers", "publish.store"]);

@@ -1,11 +1,14 @@
 //! `edgelore serve`: the embedded store behind the HTTP API.
+//!
+//! **Invariant:** asked to stop, it ends the streams, answers what was asked before, and leaves a
+//! store that reopens without repair.
 
-use crate::api;
-use crate::store::{TokenError, embedded, read_token};
+use crate::api::{self, Policy, Stopping, TlsFiles, Tokens};
+use crate::store::embedded;
 use edgelore_routing::BackendError;
-use std::future::IntoFuture;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -13,6 +16,21 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How long running requests may take to finish after being asked to stop.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// What is served to whom.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// Where to listen. Anything but loopback needs tokens or a CA of the callers' certificates.
+    pub listen: SocketAddr,
+    /// Directory of the embedded store; made if it is not there.
+    pub store: PathBuf,
+    /// File with the tokens that callers must present one of; see [`Tokens::read`].
+    pub token_file: Option<PathBuf>,
+    /// Certificates; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+    /// Requests a second of each caller.
+    pub rate: NonZeroU32,
+}
 
 /// Why the server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +41,12 @@ pub enum ServeError {
     /// Others could reach the address and nothing would ask them who they are.
     #[error(transparent)]
     Unprotected(#[from] api::Unprotected),
-    /// The token cannot be read.
+    /// The tokens cannot be read.
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Token(#[from] api::TokenError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] api::TlsError),
     /// The address cannot be used.
     #[error("listening on {address}: {source}")]
     Listen {
@@ -36,34 +57,34 @@ pub enum ServeError {
     },
 }
 
-/// Serves until SIGTERM or SIGINT, then lets running requests finish.
+/// Serves until SIGTERM or SIGINT; then ends the streams and lets running requests finish.
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn serve(
-    address: SocketAddr,
-    directory: &Path,
-    token_file: Option<&Path>,
-) -> Result<(), ServeError> {
-    let token = token_file.map(read_token).transpose()?;
-    api::check_address(address, token.as_deref())?;
-    let store = embedded(directory)?;
+pub async fn serve(config: &ServeConfig) -> Result<(), ServeError> {
+    let address = config.listen;
+    let tokens = config.token_file.as_deref().map(Tokens::read).transpose()?.unwrap_or_default();
+    let asks_certificates = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    api::check_address(address, !tokens.is_empty() || asks_certificates)?;
+    let tls = config.tls.as_ref().map(api::acceptor).transpose()?;
+    if tls.is_none() && !address.ip().to_canonical().is_loopback() {
+        tracing::warn!("tokens and packets travel in plain text: give a certificate for TLS");
+    }
+    let store = Arc::new(embedded(&config.store)?);
     let listen = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
-    tracing::info!(address = %local, store = %directory.display(), "serving");
-    let server = axum::serve(listener, api::router(Arc::new(store), token))
-        .with_graceful_shutdown(asked_to_stop());
-    tokio::select! {
-        served = server.into_future() => served.map_err(listen),
-        () = drained() => Ok(()),
-    }
-}
-
-/// Resolves some time after being asked to stop: a subscription never ends by itself.
-async fn drained() {
-    asked_to_stop().await;
-    tokio::time::sleep(DRAIN).await;
+    let (ask, stopping) = Stopping::new();
+    let policy = Policy { tokens, rate: config.rate };
+    let router = api::router(store, policy, stopping);
+    tracing::info!(address = %local, tls = tls.is_some(), store = %config.store.display(), "serving");
+    let stop = async {
+        asked_to_stop().await;
+        tracing::info!("stopping");
+        ask.send_replace(true);
+    };
+    api::serve(listener, tls, router, stop, DRAIN).await;
+    Ok(())
 }
 
 /// Resolves at SIGTERM or SIGINT.

@@ -1,34 +1,92 @@
-//! Opens the store that a configuration or a command names.
+//! Opens the stores that a configuration or a command names.
+//!
+//! ```text
+//! Retry ─ Mirror (several stores) ─ Failover (a,b) ─ Breaker ─ Timeout ─ HTTP
+//! ```
 
+use crate::api::{TokenError, Tokens};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
-use edgelore_routing::http::Http;
-use edgelore_routing::layers::Timeout;
+use edgelore_routing::http::{Http, HttpConfig};
+use edgelore_routing::layers::{Breaker, Failover, Mirror, Named, Retry, Timeout};
 use edgelore_routing::{Backend, BackendError};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a remote store may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a call is tried before whoever made it hears of it.
+const ATTEMPTS: u32 = 3;
+/// The pause before the second attempt; it doubles.
+const PAUSE: Duration = Duration::from_millis(250);
 
-/// Why a bearer token cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("token file {path}: {source}")]
-pub struct TokenError {
-    path: PathBuf,
-    source: std::io::Error,
+/// One store, or several that are all written and read together. Each is `embedded:DIRECTORY`, or
+/// one or more comma-separated `http://HOST:PORT` or `https://HOST:PORT`, servers that stand in for
+/// one another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Stores {
+    /// One.
+    One(String),
+    /// Several.
+    Several(Vec<String>),
+}
+
+impl Stores {
+    fn names(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Several(names) => names,
+        }
+    }
+}
+
+impl From<&str> for Stores {
+    fn from(name: &str) -> Self {
+        Self::One(name.to_owned())
+    }
+}
+
+/// What proves to remote stores who asks, and to us who answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// File with the bearer token.
+    pub token: Option<PathBuf>,
+    /// Who signs the servers' certificates, PEM; whom the system trusts, without.
+    pub ca: Option<PathBuf>,
+    /// Our certificate, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub key: Option<PathBuf>,
 }
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The text names no kind of store.
-    #[error("store '{0}' is neither `http://HOST:PORT` nor `embedded:DIRECTORY`")]
+    #[error(
+        "store '{0}' is neither `embedded:DIRECTORY` nor `http://HOST:PORT` or `https://HOST:PORT`"
+    )]
     Unknown(String),
+    /// No store was named.
+    #[error("an empty list of stores")]
+    None,
     /// The token cannot be read.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// A certificate's file cannot be read.
+    #[error("reading {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A certificate without its key, or a key without its certificate.
+    #[error("a client's certificate and its key are given together")]
+    Identity,
     /// The store refuses.
     #[error("store '{name}': {source}")]
     Backend {
@@ -39,21 +97,54 @@ pub enum StoreError {
     },
 }
 
-/// Opens `http://HOST:PORT` or `embedded:DIRECTORY`.
+/// Opens what is named; remote stores are reached when they are first asked.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub fn open(name: &str, token_file: Option<&Path>) -> Result<Arc<dyn Backend>, StoreError> {
+pub fn open(stores: &Stores, access: &Access) -> Result<Arc<dyn Backend>, StoreError> {
+    let named = |name: &String| Ok((name.clone(), store(name, access)?));
+    let mut stores: Vec<Named> =
+        stores.names().iter().map(named).collect::<Result<_, StoreError>>()?;
+    if stores.len() == 1 {
+        return Ok(stores.remove(0).1);
+    }
+    let mirror = Mirror::new(stores).ok_or(StoreError::None)?;
+    Ok(Arc::new(Retry::new(mirror, ATTEMPTS, PAUSE)))
+}
+
+fn store(name: &str, access: &Access) -> Result<Arc<dyn Backend>, StoreError> {
     let failed = |source| StoreError::Backend { name: name.to_owned(), source };
     if let Some(directory) = name.strip_prefix("embedded:") {
         return Ok(Arc::new(embedded(Path::new(directory)).map_err(failed)?));
     }
-    if !name.starts_with("http://") && !name.starts_with("https://") {
-        return Err(StoreError::Unknown(name.to_owned()));
+    let servers = name.split(',').map(str::trim).filter(|url| !url.is_empty());
+    let servers = servers.map(|url| Ok((url.to_owned(), remote(url, access)?)));
+    let servers = Failover::new(servers.collect::<Result<_, StoreError>>()?);
+    let servers = servers.ok_or_else(|| StoreError::Unknown(name.to_owned()))?;
+    Ok(Arc::new(Retry::new(servers, ATTEMPTS, PAUSE)))
+}
+
+fn remote(url: &str, access: &Access) -> Result<Arc<dyn Backend>, StoreError> {
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err(StoreError::Unknown(url.to_owned()));
     }
-    let token = token_file.map(read_token).transpose()?;
-    let remote = Http::new(name, token, Space::default_definition()).map_err(failed)?;
-    Ok(Arc::new(Timeout::new(remote, ANSWER_TIMEOUT)))
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|source| StoreError::File { path: path.clone(), source })
+    };
+    let identity = match (&access.certificate, &access.key) {
+        (Some(certificate), Some(key)) => Some([read(certificate)?, read(key)?].join(&b'\n')),
+        (None, None) => None,
+        _ => return Err(StoreError::Identity),
+    };
+    let http = Http::open(HttpConfig {
+        url: url.to_owned(),
+        token: access.token.as_deref().map(Tokens::read_one).transpose()?,
+        ca: access.ca.as_ref().map(read).transpose()?,
+        identity,
+        space: Space::default_definition(),
+    });
+    let http = http.map_err(|source| StoreError::Backend { name: url.to_owned(), source })?;
+    Ok(Arc::new(Breaker::new(Timeout::new(http, ANSWER_TIMEOUT))))
 }
 
 /// Opens the embedded store in a directory, made if it is not there.
@@ -61,15 +152,42 @@ pub(crate) fn embedded(directory: &Path) -> Result<Embedded, BackendError> {
     Embedded::open(EmbeddedConfig::in_directory(directory))
 }
 
-/// Reads a bearer token: the file's content without surrounding white space.
-///
-/// # Errors
-/// When the file cannot be read or is empty.
-pub(crate) fn read_token(path: &Path) -> Result<String, TokenError> {
-    let failed = |source| TokenError { path: path.to_owned(), source };
-    let token = std::fs::read_to_string(path).map_err(failed)?.trim().to_owned();
-    if token.is_empty() {
-        return Err(failed(std::io::Error::other("is empty")));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(stores: &Stores, access: &Access) -> String {
+        open(stores, access).err().expect("it is refused").to_string()
     }
-    Ok(token)
+
+    #[test]
+    fn stores_are_named_one_or_several() {
+        let directory = tempfile::tempdir().unwrap();
+        let embedded = format!("embedded:{}", directory.path().display());
+        let several = Stores::Several(vec![embedded, "http://a:1, https://b:2".into()]);
+        assert_eq!(open(&several, &Access::default()).unwrap().capability().name, "embedded");
+        for wrong in ["ftp://a", "http://a:1,b:2", "", ","] {
+            assert!(error(&wrong.into(), &Access::default()).contains("is neither"), "{wrong}");
+        }
+        assert_eq!(
+            error(&Stores::Several(Vec::new()), &Access::default()),
+            "an empty list of stores"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = Some(file.path().to_owned());
+        let https = Stores::from("https://localhost:1");
+        let alone = Access { certificate: path.clone(), ..Access::default() };
+        assert!(error(&https, &alone).contains("together"));
+        let empty = Access { ca: path.clone(), ..Access::default() };
+        assert!(error(&https, &empty).contains("holds no certificate"));
+        let missing = Access { ca: Some("/nonexistent".into()), ..Access::default() };
+        assert!(error(&https, &missing).contains("/nonexistent"));
+        std::fs::write(file.path(), "one-token-0123456\nanother-token-0123456\n").unwrap();
+        let two = Access { token: path, ..Access::default() };
+        assert!(error(&https, &two).contains("presents one"));
+    }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use edgelore_model::Outcome;
-use edgelore_node::api;
+use edgelore_node::api::{self, Policy, Stopping, Tokens};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
 use edgelore_routing::http::Http;
@@ -59,7 +59,9 @@ async fn serve(directory: &Path, clock: &SimClock, address: SocketAddr) -> (Runt
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let bound = runtime.spawn(TcpListener::bind(address)).await.unwrap().unwrap();
     let address = bound.local_addr().unwrap();
-    let router = api::router(Arc::new(store), Some(TOKEN.to_owned()));
+    let policy = Policy { tokens: Tokens::one(TOKEN), ..Policy::default() };
+    // Nobody asks it to stop: it is cut, as by a crash.
+    let router = api::router(Arc::new(store), policy, Stopping::new().1);
     runtime.spawn(async move { axum::serve(bound, router).await });
     (runtime, address)
 }

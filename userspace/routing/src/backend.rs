@@ -39,6 +39,9 @@ pub enum BackendError {
     /// Every place is taken by packets that still count.
     #[error("storing a packet: the store is full")]
     Full,
+    /// The caller asks more often than it may; asking again helps after so many milliseconds.
+    #[error("asking a backend: too many requests, again in {0} ms")]
+    Throttled(u64),
     /// The backend did not answer in time.
     #[error("asking a backend: no answer in {0} ms")]
     Timeout(u64),
@@ -64,7 +67,7 @@ impl BackendError {
     /// Whether the same request may succeed soon.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Timeout(_) | Self::Unavailable(_))
+        matches!(self, Self::Throttled(_) | Self::Timeout(_) | Self::Unavailable(_))
     }
 }
 
@@ -95,7 +98,7 @@ pub struct Delivery {
 }
 
 /// What a backend can do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Capability {
     /// Its name: `embedded`, `http`, …
     pub name: String,

@@ -1,6 +1,6 @@
 //! `edgelore advise`: what helped in situations like yours.
 
-use super::{SituationArguments, block_on, radius_milli};
+use super::{AccessArguments, SituationArguments, block_on, radius_milli};
 use crate::output;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -8,7 +8,6 @@ use edgelore_capture::Clock;
 use edgelore_node::advise::seek;
 use edgelore_node::config::AdviseConfig;
 use edgelore_node::control::{AdviceReport, Control};
-use edgelore_node::store;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -22,10 +21,9 @@ pub(crate) struct Arguments {
     data: PathBuf,
     /// Ask this store directly about the situation given by the flags.
     #[arg(long, env = "EDGELORE_STORE")]
-    store: Option<String>,
-    /// File with the store's bearer token.
-    #[arg(long)]
-    token_file: Option<PathBuf>,
+    store: Vec<String>,
+    #[command(flatten)]
+    access: AccessArguments,
     #[command(flatten)]
     situation: SituationArguments,
     /// How far a situation may be, in units such as `3` or `2.5`.
@@ -38,21 +36,24 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let report = block_on(async {
-        match (&arguments.incident, &arguments.store) {
+        match (&arguments.incident, arguments.store.as_slice()) {
             (Some(incident), _) => {
                 Ok(Control::connect(&arguments.data)?.advise(incident, arguments.radius).await?)
             }
-            (None, Some(store)) => {
-                let token = arguments.token_file.as_deref();
+            (None, stores @ [_, ..]) => {
                 let mut limits = AdviseConfig::default();
                 limits.radius_milli = arguments.radius.unwrap_or(limits.radius_milli);
                 let query = arguments.situation.query();
-                let advice =
-                    seek(store::open(store, token)?.as_ref(), &query, &limits, Clock::new().now())
-                        .await?;
+                let advice = seek(
+                    arguments.access.open(stores)?.as_ref(),
+                    &query,
+                    &limits,
+                    Clock::new().now(),
+                )
+                .await?;
                 Ok(AdviceReport { query, advice })
             }
-            (None, None) => {
+            (None, []) => {
                 bail!("say what to ask about: --incident latest, or --store with a situation")
             }
         }

@@ -15,11 +15,13 @@ pub(crate) mod resolve;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod store;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use edgelore_model::Query;
 use edgelore_node::control::Control;
+use edgelore_node::store::{Access, Stores};
 use edgelore_routing::Backend;
 use std::future::Future;
 use std::path::PathBuf;
@@ -28,18 +30,49 @@ use std::sync::Arc;
 /// Where outcomes are stored.
 #[derive(Debug, Args)]
 pub(crate) struct StoreArguments {
-    /// `http://HOST:PORT` of an `edgelore serve`, or `embedded:DIRECTORY`.
-    #[arg(long, env = "EDGELORE_STORE")]
-    store: String,
+    /// `http://HOST:PORT` or `https://HOST:PORT` of an `edgelore serve`, several separated by commas
+    /// if they stand in for one another, or `embedded:DIRECTORY`. Repeated, all of them are written
+    /// and read.
+    #[arg(long, env = "EDGELORE_STORE", required = true)]
+    store: Vec<String>,
+    #[command(flatten)]
+    access: AccessArguments,
+}
+
+/// What proves to a store who asks.
+#[derive(Debug, Args)]
+pub(crate) struct AccessArguments {
     /// File with the store's bearer token.
     #[arg(long)]
     token_file: Option<PathBuf>,
+    /// File with who signs the store's certificate (PEM); whom the system trusts, without.
+    #[arg(long)]
+    ca_file: Option<PathBuf>,
+    /// File with our certificate (PEM), if the store asks for one.
+    #[arg(long, requires = "certificate_key_file")]
+    certificate_file: Option<PathBuf>,
+    /// File with its private key (PEM).
+    #[arg(long, requires = "certificate_file")]
+    certificate_key_file: Option<PathBuf>,
+}
+
+impl AccessArguments {
+    /// Opens stores.
+    pub(crate) fn open(&self, stores: &[String]) -> Result<Arc<dyn Backend>> {
+        let access = Access {
+            token: self.token_file.clone(),
+            ca: self.ca_file.clone(),
+            certificate: self.certificate_file.clone(),
+            key: self.certificate_key_file.clone(),
+        };
+        Ok(edgelore_node::store::open(&Stores::Several(stores.to_vec()), &access)?)
+    }
 }
 
 impl StoreArguments {
     /// Opens the store.
     pub(crate) fn open(&self) -> Result<Arc<dyn Backend>> {
-        Ok(edgelore_node::store::open(&self.store, self.token_file.as_deref())?)
+        self.access.open(&self.store)
     }
 }
 

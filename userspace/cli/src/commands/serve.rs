@@ -1,27 +1,60 @@
 //! `edgelore serve`: a store for other networks.
 
-use super::block_on;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
+use edgelore_node::api::{RATE_DEFAULT, TlsFiles};
+use edgelore_node::serve::{ServeConfig, serve};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Address to listen on. Anything but loopback needs `--token-file`.
+    /// Address to listen on. Anything but loopback needs `--token-file` or `--client-ca`.
     #[arg(long, default_value = "127.0.0.1:7171")]
     listen: SocketAddr,
     /// Directory of the embedded store; made if it is not there.
     #[arg(long)]
     store: PathBuf,
-    /// File with the bearer token that clients must present.
+    /// File with the bearer tokens that clients must present one of, a token a line.
     #[arg(long)]
     token_file: Option<PathBuf>,
+    /// The server's certificate and its chain (PEM): serves HTTPS.
+    #[arg(long, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(long, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Who signs the clients' certificates (PEM): whoever has none is not let in.
+    #[arg(long, requires = "tls_cert")]
+    client_ca: Option<PathBuf>,
+    /// Requests a second of each token, else of each certificate, else of each address; twice as
+    /// many may come at once.
+    #[arg(long, default_value_t = RATE_DEFAULT)]
+    rate: NonZeroU32,
+}
+
+impl Arguments {
+    fn config(&self) -> ServeConfig {
+        let files = self.tls_cert.clone().zip(self.tls_key.clone());
+        ServeConfig {
+            listen: self.listen,
+            store: self.store.clone(),
+            token_file: self.token_file.clone(),
+            tls: files.map(|(certificate, key)| TlsFiles {
+                certificate,
+                key,
+                client_ca: self.client_ca.clone(),
+            }),
+            rate: self.rate,
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    block_on(async {
-        let token = arguments.token_file.as_deref();
-        Ok(edgelore_node::serve::serve(arguments.listen, &arguments.store, token).await?)
-    })
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    Ok(runtime.block_on(serve(&arguments.config()))?)
 }

@@ -4,7 +4,9 @@
 //! a JSON body with the reason.
 
 use axum::Json;
-use axum::http::StatusCode;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgelore_pipeline::packet::PacketError;
 use edgelore_routing::BackendError;
@@ -18,6 +20,7 @@ pub(super) fn failure(error: &BackendError) -> Response {
         BackendError::Expired | BackendError::Future => StatusCode::UNPROCESSABLE_ENTITY,
         BackendError::Unauthorised => StatusCode::UNAUTHORIZED,
         BackendError::Full => StatusCode::INSUFFICIENT_STORAGE,
+        BackendError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
         BackendError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
         BackendError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         BackendError::Answer(_) => StatusCode::BAD_GATEWAY,
@@ -32,4 +35,13 @@ pub(super) fn failure(error: &BackendError) -> Response {
 /// The answer to a request that is wrong.
 pub(super) fn refuse(status: StatusCode, kind: Kind, reason: &str) -> Response {
     (status, Json(ErrorReply { error: reason.to_owned(), kind })).into_response()
+}
+
+/// The answer to whoever asks too often: `Retry-After` in whole seconds (RFC 9110 §10.2.3).
+pub(super) fn throttled(wait: Duration) -> Response {
+    let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    let mut response = failure(&BackendError::Throttled(ms));
+    let seconds = HeaderValue::from(ms.div_ceil(1_000).max(1));
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
 }

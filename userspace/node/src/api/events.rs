@@ -3,7 +3,8 @@
 //! Owns the stream's frame: `ready` first, then `packet` after `packet`, each with its cursor as
 //! id. Never buffers: the store is read as fast as the subscriber reads.
 //!
-//! **Invariant:** an id that a client saw is one that it can resume after.
+//! **Invariant:** an id that a client saw is one that it can resume after; a stream ends when the
+//! server is asked to stop.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -13,50 +14,80 @@ use axum::extract::{Json, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use edgelore_routing::http::wire::{EVENT_PACKET, EVENT_READY, Kind};
+use edgelore_routing::http::wire::{EVENT_PACKET, EVENT_READY, ErrorReply, Kind};
 use edgelore_routing::{Cell, Cursor, Delivery, Subscription};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::Store;
 use super::answers::{failure, refuse};
+use super::{Served, Stopping};
 
 /// How often a silent stream shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Query parameters of a subscription.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Parameters {
-    /// Cells, comma-separated.
+    /// Cells, comma-separated; all without.
     #[serde(default)]
+    #[param(required = false)]
     cell: String,
 }
 
-/// `GET /v1/subscribe`.
+/// Follow cells as server-sent events.
+///
+/// The first event is `ready`; then comes a `packet` for each packet, its exact bytes in hexadecimal
+/// as data. Each event's id is a cursor: named in `Last-Event-ID`, the stream goes on after it.
+#[utoipa::path(
+    get, path = "/v1/subscribe", operation_id = "subscribe", tag = "delivery",
+    params(Parameters, ("Last-Event-ID" = Option<u64>, Header, description = "Resume after this")),
+    responses(
+        (status = 200, content_type = "text/event-stream", body = String, description = "The stream"),
+        (status = 400, body = ErrorReply, description = "A cell or the cursor is not one"),
+        (status = 401, body = ErrorReply, description = "It carries no token that is taken"),
+        (status = 429, body = ErrorReply, description = "Too many requests; Retry-After says when"),
+        (status = 503, body = ErrorReply, description = "As many streams as the store bears are open"),
+    ),
+)]
 pub(super) async fn get(
-    State(store): State<Store>,
+    State(served): State<Served>,
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
 ) -> Response {
     let cells = parameters.cell.split(',').filter(|cell| !cell.is_empty());
-    follow(&store, cells, &headers).await
+    follow(&served, cells, &headers).await
 }
 
-/// `POST /v1/subscribe`.
+/// Follow cells, for lists that are too long for an address.
+#[utoipa::path(
+    post, path = "/v1/subscribe", operation_id = "subscribe_to_many", tag = "delivery",
+    request_body(content = Vec<String>, description = "Cells; all when there are none"),
+    params(("Last-Event-ID" = Option<u64>, Header, description = "Resume after this")),
+    responses(
+        (status = 200, content_type = "text/event-stream", body = String, description = "The stream"),
+        (status = 400, body = ErrorReply, description = "A cell or the cursor is not one"),
+        (status = 401, body = ErrorReply, description = "It carries no token that is taken"),
+        (status = 413, body = ErrorReply, description = "The body is too long"),
+        (status = 429, body = ErrorReply, description = "Too many requests; Retry-After says when"),
+        (status = 503, body = ErrorReply, description = "As many streams as the store bears are open"),
+    ),
+)]
 pub(super) async fn post(
-    State(store): State<Store>,
+    State(served): State<Served>,
     headers: HeaderMap,
     cells: Result<Json<Vec<String>>, JsonRejection>,
 ) -> Response {
     match cells {
-        Ok(Json(cells)) => follow(&store, cells.iter().map(String::as_str), &headers).await,
+        Ok(Json(cells)) => follow(&served, cells.iter().map(String::as_str), &headers).await,
         Err(rejection) => refuse(rejection.status(), Kind::Request, &rejection.body_text()),
     }
 }
 
 async fn follow<'c>(
-    store: &Store,
+    served: &Served,
     cells: impl Iterator<Item = &'c str>,
     headers: &HeaderMap,
 ) -> Response {
@@ -74,8 +105,8 @@ async fn follow<'c>(
         },
         Some(Err(_)) => return bad("Last-Event-ID is not text"),
     };
-    match store.subscribe(&cells, after).await {
-        Ok(subscription) => events(subscription),
+    match served.store.subscribe(&cells, after).await {
+        Ok(subscription) => events(subscription, served.stopping.clone()),
         Err(error) => failure(&error),
     }
 }
@@ -86,7 +117,7 @@ enum Stage {
     Following(Box<dyn Subscription>),
 }
 
-fn events(subscription: Box<dyn Subscription>) -> Response {
+fn events(subscription: Box<dyn Subscription>, stopping: Stopping) -> Response {
     let events = stream::unfold(Stage::Opening(subscription), |stage| async move {
         match stage {
             Stage::Opening(subscription) => {
@@ -102,6 +133,7 @@ fn events(subscription: Box<dyn Subscription>) -> Response {
             },
         }
     });
+    let events = events.take_until(Box::pin(stopping.asked()));
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 

@@ -2,186 +2,182 @@
 //!
 //! | request | what it does |
 //! |---|---|
-//! | `POST /v1/packets` | store the packet in the body (exact bytes); 201 when new, 200 when it was there |
-//! | `PUT /v1/packets/{id}` | the same, refused when the id is not the packet's |
+//! | `PUT /v1/packets/{id}` | store the packet in the body (exact bytes), refused when the id is not its own; 201 when new, 200 when it was there |
+//! | `POST /v1/packets` | the same without naming the id |
 //! | `GET /v1/packets/{id}` | the packet's exact bytes |
 //! | `POST /v1/query` | `{query, radius, limit}` → what is near, nearest first |
 //! | `GET /v1/subscribe?cell=…` | follow cells (comma-separated; all without) as server-sent events; `Last-Event-ID` resumes |
 //! | `POST /v1/subscribe` | the same with the cells as a JSON array, for long lists |
 //! | `GET /v1/capability` | what the store can do |
-//! | `GET /v1/health` | 200 while the server runs; needs no token |
+//! | `GET /v1/health` | 200 while the server runs |
+//! | `GET /v1/ready` | 200 while it takes requests and its store answers, else 503 |
+//! | `GET /v1/openapi.json` | this table for programs (OpenAPI 3.1) |
 //!
-//! Owns the mapping between HTTP and [`Backend`]. Never decides what is stored.
+//! Owns the mapping between HTTP and [`Backend`], who may ask and how often. Never decides what is
+//! stored.
 //!
-//! **Invariant:** with a token configured, nothing but `/v1/health` answers without it; a body
-//! longer than its bound is answered with 413 and not read.
+//! **Invariant:** with tokens configured, nothing but the last three answers without one; a body
+//! longer than its bound is answered with 413 and not read; a request is answered, or its stream
+//! begun, within [`ANSWER_WITHIN`].
 
+mod access;
 mod answers;
 mod events;
+mod handlers;
+mod limit;
+mod listen;
+mod openapi;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, JsonRejection};
-use axum::extract::{DefaultBodyLimit, Json, Path, Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::{get, post};
 use edgelore_pipeline::packet::PACKET_BYTES_MAX;
-use edgelore_routing::http::wire::{Kind, QueryReply, QueryRequest, StoredReply};
-use edgelore_routing::{Backend, LIMIT_DEFAULT, PacketId};
+use edgelore_routing::Backend;
+use edgelore_routing::http::wire::Kind;
+use tokio::sync::watch;
 
-use answers::{failure, refuse};
+pub use access::{TOKEN_CHARACTERS_MIN, TOKENS_MAX, TokenError, Tokens};
+pub use listen::{CONNECTIONS_MAX, SILENCE, serve};
+pub use openapi::document;
+pub use tls::{TlsError, TlsFiles, acceptor};
+
+use access::{Peer, identify};
+use answers::{refuse, throttled};
+use limit::Limiter;
 
 /// The longest body of a query, bytes.
 const QUERY_BYTES_MAX: usize = 16 * 1024;
 /// The longest list of cells, bytes.
 const CELLS_BYTES_MAX: usize = 256 * 1024;
-/// The media type of a packet (RFC 9052 §2).
-const COSE_SIGN1: &str = "application/cose; cose-type=\"cose-sign1\"";
-
-type Store = Arc<dyn Backend>;
+/// How long a request may take, its body included; a stream of events, until it begins.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Requests a second that a caller may make, unless the operator says otherwise.
+pub const RATE_DEFAULT: NonZeroU32 = NonZeroU32::new(1_000).expect("it is not zero");
 
 /// Why an address was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("listening on {0}: an address that others can reach needs a token")]
+#[error(
+    "listening on {0}: an address that others can reach needs tokens or a CA of their certificates"
+)]
 pub struct Unprotected(pub SocketAddr);
 
 /// Refuses to serve others without asking who they are.
 ///
 /// # Errors
-/// [`Unprotected`] when `address` is not a loopback address and there is no token.
-pub fn check_address(address: SocketAddr, token: Option<&str>) -> Result<(), Unprotected> {
-    let protected = token.is_some_and(|token| !token.is_empty());
-    if address.ip().to_canonical().is_loopback() || protected {
+/// [`Unprotected`] when `address` is not a loopback address and nobody is asked.
+pub fn check_address(address: SocketAddr, asks: bool) -> Result<(), Unprotected> {
+    if address.ip().to_canonical().is_loopback() || asks {
         Ok(())
     } else {
         Err(Unprotected(address))
     }
 }
 
-/// The API over a store; with a token, requests need it as `Authorization: Bearer …`.
-pub fn router(store: Arc<dyn Backend>, token: Option<String>) -> Router {
+/// Who may ask, and how often.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The bearer tokens that are taken.
+    pub tokens: Tokens,
+    /// Requests a second of each caller: each token, else each certificate, else each address.
+    pub rate: NonZeroU32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { tokens: Tokens::default(), rate: RATE_DEFAULT }
+    }
+}
+
+/// Whether the server was asked to stop.
+#[derive(Clone, Debug)]
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// Never, unless `true` is sent.
+    #[must_use]
+    pub fn new() -> (watch::Sender<bool>, Self) {
+        let (ask, asked) = watch::channel(false);
+        (ask, Self(asked))
+    }
+
+    fn is_asked(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Resolves when it was asked; never, when whoever could ask has gone.
+    pub async fn asked(mut self) {
+        if self.0.wait_for(|asked| *asked).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What the handlers work on.
+#[derive(Clone)]
+struct Served {
+    store: Arc<dyn Backend>,
+    stopping: Stopping,
+}
+
+/// The API over a store.
+pub fn router(store: Arc<dyn Backend>, policy: Policy, stopping: Stopping) -> Router {
     let packets = Router::new()
-        .route("/v1/packets", post(post_packet))
-        .route("/v1/packets/{id}", get(get_packet).put(put_packet))
+        .route("/v1/packets", post(handlers::post_packet))
+        .route("/v1/packets/{id}", get(handlers::get_packet).put(handlers::put_packet))
         .layer(DefaultBodyLimit::max(PACKET_BYTES_MAX));
-    let queries =
-        Router::new().route("/v1/query", post(query)).layer(DefaultBodyLimit::max(QUERY_BYTES_MAX));
+    let queries = Router::new()
+        .route("/v1/query", post(handlers::query))
+        .layer(DefaultBodyLimit::max(QUERY_BYTES_MAX));
     let events = Router::new()
         .route("/v1/subscribe", get(events::get).post(events::post))
         .layer(DefaultBodyLimit::max(CELLS_BYTES_MAX));
-    let token: Option<Arc<str>> = token.map(Into::into);
+    let gate = Gate { tokens: policy.tokens, limiter: Limiter::new(policy.rate) };
     packets
         .merge(queries)
         .merge(events)
-        .route("/v1/capability", get(capability))
-        .layer(from_fn_with_state(token, authorise))
-        .route("/v1/health", get(|| async { "ok\n" }))
-        .with_state(store)
+        .route("/v1/capability", get(handlers::capability))
+        .layer(from_fn_with_state(Arc::new(gate), admit))
+        .route("/v1/health", get(handlers::health))
+        .route("/v1/ready", get(handlers::ready))
+        .route("/v1/openapi.json", get(openapi::serve))
+        .layer(from_fn(in_time))
+        .with_state(Served { store, stopping })
 }
 
-async fn authorise(
-    State(token): State<Option<Arc<str>>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION);
-    let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    match token {
-        Some(token) if !given.is_some_and(|given| same(given, token.as_bytes())) => {
-            let mut response = refuse(StatusCode::UNAUTHORIZED, Kind::Request, "not authorised");
-            let challenge = header::HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-            response
-        }
-        _ => next.run(request).await,
-    }
+struct Gate {
+    tokens: Tokens,
+    limiter: Limiter,
 }
 
-/// Compares without telling by its duration where the first difference is.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
-}
-
-async fn post_packet(State(store): State<Store>, body: Result<Bytes, BytesRejection>) -> Response {
-    match body {
-        Ok(body) => store_packet(&store, body).await,
-        Err(rejection) => refuse(rejection.status(), Kind::Packet, &rejection.body_text()),
-    }
-}
-
-async fn put_packet(
-    State(store): State<Store>,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => {
-            return refuse(rejection.status(), Kind::Packet, &rejection.body_text());
-        }
+/// Lets requests of known callers pass, as often as they may ask.
+async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>();
+    let Some(caller) = identify(&gate.tokens, peer, request.headers()) else {
+        let mut response = refuse(StatusCode::UNAUTHORIZED, Kind::Request, "not authorised");
+        let challenge = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        return response;
     };
-    let own = edgelore_pipeline::packet::open(&body).map(|packet| packet.id);
-    match (own, packet_id(&id)) {
-        (Ok(own), Some(id)) if own == id => store_packet(&store, body).await,
-        (Ok(_), _) => {
-            refuse(StatusCode::BAD_REQUEST, Kind::Request, "the id in the path is not the packet's")
-        }
-        (Err(error), _) => failure(&error.into()),
+    match gate.limiter.refuses(caller) {
+        Some(wait) => throttled(wait),
+        None => next.run(request).await,
     }
 }
 
-async fn store_packet(store: &Store, body: Bytes) -> Response {
-    match store.store(body.to_vec()).await {
-        Ok(stored) => {
-            let status = if stored.new { StatusCode::CREATED } else { StatusCode::OK };
-            let reply = StoredReply { id: hex::encode(stored.id), new: stored.new };
-            (status, Json(reply)).into_response()
-        }
-        Err(error) => failure(&error),
-    }
-}
-
-async fn get_packet(State(store): State<Store>, Path(id): Path<String>) -> Response {
-    let Some(id) = packet_id(&id) else {
-        return refuse(StatusCode::BAD_REQUEST, Kind::Request, "an id has 64 hexadecimal digits");
-    };
-    match store.get(&id).await {
-        Ok(Some(bytes)) => ([(header::CONTENT_TYPE, COSE_SIGN1)], bytes).into_response(),
-        Ok(None) => refuse(StatusCode::NOT_FOUND, Kind::NotFound, "no packet has this id"),
-        Err(error) => failure(&error),
-    }
-}
-
-async fn query(
-    State(store): State<Store>,
-    request: Result<Json<QueryRequest>, JsonRejection>,
-) -> Response {
-    let request = match request {
-        Ok(Json(request)) => request,
-        Err(rejection) => {
-            return refuse(rejection.status(), Kind::Request, &rejection.body_text());
-        }
-    };
-    let limit = request.limit.unwrap_or(LIMIT_DEFAULT);
-    match store.query(&request.query, request.radius(), limit).await {
-        Ok(found) => {
-            Json(QueryReply { found: found.into_iter().map(Into::into).collect() }).into_response()
-        }
-        Err(error) => failure(&error),
-    }
-}
-
-async fn capability(State(store): State<Store>) -> Response {
-    Json(store.capability()).into_response()
-}
-
-fn packet_id(text: &str) -> Option<PacketId> {
-    hex::decode(text).ok()?.try_into().ok()
+/// Gives up on a request whose body does not come.
+async fn in_time(request: Request, next: Next) -> Response {
+    tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await.unwrap_or_else(|_| {
+        refuse(StatusCode::REQUEST_TIMEOUT, Kind::Unavailable, "the request took too long")
+    })
 }

@@ -5,7 +5,7 @@ use edgelore_model::{Known, Outcome, Query, Resolution, Situation, Timestamp};
 use edgelore_pipeline::fingerprint::{Cell, Space};
 use edgelore_pipeline::packet::{self, Sealed, SigningKey};
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
-use edgelore_routing::http::wire::ErrorReply;
+use edgelore_routing::http::wire::{ErrorReply, QueryReply, QueryRequest, StoredReply};
 use reqwest::{Client, Response as Answer};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +14,7 @@ struct Served {
     base: String,
     client: Client,
     task: tokio::task::JoinHandle<()>,
+    ask: watch::Sender<bool>,
     _directory: tempfile::TempDir,
 }
 
@@ -25,14 +26,22 @@ impl Drop for Served {
 
 impl Served {
     async fn start(token: Option<&str>) -> Self {
+        Self::limited(token, RATE_DEFAULT.get()).await
+    }
+
+    async fn limited(token: Option<&str>, rate: u32) -> Self {
+        edgelore_routing::http::use_ring();
         let directory = tempfile::tempdir().unwrap();
         let store = Embedded::open(EmbeddedConfig::in_directory(directory.path())).unwrap();
-        let router = router(Arc::new(store), token.map(str::to_owned));
+        let tokens = token.map(Tokens::one).unwrap_or_default();
+        let policy = Policy { tokens, rate: NonZeroU32::new(rate).unwrap() };
+        let (ask, stopping) = Stopping::new();
+        let router = router(Arc::new(store), policy, stopping);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let client = Client::builder().no_proxy().build().unwrap();
-        Self { base, client, task, _directory: directory }
+        Self { base, client, task, ask, _directory: directory }
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -91,24 +100,17 @@ async fn refused(answer: Answer) -> (u16, Kind) {
 
 #[test]
 fn others_are_served_only_with_a_token() {
-    for (address, token, allowed) in [
-        ("127.0.0.1:7171", None, true),
-        ("[::1]:7171", None, true),
-        ("[::ffff:127.0.0.1]:7171", None, true),
-        ("0.0.0.0:7171", None, false),
-        ("10.99.0.1:7171", None, false),
-        ("10.99.0.1:7171", Some(""), false),
-        ("[::]:7171", Some("secret"), true),
+    for (address, asks, allowed) in [
+        ("127.0.0.1:7171", false, true),
+        ("[::1]:7171", false, true),
+        ("[::ffff:127.0.0.1]:7171", false, true),
+        ("0.0.0.0:7171", false, false),
+        ("10.99.0.1:7171", false, false),
+        ("[::]:7171", true, true),
     ] {
-        let result = check_address(address.parse().unwrap(), token);
-        assert_eq!(result.is_ok(), allowed, "{address} {token:?}");
+        let result = check_address(address.parse().unwrap(), asks);
+        assert_eq!(result.is_ok(), allowed, "{address} {asks}");
     }
-}
-
-#[test]
-fn tokens_compare_whole() {
-    assert!(same(b"secret", b"secret") && same(b"", b""));
-    assert!(!same(b"secret", b"secreT") && !same(b"secret", b"secre"));
 }
 
 #[tokio::test]
@@ -123,7 +125,7 @@ async fn a_packet_is_put_once_and_read_back() {
     let reply: StoredReply = again.json().await.unwrap();
     assert_eq!(reply, StoredReply { id: hex::encode(packet.id), new: false });
     let answer = served.get(&path).await;
-    assert_eq!(answer.headers()["content-type"], COSE_SIGN1);
+    assert_eq!(answer.headers()["content-type"], handlers::COSE_SIGN1);
     assert_eq!(answer.bytes().await.unwrap(), packet.bytes);
 }
 
@@ -163,9 +165,11 @@ async fn the_reference_example_is_found_without_knowing_the_answer() {
 }
 
 #[tokio::test]
-async fn without_the_token_only_health_answers() {
+async fn without_the_token_only_the_server_itself_answers() {
     let served = Served::start(Some("secret")).await;
-    assert_eq!(served.get("/v1/health").await.status(), 200);
+    for open in ["/v1/health", "/v1/ready", "/v1/openapi.json"] {
+        assert_eq!(served.get(open).await.status(), 200, "{open}");
+    }
     for path in ["/v1/capability", "/v1/packets/00", "/v1/subscribe"] {
         let answer = served.get(path).await;
         assert_eq!(
@@ -211,4 +215,53 @@ async fn a_subscriber_receives_its_cell_and_resumes_after_a_cursor() {
     let mut resumed = request.send().await.unwrap();
     let text = read_until(&mut resumed, &event(2, &second)).await;
     assert!(!text.contains(&event(1, &first)), "{text}");
+}
+
+#[tokio::test]
+async fn whoever_asks_too_often_is_told_when_to_come_back() {
+    let served = Served::limited(None, 1).await;
+    let mut answers = Vec::new();
+    // Two may come at once; however slow this test is, one a second does not keep up with it.
+    while answers.last() != Some(&429) {
+        assert!(answers.len() < 1_000, "{answers:?}");
+        answers.push(served.get("/v1/capability").await.status().as_u16());
+    }
+    assert!(answers.len() > 2 && answers[..2] == [200, 200], "{answers:?}");
+    let answer = served.get("/v1/capability").await;
+    let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=2).contains(&wait), "{wait}");
+    assert_eq!(refused(answer).await, (429, Kind::Throttled));
+    assert_eq!(served.get("/v1/health").await.status(), 200, "health is not counted");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_ends_its_streams_and_is_not_ready() {
+    let served = Served::start(None).await;
+    let mut stream = served.get("/v1/subscribe").await;
+    read_until(&mut stream, "event: ready").await;
+    assert_eq!(served.get("/v1/ready").await.status(), 200);
+    served.ask.send_replace(true);
+    let rest = tokio::time::timeout(Duration::from_secs(30), stream.bytes()).await;
+    assert_eq!(rest.expect("the stream ends").unwrap().len(), 0);
+    assert_eq!(refused(served.get("/v1/ready").await).await, (503, Kind::Unavailable));
+    assert_eq!(served.get("/v1/health").await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_is_described_is_served_and_nothing_else_at_its_address() {
+    let served = Served::start(None).await;
+    let document: serde_json::Value = served.get("/v1/openapi.json").await.json().await.unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    for (path, methods) in paths {
+        let address = format!("{}{}", served.base, path.replace("{id}", &"0".repeat(64)));
+        for method in ["get", "put", "post", "delete", "patch"] {
+            let wanted = method.to_uppercase().parse().unwrap();
+            let answer = served.client.request(wanted, &address).send().await.unwrap();
+            let known = methods.get(method).is_some();
+            assert_eq!(answer.status() != 405, known, "{method} {path}: {}", answer.status());
+            if answer.status() == 404 {
+                assert_eq!(refused(answer).await, (404, Kind::NotFound), "{method} {path}");
+            }
+        }
+    }
 }

@@ -3,8 +3,12 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | `packets` | sequence number | the packet's exact bytes |
-//! | `records` | sequence number | [`Record`] as JSON, so that opening need not verify every signature |
+//! | `records` | sequence number | [`Record`] (postcard), so that opening need not read every packet |
 //! | `meta` | `format`, `last` | version of this layout, highest sequence number ever given |
+//!
+//! A packet's signature is verified before it is written, and not again when it is read: that its
+//! bytes are the same is shown by their SHA-256, which the record keeps as its id. This guards
+//! against the disk, not against whoever may write to the file; who may not write cannot read either.
 //!
 //! **Invariant:** every commit is synced, in two phases (packets are untrusted input, see redb's
 //! design notes), and leaves a file that reopens without a scan. Sequence numbers rise in the order
@@ -14,15 +18,16 @@ use std::fmt::Display;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use edgelore_model::{Situation, Timestamp};
-use edgelore_pipeline::packet::{self, Opened};
+use edgelore_model::{Known, Situation, Timestamp};
+use edgelore_pipeline::packet::{self, Opened, PacketId};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{BackendError, Cursor};
 
 const FILE: &str = "outcomes.redb";
-const FORMAT: u64 = 1;
+/// 1 had the records as JSON, without what eviction needs.
+const FORMAT: u64 = 2;
 /// Pages that redb keeps in memory, bytes.
 const CACHE_BYTES: usize = 64 << 20;
 
@@ -39,6 +44,8 @@ pub(super) struct Record {
     pub(super) space: [u8; 8],
     pub(super) situation: Situation,
     pub(super) pattern: String,
+    pub(super) known: Known,
+    pub(super) sample_size: u32,
     pub(super) expires: Timestamp,
     /// Packets that this one supersedes or revokes.
     pub(super) withdraws: Vec<[u8; 32]>,
@@ -53,6 +60,8 @@ impl From<&Opened> for Record {
             space: opened.space,
             situation: outcome.situation.clone(),
             pattern: outcome.resolution.pattern.clone(),
+            known: outcome.resolution.known,
+            sample_size: outcome.sample_size,
             expires: outcome.expires,
             withdraws: outcome.supersedes.into_iter().chain(outcome.revokes).collect(),
         }
@@ -93,11 +102,68 @@ impl Disk {
                 DatabaseError::DatabaseAlreadyOpen => place(&"is in use by another process"),
                 error => place(&error),
             })?;
-        let format = prepare(&database).map_err(|error| place(&error))?;
-        if format != FORMAT {
-            return Err(place(&format_args!("has format {format}, expected {FORMAT}")));
+        match prepare(&database).map_err(|error| place(&error))? {
+            FORMAT => {}
+            1 => upgrade(&database).map_err(|error| place(&error))?,
+            format => {
+                return Err(place(&format_args!("has format {format}, expected {FORMAT}")));
+            }
         }
         Ok(Self { database })
+    }
+
+    /// Opens a store that is there.
+    pub(super) fn existing(directory: &Path) -> Result<Self, BackendError> {
+        if !directory.join(FILE).is_file() {
+            let place = directory.display();
+            return Err(failed("opening the store", &format_args!("{place} holds no {FILE}")));
+        }
+        Self::open(directory)
+    }
+
+    /// The file's length in bytes.
+    pub(super) fn file_bytes(directory: &Path) -> Result<u64, BackendError> {
+        let metadata = std::fs::metadata(directory.join(FILE));
+        Ok(metadata.map_err(|error| failed("reading the store's length", &error))?.len())
+    }
+
+    /// Checks what the database knows of its own pages; false when something had to be repaired.
+    pub(super) fn check_pages(&mut self) -> Result<bool, BackendError> {
+        self.database.check_integrity().map_err(|error| failed("checking the store", &error))
+    }
+
+    /// Gives free pages back to the file system; false when there was nothing to give.
+    pub(super) fn compact(&mut self) -> Result<bool, BackendError> {
+        self.database.compact().map_err(|error| failed("compacting the store", &error))
+    }
+
+    /// Calls `each` with every packet and its record, in the order of commits, unverified.
+    pub(super) fn each_packet(
+        &self,
+        mut each: impl FnMut(u64, &[u8], Option<Record>),
+    ) -> Result<(), BackendError> {
+        self.read("reading packets", |transaction| {
+            let records = transaction.open_table(RECORDS)?;
+            for entry in transaction.open_table(PACKETS)?.iter()? {
+                let (sequence, bytes) = entry?;
+                let record = records.get(sequence.value())?;
+                let record = record.and_then(|record| postcard::from_bytes(record.value()).ok());
+                each(sequence.value(), bytes.value(), record);
+            }
+            Ok(())
+        })
+    }
+
+    /// Records whose packet is not there.
+    pub(super) fn orphans(&self) -> Result<u64, BackendError> {
+        self.read("reading the index", |transaction| {
+            let packets = transaction.open_table(PACKETS)?;
+            let mut orphans = 0;
+            for entry in transaction.open_table(RECORDS)?.iter()? {
+                orphans += u64::from(packets.get(entry?.0.value())?.is_none());
+            }
+            Ok(orphans)
+        })
     }
 
     /// Calls `each` with every record in the order of commits.
@@ -108,7 +174,7 @@ impl Disk {
         self.read("reading the index", |transaction| {
             for entry in transaction.open_table(RECORDS)?.iter()? {
                 let (sequence, value) = entry?;
-                match serde_json::from_slice(value.value()) {
+                match postcard::from_bytes(value.value()) {
                     Ok(record) => each(sequence.value(), record),
                     Err(error) => {
                         let sequence = sequence.value();
@@ -133,23 +199,23 @@ impl Disk {
             {
                 let (sequence, value) = entry?;
                 // What is not readable was reported when the store was opened.
-                records.push((sequence.value(), serde_json::from_slice(value.value()).ok()));
+                records.push((sequence.value(), postcard::from_bytes(value.value()).ok()));
             }
             Ok(records)
         })
     }
 
-    /// The packets with these sequence numbers, from one snapshot and verified again: `None` for
-    /// one that is not there any more, or that the disk has damaged.
+    /// The packets with these sequence numbers and ids, from one snapshot: `None` for one that is
+    /// not there any more, or that the disk has damaged.
     pub(super) fn packets(
         &self,
-        sequences: impl IntoIterator<Item = u64>,
+        wanted: impl IntoIterator<Item = (u64, PacketId)>,
     ) -> Result<Vec<Option<Opened>>, BackendError> {
         self.read("reading packets", |transaction| {
             let table = transaction.open_table(PACKETS)?;
             let mut packets = Vec::new();
-            for sequence in sequences {
-                let opened = table.get(sequence)?.map(|bytes| packet::open(bytes.value()));
+            for (sequence, id) in wanted {
+                let opened = table.get(sequence)?.map(|bytes| packet::reopen(bytes.value(), &id));
                 packets.push(opened.and_then(|opened| {
                     opened
                         .inspect_err(|error| {
@@ -189,9 +255,7 @@ impl Disk {
                 }
                 for insert in inserts {
                     packets.insert(insert.sequence, insert.bytes)?;
-                    let record = serde_json::to_vec(insert.record)
-                        .expect("a record of integers and strings serializes");
-                    records.insert(insert.sequence, record.as_slice())?;
+                    records.insert(insert.sequence, encode(insert.record).as_slice())?;
                 }
                 transaction.open_table(META)?.insert(LAST, last)?;
             }
@@ -215,6 +279,38 @@ impl Disk {
         let run = || read(&self.database.begin_read()?);
         run().map_err(|error: redb::Error| failed(operation, &error))
     }
+}
+
+fn encode(record: &Record) -> Vec<u8> {
+    postcard::to_stdvec(record).expect("a record of integers and strings serializes")
+}
+
+/// Makes the records anew from the packets.
+fn upgrade(database: &Database) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
+    transaction.set_quick_repair(true);
+    {
+        let packets = transaction.open_table(PACKETS)?;
+        let mut records = transaction.open_table(RECORDS)?;
+        for entry in packets.iter()? {
+            let (sequence, bytes) = entry?;
+            match packet::open(bytes.value()) {
+                Ok(opened) => {
+                    records.insert(sequence.value(), encode(&Record::from(&opened)).as_slice())?;
+                }
+                Err(error) => {
+                    let sequence = sequence.value();
+                    tracing::error!(%error, sequence, "a stored packet is damaged");
+                    records.remove(sequence)?;
+                }
+            }
+        }
+        transaction.open_table(META)?.insert("format", FORMAT)?;
+    }
+    transaction.commit()?;
+    tracing::info!("the store was brought to format {FORMAT}");
+    Ok(())
 }
 
 /// Makes the tables at the first opening; gives the format of what is there.

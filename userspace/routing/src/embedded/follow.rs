@@ -11,9 +11,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::disk::Record;
 use super::{Shared, blocking};
-use crate::Cell;
 use crate::backend::{BackendError, Cursor, Delivery, Subscription};
+use crate::{Cell, PacketId};
 
 /// Records looked at in one step.
 const STEP_RECORDS: usize = 256;
@@ -77,24 +78,26 @@ fn step(shared: &Shared, cells: &[Cell], read: Cursor) -> Result<Step, BackendEr
     let at_end = records.len() < STEP_RECORDS;
     let last = records.last().map_or(read, |(sequence, _)| Cursor(*sequence));
     let (now, space) = ((shared.now)(), shared.space.short_id());
-    let wanted: Vec<u64> = {
+    let wanted: Vec<(u64, PacketId)> = {
         let index = shared.index();
         // The index may lag behind the disk by the commit that is being indexed: what has to be
         // known of a packet is taken from its record.
-        let followed = records.iter().filter(|(_, record)| {
-            record.as_ref().is_some_and(|record| {
-                let exact = Cell::exact(&shared.space, &record.situation);
-                record.space == space
-                    && record.expires > now
-                    && (cells.is_empty() || cells.iter().any(|cell| cell.covers(&exact)))
-                    && !index.is_withdrawn(&record.publisher, &record.id)
-            })
-        });
-        followed.map(|(sequence, _)| *sequence).collect()
+        let followed = |record: &Record| {
+            let exact = Cell::exact(&shared.space, &record.situation);
+            record.space == space
+                && record.expires > now
+                && (cells.is_empty() || cells.iter().any(|cell| cell.covers(&exact)))
+                && !index.is_withdrawn(&record.publisher, &record.id)
+        };
+        let readable = records.iter().filter_map(|(at, record)| Some((*at, record.as_ref()?)));
+        readable
+            .filter(|(_, record)| followed(record))
+            .map(|(at, record)| (at, record.id))
+            .collect()
     };
     let packets = shared.disk.packets(wanted.iter().copied())?;
-    // What was purged between the two steps has expired, and is left out.
-    let deliveries = wanted.into_iter().zip(packets).filter_map(|(sequence, packet)| {
+    // What was purged or evicted between the two steps is left out.
+    let deliveries = wanted.into_iter().zip(packets).filter_map(|((sequence, _), packet)| {
         Some(Delivery { cursor: Cursor(sequence), packet: packet? })
     });
     Ok(Step { deliveries: deliveries.collect(), read: last, at_end })

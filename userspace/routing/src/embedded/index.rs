@@ -151,7 +151,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edgelore_model::Situation;
+    use edgelore_model::{Known, Situation};
 
     fn record(number: u64) -> Record {
         let mut id = [0; 32];
@@ -170,6 +170,8 @@ mod tests {
                 node_count: 1,
             },
             pattern: ["dampening", "bfd_tuning"][number as usize % 2].to_owned(),
+            known: Known::Measured,
+            sample_size: 1,
             expires: Timestamp(number as i64 % 11),
             withdraws: Vec::new(),
         }

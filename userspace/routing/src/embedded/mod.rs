@@ -2,18 +2,20 @@
 //!
 //! ```text
 //! store ─► open (verify) ─► bounded queue ─► writer thread: group commit ─► index ─► acknowledge
-//! query ─► index (memory) ─► packets (redb snapshot) ─► open (verify)           └─► subscriptions
+//! query ─► index (memory) ─► packets (redb snapshot) ─► compare their hash        └─► subscriptions
 //! ```
 //!
-//! Owns the file `outcomes.redb` in its directory. Packets of another similarity definition are
+//! Owns the file `outcomes.redb` in its directory; [`upkeep`] is what an operator does with it. Packets of another similarity definition are
 //! refused; those that an earlier definition left in the file are kept and not found.
 //!
 //! **Invariant:** a packet is acknowledged only after the transaction that holds it was synced to
 //! disk, and is found only after that too.
 
 mod disk;
+mod eviction;
 mod follow;
 mod index;
+pub mod upkeep;
 mod writer;
 
 use std::collections::VecDeque;
@@ -35,6 +37,7 @@ use crate::backend::{
 };
 use crate::{Cell, Found, PacketId};
 use disk::Disk;
+use eviction::Ranking;
 use follow::Follower;
 use index::Index;
 use writer::Request;
@@ -56,8 +59,8 @@ pub struct EmbeddedConfig {
     pub directory: PathBuf,
     /// The similarity definition.
     pub space: Space,
-    /// Packets at most (each takes about 2 KB of disk and 300 bytes of memory); when they are as
-    /// many and none has expired, the next is refused as full.
+    /// Packets at most (each takes about 2 KB of disk and 350 bytes of memory); when they are as
+    /// many, the least useful one makes room, or is refused as it comes.
     pub packets_max: usize,
     /// The clock.
     pub now: Now,
@@ -101,6 +104,8 @@ pub struct Figures {
     pub foreign: usize,
     /// Packets refused because [`WRITES_QUEUED_MAX`] were waiting.
     pub refused_busy: u64,
+    /// Packets that made room for others.
+    pub evicted: u64,
     /// Commits.
     pub commits: u64,
 }
@@ -114,6 +119,7 @@ struct Shared {
     foreign: usize,
     now: Now,
     refused_busy: AtomicU64,
+    evicted: AtomicU64,
     commits: AtomicU64,
 }
 
@@ -128,8 +134,8 @@ impl Shared {
 
     fn query(&self, query: &Query, radius: u32, limit: usize) -> Result<Vec<Found>, BackendError> {
         let near = self.index().near(query, radius, limit, (self.now)());
-        let packets = self.disk.packets(near.iter().map(|hit| hit.sequence))?;
-        // What was purged between the two steps has expired, and is left out.
+        let packets = self.disk.packets(near.iter().map(|hit| (hit.sequence, hit.id)))?;
+        // What was purged or evicted between the two steps is left out.
         let found = near
             .into_iter()
             .zip(packets)
@@ -139,7 +145,7 @@ impl Shared {
 
     fn get(&self, id: &PacketId) -> Result<Option<Vec<u8>>, BackendError> {
         let Some(sequence) = self.index().sequence(id) else { return Ok(None) };
-        let packet = self.disk.packets([sequence])?.pop().flatten();
+        let packet = self.disk.packets([(sequence, *id)])?.pop().flatten();
         Ok(packet.map(|packet| packet.bytes))
     }
 }
@@ -180,15 +186,7 @@ impl Embedded {
     /// by a later version, or cannot be read.
     pub fn open(config: EmbeddedConfig) -> Result<Self, BackendError> {
         let disk = Disk::open(&config.directory)?;
-        let (mut index, mut foreign) = (Index::new(config.space.clone()), 0);
-        let space = config.space.short_id();
-        disk.each_record(|sequence, record| {
-            if record.space == space {
-                index.insert(sequence, &record);
-            } else {
-                foreign += 1;
-            }
-        })?;
+        let Loaded { index, ranking, foreign } = load(&disk, &config.space)?;
         if foreign > 0 {
             tracing::warn!(foreign, "packets of another similarity definition are kept, not found");
         }
@@ -200,6 +198,7 @@ impl Embedded {
             foreign,
             now: config.now,
             refused_busy: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
             commits: AtomicU64::new(0),
         });
         let (writes, requests) = mpsc::channel(WRITES_QUEUED_MAX);
@@ -208,7 +207,7 @@ impl Embedded {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name("outcomes-writer".to_owned())
-                .spawn(move || writer::run(&shared, requests, &committing))
+                .spawn(move || writer::run(&shared, ranking, requests, &committing))
                 .map_err(|error| disk::failed("starting the writer", &error))?
         };
         let subscriptions = Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX));
@@ -222,6 +221,7 @@ impl Embedded {
             packets: self.shared.index().len(),
             foreign: self.shared.foreign,
             refused_busy: self.shared.refused_busy.load(Ordering::Relaxed),
+            evicted: self.shared.evicted.load(Ordering::Relaxed),
             commits: self.shared.commits.load(Ordering::Relaxed),
         }
     }
@@ -335,6 +335,35 @@ impl Drop for Embedded {
             tracing::error!("the writer of the store has panicked");
         }
     }
+}
+
+/// What is in memory of a store.
+struct Loaded {
+    index: Index,
+    ranking: Ranking,
+    /// Packets of another similarity definition.
+    foreign: usize,
+}
+
+fn load(disk: &Disk, space: &Space) -> Result<Loaded, BackendError> {
+    let index = Index::new(space.clone());
+    let mut loaded = Loaded { index, ranking: Ranking::default(), foreign: 0 };
+    let (own, mut withdrawing) = (space.short_id(), Vec::new());
+    disk.each_record(|sequence, record| {
+        if record.space != own {
+            loaded.foreign += 1;
+            return;
+        }
+        loaded.index.insert(sequence, &record);
+        loaded.ranking.insert(sequence, &record);
+        if !record.withdraws.is_empty() {
+            withdrawing.push((sequence, record));
+        }
+    })?;
+    for (sequence, record) in &withdrawing {
+        writer::note_withdrawals(&loaded.index, &mut loaded.ranking, *sequence, record);
+    }
+    Ok(loaded)
 }
 
 fn writer_gone() -> BackendError {

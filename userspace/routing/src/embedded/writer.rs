@@ -1,7 +1,8 @@
 //! The writer: the one thread that changes the file.
 //!
 //! While a commit is being synced, the next packets gather in the queue and go into the next
-//! commit together. Each commit also purges some of what has expired.
+//! commit together. Each commit also purges some of what has expired, and evicts what has to make
+//! room.
 //!
 //! **Invariant:** no reply leaves before the commit that it speaks of is synced and indexed.
 
@@ -13,6 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Shared;
 use super::disk::{Insert, Record};
+use super::eviction::{Ranking, Worth};
+use super::index::Index;
 use crate::backend::{BackendError, Stored};
 
 /// Packets in one commit.
@@ -31,6 +34,7 @@ pub(super) struct Request {
 /// Writes until the last sender has gone. `committed` counts the commits.
 pub(super) fn run(
     shared: &Shared,
+    mut ranking: Ranking,
     mut requests: mpsc::Receiver<Request>,
     committed: &watch::Sender<u64>,
 ) {
@@ -41,7 +45,7 @@ pub(super) fn run(
         {
             batch.push(request);
         }
-        write(shared, batch);
+        write(shared, &mut ranking, batch);
         committed.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
@@ -49,18 +53,25 @@ pub(super) fn run(
 /// What becomes of a request.
 enum Fate {
     Known,
-    New,
+    New(Box<Record>),
     Refused,
 }
 
-fn write(shared: &Shared, batch: Vec<Request>) {
-    let (fates, purged) = plan(shared, &batch);
-    let result = commit(shared, &batch, &fates, &purged);
-    for (request, fate) in batch.into_iter().zip(fates) {
+/// What one commit changes.
+struct Plan {
+    fates: Vec<Fate>,
+    purged: Vec<u64>,
+    evicted: Vec<u64>,
+}
+
+fn write(shared: &Shared, ranking: &mut Ranking, batch: Vec<Request>) {
+    let plan = plan(shared, ranking, &batch);
+    let result = commit(shared, ranking, &batch, &plan);
+    for (request, fate) in batch.into_iter().zip(plan.fates) {
         let stored = |new| result.clone().map(|()| Stored { id: request.opened.id, new });
         let answer = match fate {
             Fate::Known => stored(false),
-            Fate::New => stored(true),
+            Fate::New(_) => stored(true),
             Fate::Refused => Err(BackendError::Full),
         };
         // A caller that has gone needs no answer.
@@ -68,35 +79,71 @@ fn write(shared: &Shared, batch: Vec<Request>) {
     }
 }
 
-/// Decides for each request, and which expired packets make room.
-fn plan(shared: &Shared, batch: &[Request]) -> (Vec<Fate>, Vec<u64>) {
-    let index = shared.index();
-    let purged = index.expired((shared.now)(), PURGE_MAX);
-    let mut room = shared.packets_max.saturating_sub(index.len() - purged.len());
-    let mut seen = HashSet::new();
-    let fates = batch.iter().map(|request| {
-        let id = request.opened.id;
-        if index.contains(&id) || seen.contains(&id) {
-            return Fate::Known;
-        }
-        let Some(rest) = room.checked_sub(1) else { return Fate::Refused };
-        room = rest;
-        seen.insert(id);
-        Fate::New
-    });
-    (fates.collect(), purged)
+/// Decides for each request, and which packets make room.
+fn plan(shared: &Shared, ranking: &Ranking, batch: &[Request]) -> Plan {
+    let (mut fates, purged, held) = {
+        let index = shared.index();
+        let purged = index.expired((shared.now)(), PURGE_MAX);
+        let held = index.len() - purged.len();
+        let mut seen = HashSet::new();
+        let fates = batch.iter().map(|request| {
+            if index.contains(&request.opened.id) || !seen.insert(request.opened.id) {
+                Fate::Known
+            } else {
+                Fate::New(Box::new(Record::from(&request.opened)))
+            }
+        });
+        (fates.collect::<Vec<_>>(), purged, held)
+    };
+    let evicted = make_room(shared.packets_max, held, ranking, &purged, &mut fates);
+    Plan { fates, purged, evicted }
+}
+
+/// Refuses those of the new packets that would be the first to go; gives those that go for the
+/// others.
+fn make_room(
+    packets_max: usize,
+    held: usize,
+    ranking: &Ranking,
+    purged: &[u64],
+    fates: &mut [Fate],
+) -> Vec<u64> {
+    let new: Vec<(usize, [u8; 32], Worth)> = fates
+        .iter()
+        .enumerate()
+        .filter_map(|(place, fate)| match fate {
+            Fate::New(record) => Some((place, record.publisher, Worth::of(record))),
+            Fate::Known | Fate::Refused => None,
+        })
+        .collect();
+    let excess = (held + new.len()).saturating_sub(packets_max);
+    if excess == 0 || new.is_empty() {
+        return Vec::new();
+    }
+    let judged: Vec<_> = new.iter().map(|(_, publisher, worth)| (*publisher, *worth)).collect();
+    let victims = ranking.victims(excess, purged, &judged);
+    for refused in victims.refused {
+        fates[new[refused].0] = Fate::Refused;
+    }
+    victims.evicted
 }
 
 fn commit(
     shared: &Shared,
+    ranking: &mut Ranking,
     batch: &[Request],
-    fates: &[Fate],
-    purged: &[u64],
+    plan: &Plan,
 ) -> Result<(), BackendError> {
-    let new = batch.iter().zip(fates).filter(|(_, fate)| matches!(fate, Fate::New));
-    let new: Vec<(&Opened, Record)> =
-        new.map(|(request, _)| (&request.opened, Record::from(&request.opened))).collect();
-    if new.is_empty() && purged.is_empty() {
+    let new: Vec<(&Opened, &Record)> = batch
+        .iter()
+        .zip(&plan.fates)
+        .filter_map(|(request, fate)| match fate {
+            Fate::New(record) => Some((&request.opened, record.as_ref())),
+            Fate::Known | Fate::Refused => None,
+        })
+        .collect();
+    let removed: Vec<u64> = plan.purged.iter().chain(&plan.evicted).copied().collect();
+    if new.is_empty() && removed.is_empty() {
         return Ok(());
     }
     let last = shared.disk.last_sequence()?;
@@ -104,14 +151,35 @@ fn commit(
         .zip(&new)
         .map(|(sequence, (opened, record))| Insert { sequence, bytes: &opened.bytes, record })
         .collect();
-    shared.disk.commit(&inserts, purged, last + inserts.len() as u64)?;
+    shared.disk.commit(&inserts, &removed, last + inserts.len() as u64)?;
     shared.commits.fetch_add(1, Ordering::Relaxed);
+    shared.evicted.fetch_add(plan.evicted.len() as u64, Ordering::Relaxed);
     let mut index = shared.index_mut();
-    for sequence in purged {
-        index.remove(*sequence);
+    for sequence in removed {
+        index.remove(sequence);
+        ranking.remove(sequence);
     }
     for insert in &inserts {
         index.insert(insert.sequence, insert.record);
+        ranking.insert(insert.sequence, insert.record);
+    }
+    for insert in &inserts {
+        note_withdrawals(&index, ranking, insert.sequence, insert.record);
     }
     Ok(())
+}
+
+/// What a packet withdraws, and that it was withdrawn itself before it came.
+pub(super) fn note_withdrawals(
+    index: &Index,
+    ranking: &mut Ranking,
+    sequence: u64,
+    record: &Record,
+) {
+    for withdrawn in record.withdraws.iter().filter_map(|id| index.sequence(id)) {
+        ranking.withdraw(withdrawn, &record.publisher);
+    }
+    if index.is_withdrawn(&record.publisher, &record.id) {
+        ranking.withdraw(sequence, &record.publisher);
+    }
 }

@@ -9,11 +9,14 @@
 mod sse;
 pub mod wire;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use edgelore_model::Query;
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::{self, Opened, PACKET_BYTES_MAX, PacketError};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use crate::backend::{
@@ -25,6 +28,31 @@ use wire::{ErrorReply, Kind, QueryReply, QueryRequest, StoredReply};
 /// The longest answer that is read, bytes: the packets of a full query as JSON, with room.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// How long connecting may take, its TLS handshake included.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Makes `ring` this process' one provider of cryptography. Call it before any other client of
+/// HTTP is made; doing so again changes nothing.
+pub fn use_ring() {
+    // The one that is there already was put there by this.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// How a server is reached.
+#[derive(Clone)]
+pub struct HttpConfig {
+    /// `http://HOST:PORT` or `https://HOST:PORT`.
+    pub url: String,
+    /// The bearer token, if the server asks for one.
+    pub token: Option<String>,
+    /// Who signs the server's certificate, PEM; whom the system trusts, without.
+    pub ca: Option<Vec<u8>>,
+    /// Certificate and private key, PEM, if the server asks for them.
+    pub identity: Option<Vec<u8>>,
+    /// The similarity definition.
+    pub space: Space,
+}
+
 /// A client of `edgelore serve`.
 #[derive(Clone)]
 pub struct Http {
@@ -35,21 +63,52 @@ pub struct Http {
 }
 
 impl Http {
-    /// A client for the server at `url` (`http://host:port`), with its bearer token if it has one.
+    /// A client for the server at `url`, with its bearer token if it has one.
     ///
     /// # Errors
-    /// [`BackendError::Request`] when `url` is not an `http://` address.
+    /// See [`Http::open`].
     pub fn new(url: &str, token: Option<String>, space: Space) -> Result<Self, BackendError> {
-        let parsed = reqwest::Url::parse(url).ok().filter(|parsed| parsed.scheme() == "http");
+        Self::open(HttpConfig { url: url.to_owned(), token, ca: None, identity: None, space })
+    }
+
+    /// A client; connects when it is first asked.
+    ///
+    /// # Errors
+    /// [`BackendError::Request`] when the address is no `http://` or `https://` address, or a
+    /// certificate or key is none.
+    pub fn open(config: HttpConfig) -> Result<Self, BackendError> {
+        use_ring();
+        let url = &config.url;
+        let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         if parsed.is_none() {
-            return Err(BackendError::Request(format!("'{url}' is not an http:// address")));
+            return Err(BackendError::Request(format!(
+                "'{url}' is no http:// or https:// address"
+            )));
         }
-        let client = Client::builder()
+        let wrong = |what: &'static str| {
+            move |error: reqwest::Error| {
+                BackendError::Request(format!("{what}: {}", explain(&error)))
+            }
+        };
+        let mut builder = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| BackendError::Request(format!("making a client: {error}")))?;
-        Ok(Self { client, base: url.trim_end_matches('/').to_owned(), token, space })
+            .connect_timeout(CONNECT_WITHIN);
+        if let Some(ca) = &config.ca {
+            let ca = Certificate::from_pem_bundle(ca).map_err(wrong("reading the CA"))?;
+            if ca.is_empty() {
+                return Err(BackendError::Request("the CA's file holds no certificate".into()));
+            }
+            builder = builder.tls_certs_only(ca);
+        }
+        if let Some(identity) = &config.identity {
+            let identity =
+                Identity::from_pem(identity).map_err(wrong("reading the certificate"))?;
+            builder = builder.identity(identity);
+        }
+        let client = builder.build().map_err(wrong("making a client"))?;
+        let base = url.trim_end_matches('/').to_owned();
+        Ok(Self { client, base, token: config.token, space: config.space })
     }
 
     fn get_path(&self, path: &str) -> RequestBuilder {
@@ -58,6 +117,10 @@ impl Http {
 
     fn post_path(&self, path: &str) -> RequestBuilder {
         self.authorised(self.client.post(format!("{}{path}", self.base)))
+    }
+
+    fn put_path(&self, path: &str) -> RequestBuilder {
+        self.authorised(self.client.put(format!("{}{path}", self.base)))
     }
 
     fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
@@ -77,13 +140,18 @@ impl Http {
 }
 
 fn unavailable(error: &reqwest::Error) -> BackendError {
+    BackendError::Unavailable(explain(error))
+}
+
+/// An error with its causes.
+fn explain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    BackendError::Unavailable(text)
+    text
 }
 
 /// Sends a request; an answer that is not a success becomes the error that it names.
@@ -97,8 +165,10 @@ async fn send(request: RequestBuilder) -> Result<Response, BackendError> {
 
 async fn refusal(response: Response) -> BackendError {
     let status = response.status();
+    let wait_ms = wait_ms(&response);
     let reply: Result<ErrorReply, _> = json(response).await;
     match (status, reply) {
+        (StatusCode::TOO_MANY_REQUESTS, _) => BackendError::Throttled(wait_ms),
         (StatusCode::UNAUTHORIZED, _) => BackendError::Unauthorised,
         (StatusCode::PAYLOAD_TOO_LARGE, _) => {
             BackendError::Packet(PacketError::Oversized(PACKET_BYTES_MAX + 1))
@@ -107,6 +177,7 @@ async fn refusal(response: Response) -> BackendError {
             Kind::Expired => BackendError::Expired,
             Kind::Future => BackendError::Future,
             Kind::Full => BackendError::Full,
+            Kind::Throttled => BackendError::Throttled(wait_ms),
             Kind::Unavailable => BackendError::Unavailable(reply.error),
             Kind::Storage => BackendError::Storage(reply.error),
             Kind::Packet | Kind::Request | Kind::NotFound => BackendError::Request(reply.error),
@@ -116,6 +187,12 @@ async fn refusal(response: Response) -> BackendError {
         }
         (status, Err(_)) => BackendError::Answer(format!("status {status} without a reason")),
     }
+}
+
+/// What `Retry-After` asks for (RFC 9110 §10.2.3), a second when it does not say.
+fn wait_ms(response: &Response) -> u64 {
+    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    seconds.and_then(|text| text.parse().ok()).unwrap_or(1_u64).saturating_mul(1_000)
 }
 
 /// The body, refused when it is too long.
@@ -147,8 +224,8 @@ impl Backend for Http {
     async fn store(&self, packet: Vec<u8>) -> Result<Stored, BackendError> {
         // What the server would refuse need not travel.
         let id = packet::open(&packet)?.id;
-        let reply: StoredReply =
-            json(send(self.post_path("/v1/packets").body(packet)).await?).await?;
+        let path = format!("/v1/packets/{}", hex::encode(id));
+        let reply: StoredReply = json(send(self.put_path(&path).body(packet)).await?).await?;
         if hex::decode(&reply.id).ok().as_deref() != Some(id.as_slice()) {
             return Err(BackendError::Answer("it acknowledges another packet".into()));
         }

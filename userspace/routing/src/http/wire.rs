@@ -7,6 +7,7 @@
 use edgelore_model::{Outcome, Query};
 use edgelore_pipeline::fingerprint::{RADIUS_DEFAULT, UNIT};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::Found;
 use crate::backend::BackendError;
@@ -17,7 +18,7 @@ pub const EVENT_READY: &str = "ready";
 pub const EVENT_PACKET: &str = "packet";
 
 /// The answer to a packet that was stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoredReply {
     /// The packet's id, hexadecimal.
     pub id: String,
@@ -26,7 +27,7 @@ pub struct StoredReply {
 }
 
 /// The body of `POST /v1/query`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QueryRequest {
     /// The situation asked about; open fields cost nothing.
@@ -53,7 +54,7 @@ impl QueryRequest {
 }
 
 /// A packet that was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FoundReply {
     /// The packet's id, hexadecimal.
     pub id: String,
@@ -80,14 +81,14 @@ impl From<Found> for FoundReply {
 }
 
 /// The answer to a query.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QueryReply {
     /// Nearest first.
     pub found: Vec<FoundReply>,
 }
 
 /// What kind of error an answer is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The packet is not one.
@@ -102,6 +103,8 @@ pub enum Kind {
     NotFound,
     /// The store is full.
     Full,
+    /// The caller asks more often than it may.
+    Throttled,
     /// The server cannot answer now.
     Unavailable,
     /// The server's storage failed.
@@ -109,7 +112,7 @@ pub enum Kind {
 }
 
 /// The body of an answer that is not a success.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorReply {
     /// What went wrong, for people.
     pub error: String,
@@ -125,6 +128,7 @@ impl From<&BackendError> for ErrorReply {
             BackendError::Future => Kind::Future,
             BackendError::Request(_) | BackendError::Unauthorised => Kind::Request,
             BackendError::Full => Kind::Full,
+            BackendError::Throttled(_) => Kind::Throttled,
             BackendError::Timeout(_) | BackendError::Unavailable(_) | BackendError::Answer(_) => {
                 Kind::Unavailable
             }

@@ -1,7 +1,9 @@
 //! Trying again.
 //!
-//! Owns the schedule: the pause doubles from attempt to attempt up to a bound. Every call of a
-//! backend is idempotent, so every call may be repeated; only transient errors are.
+//! Owns the schedule: the pause doubles from attempt to attempt up to a bound, and each is cut at
+//! random by up to a half, so that many clients of one server do not come back all at once. A
+//! server that says how long to wait is waited for. Every call of a backend is idempotent, so every
+//! call may be repeated; only transient errors are.
 //!
 //! **Invariant:** the number of attempts is bounded.
 
@@ -38,14 +40,31 @@ impl<B> Retry<B> {
             match call().await {
                 Err(error) if error.is_transient() && attempt < self.attempts => {
                     tracing::debug!(%error, attempt, "asking a backend again");
+                    tokio::time::sleep(wait(pause, &error)).await;
                 }
                 result => return result,
             }
             attempt += 1;
-            tokio::time::sleep(pause.min(PAUSE_MAX)).await;
             pause = pause.saturating_mul(2);
         }
     }
+}
+
+/// At least what the server asks for, at most [`PAUSE_MAX`].
+fn wait(pause: Duration, error: &BackendError) -> Duration {
+    let asked = match error {
+        BackendError::Throttled(ms) => Duration::from_millis(*ms),
+        _ => Duration::ZERO,
+    };
+    jittered(pause.min(PAUSE_MAX)).max(asked).min(PAUSE_MAX)
+}
+
+/// Between half of it and all of it.
+fn jittered(pause: Duration) -> Duration {
+    let mut random = [0; 4];
+    // Without random numbers the pause is not cut.
+    let cut = getrandom::fill(&mut random).map_or(0, |()| u32::from_le_bytes(random));
+    pause - pause.mul_f64(0.5 * f64::from(cut) / f64::from(u32::MAX))
 }
 
 #[async_trait]

@@ -1,0 +1,308 @@
+//! `edgelore serve` as a process: TLS, tokens, limits, failover, its end.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod server;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use server::{Authority, Server, edgelore, error_of, lines, text};
+use tempfile::TempDir;
+
+/// Fails with what the command says, unless it succeeded.
+fn succeeded(output: &std::process::Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A scratch directory with a signing key.
+struct Scratch {
+    directory: TempDir,
+    key: PathBuf,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("signing-key");
+        succeeded(&edgelore(&["keygen", "--out", text(&key)], ""));
+        Self { directory, key }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn token_file(&self, name: &str, tokens: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, tokens).unwrap();
+        path
+    }
+
+    /// Publishes so many different outcomes.
+    fn publish(&self, count: usize, stores: &[&str], more: &[&str]) -> std::process::Output {
+        let packets: String = (0..count).map(|n| format!("{}\n", packet(n))).collect();
+        let mut arguments = vec!["publish", "-", "--key", text(&self.key)];
+        arguments.extend(stores.iter().flat_map(|store| ["--store", store]));
+        arguments.extend(more);
+        edgelore(&arguments, &packets)
+    }
+}
+
+/// An outcome in the reference's form.
+fn packet(number: usize) -> Value {
+    json!({
+        "topology_class": "spine_leaf", "protocol": "bgp", "event_type": "convergence",
+        "resolution_pattern": "bfd_tuning", "convergence_delta_ms": 340_000 + number,
+        "affected_prefixes": 8_200, "node_count": 96, "resolution_steps": ["Reduced the multiplier"],
+    })
+}
+
+/// How many outcomes a store finds.
+fn found(stores: &[&str], more: &[&str]) -> usize {
+    let mut arguments = vec!["query", "--radius", "100", "--limit", "1000", "--json"];
+    arguments.extend(stores.iter().flat_map(|store| ["--store", store]));
+    arguments.extend(more);
+    lines(&edgelore(&arguments, ""))[0].as_array().unwrap().len()
+}
+
+#[test]
+fn certificates_are_asked_for_on_both_sides() {
+    let scratch = Scratch::new();
+    let ours = Authority::new(scratch.directory.path(), "ours");
+    let theirs = Authority::new(scratch.directory.path(), "theirs");
+    let (certificate, key) = ours.sign("127.0.0.1");
+    let store = scratch.path("store");
+    let tls = ["--tls-cert", text(&certificate), "--tls-key", text(&key)];
+    let with_ca = [&tls[..], &["--client-ca", text(&ours.certificate)]].concat();
+    // A certificate is asked for, so others may be served; here only loopback is there to ask.
+    let server = Server::start(&store, &[&with_ca[..], &["--listen", "0.0.0.0:0"]].concat());
+    let url = format!("https://127.0.0.1:{}", server.address.rsplit(':').next().unwrap());
+
+    let trusting = ["--ca-file", text(&ours.certificate)];
+    let (certificate, key) = ours.sign("denver");
+    let denver = ["--certificate-file", text(&certificate), "--certificate-key-file", text(&key)];
+    let known = [&trusting[..], &denver].concat();
+    assert_eq!(lines(&scratch.publish(2, &[&url], &known)).len(), 2);
+    assert_eq!(found(&[&url], &known), 2);
+
+    let (certificate, key) = theirs.sign("stranger");
+    let stranger = ["--certificate-file", text(&certificate), "--certificate-key-file", text(&key)];
+    let stranger = [&trusting[..], &stranger].concat();
+    for refused in [&trusting[..], &stranger, &denver] {
+        let error = error_of(scratch.publish(1, &[&url], refused));
+        assert!(error.contains("asking a backend"), "{error}");
+    }
+    let plain = url.replace("https", "http");
+    error_of(scratch.publish(1, &[&plain], &known));
+    assert_eq!(found(&[&url], &known), 2, "nobody else has stored anything");
+}
+
+#[test]
+fn a_token_travels_over_tls_and_any_of_the_file_is_taken() {
+    let scratch = Scratch::new();
+    let authority = Authority::new(scratch.directory.path(), "authority");
+    let (certificate, key) = authority.sign("localhost");
+    let tokens = scratch.token_file("tokens", "of-singapore-0123456\nof-denver-0123456789\n");
+    let server = Server::start(
+        &scratch.path("store"),
+        &["--tls-cert", text(&certificate), "--tls-key", text(&key), "--token-file", text(&tokens)],
+    );
+    let url = format!("https://localhost:{}", server.address.rsplit(':').next().unwrap());
+    let ask = |token: &str| {
+        let token = scratch.token_file("token", token);
+        let more = ["--ca-file", text(&authority.certificate), "--token-file", text(&token)];
+        scratch.publish(1, &[&url], &more)
+    };
+    assert_eq!(lines(&ask("of-denver-0123456789")).len(), 1);
+    assert_eq!(lines(&ask("of-singapore-0123456")).len(), 1);
+    assert!(error_of(ask("of-somebody-01234567")).contains("not authorised"));
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_at_the_start() {
+    let scratch = Scratch::new();
+    let store = scratch.path("store");
+    let serve = |more: &[&str]| {
+        edgelore(
+            &[&["serve", "--store", text(&store), "--listen", "127.0.0.1:0"], more].concat(),
+            "",
+        )
+    };
+    let short = scratch.token_file("short", "secret\n");
+    assert!(error_of(serve(&["--token-file", text(&short)])).contains("at least 16"));
+    let authority = Authority::new(scratch.directory.path(), "authority");
+    let (certificate, key) = authority.sign("localhost");
+    let (_, other_key) = authority.sign("other");
+    for (certificate, key, named) in [
+        (&short, &key, "reading certificate"),
+        (&certificate, &short, "reading private key"),
+        (&certificate, &other_key, "using certificate"),
+    ] {
+        let error = error_of(serve(&["--tls-cert", text(certificate), "--tls-key", text(key)]));
+        assert!(error.contains(named), "{error}");
+    }
+    assert_eq!(serve(&["--tls-cert", text(&certificate)]).status.code(), Some(2));
+    assert_eq!(serve(&["--rate", "0"]).status.code(), Some(2));
+    assert!(!store.exists(), "a server that is refused leaves nothing");
+}
+
+#[test]
+fn a_client_waits_when_it_is_told_to() {
+    let scratch = Scratch::new();
+    let server = Server::start(&scratch.path("store"), &["--rate", "10"]);
+    // Twenty may come at once; the rest is told to come back.
+    let stored = lines(&scratch.publish(25, &[&server.url()], &[]));
+    assert_eq!(stored.len(), 25);
+    assert!(stored.iter().all(|stored| stored["new"] == true));
+}
+
+#[test]
+fn another_server_takes_over() {
+    let scratch = Scratch::new();
+    let mut first = Server::start(&scratch.path("first"), &[]);
+    let second = Server::start(&scratch.path("second"), &[]);
+    let both = format!("{},{}", first.url(), second.url());
+    assert_eq!(lines(&scratch.publish(1, &[&both], &[])).len(), 1);
+    assert_eq!((found(&[&first.url()], &[]), found(&[&second.url()], &[])), (1, 0));
+    first.kill();
+    assert_eq!(lines(&scratch.publish(3, &[&both], &[])).len(), 3);
+    assert_eq!(found(&[&both], &[]), 3);
+}
+
+#[test]
+fn several_stores_are_all_written_and_any_is_read() {
+    let scratch = Scratch::new();
+    let mut first = Server::start(&scratch.path("first"), &[]);
+    let second = Server::start(&scratch.path("second"), &[]);
+    let (a, b) = (first.url(), second.url());
+    assert_eq!(lines(&scratch.publish(2, &[&a, &b], &[])).len(), 2);
+    assert_eq!((found(&[&a], &[]), found(&[&b], &[])), (2, 2));
+    first.kill();
+    assert_eq!(found(&[&a, &b], &[]), 2);
+    // Not stored everywhere is not stored: whoever published tries again.
+    let error = error_of(scratch.publish(3, &[&a, &b], &[]));
+    assert!(error.contains("asking a backend"), "{error}");
+}
+
+/// A stream of events over a bare connection.
+struct Stream(BufReader<TcpStream>);
+
+impl Stream {
+    fn open(server: &Server, cursor: &str) -> Self {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        write!(
+            stream,
+            "GET /v1/subscribe HTTP/1.1\r\nHost: {}\r\nLast-Event-ID: {cursor}\r\n\r\n",
+            server.address
+        )
+        .unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    /// Reads lines up to one that begins so; `None` at the end of the stream.
+    fn line(&mut self, begins: &str) -> Option<String> {
+        let mut line = String::new();
+        while !line.starts_with(begins) {
+            line.clear();
+            if self.0.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+        }
+        Some(line.trim_end().to_owned())
+    }
+}
+
+#[test]
+fn sigterm_ends_the_streams_and_a_new_process_resumes_them() {
+    let scratch = Scratch::new();
+    let store = scratch.path("store");
+    let mut server = Server::start(&store, &[]);
+    scratch.publish(2, &[&server.url()], &[]);
+    let mut stream = Stream::open(&server, "0");
+    for id in ["id: 0", "id: 1", "id: 2"] {
+        assert_eq!(stream.line("id: ").unwrap(), id);
+    }
+    server.terminate();
+    assert_eq!(stream.line("id: "), None, "the stream ends, it is not cut");
+    assert!(server.ended().success());
+
+    let server = Server::start(&store, &[]);
+    scratch.publish(3, &[&server.url()], &[]);
+    let mut stream = Stream::open(&server, "1");
+    for id in ["id: 1", "id: 2", "id: 3"] {
+        assert_eq!(stream.line("id: ").unwrap(), id);
+    }
+}
+
+#[test]
+fn a_connection_that_sends_half_a_request_does_not_keep_the_server() {
+    let scratch = Scratch::new();
+    let mut server = Server::start(&scratch.path("store"), &[]);
+    let mut halves = Vec::new();
+    for half in
+        ["", "PUT /v1/pa", "POST /v1/packets HTTP/1.1\r\nHost: x\r\nContent-Length: 400\r\n\r\nx"]
+    {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        stream.write_all(half.as_bytes()).unwrap();
+        halves.push(stream);
+    }
+    assert_eq!(lines(&scratch.publish(1, &[&server.url()], &[])).len(), 1);
+    server.terminate();
+    assert!(server.ended().success());
+}
+
+#[test]
+fn the_description_is_served_without_a_token() {
+    let scratch = Scratch::new();
+    let token = scratch.token_file("token", "of-singapore-0123456\n");
+    let server = Server::start(&scratch.path("store"), &["--token-file", text(&token)]);
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/openapi.json");
+    let committed: Value = serde_json::from_slice(&std::fs::read(committed).unwrap()).unwrap();
+    edgelore_routing::http::use_ring();
+    let served =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(
+            async {
+                let url = format!("{}/v1/openapi.json", server.url());
+                reqwest::get(url).await.unwrap().json::<Value>().await.unwrap()
+            },
+        );
+    assert_eq!(served, committed);
+}
+
+#[test]
+fn a_store_is_checked_counted_exported_and_imported() {
+    let scratch = Scratch::new();
+    let store = scratch.path("store");
+    let server = Server::start(&store, &[]);
+    assert_eq!(lines(&scratch.publish(5, &[&server.url()], &[])).len(), 5);
+    let run = |command: &str, store: &Path, input: &str| {
+        edgelore(&["store", command, "--store", text(store)], input)
+    };
+    assert!(error_of(run("check", &store, "")).contains("in use by another process"));
+    drop(server);
+
+    let checked = &lines(&run("check", &store, ""))[0];
+    assert_eq!((&checked["sound"], &checked["damaged"]), (&json!(5), &json!(0)));
+    let stats = &lines(&run("stats", &store, ""))[0];
+    assert_eq!((&stats["packets"], &stats["publishers"]), (&json!(5), &json!(1)));
+    let exported = run("export", &store, "");
+    let packets = String::from_utf8(exported.stdout).unwrap();
+    assert_eq!(packets.lines().count(), 5);
+
+    let other = scratch.path("other");
+    let damaged = packets.lines().next().unwrap().replacen("d2", "d3", 1);
+    let imported = &lines(&run("import", &other, &format!("{packets}{damaged}\n")))[0];
+    assert_eq!((&imported["new"], &imported["known"]), (&json!(5), &json!(0)));
+    assert_eq!(imported["refused"].as_object().unwrap().len(), 1);
+    assert_eq!(lines(&run("import", &other, &packets))[0]["known"], 5);
+    assert_eq!(String::from_utf8(run("export", &other, "").stdout).unwrap(), packets);
+    assert!(lines(&run("compact", &other, ""))[0]["bytes_after"].is_u64());
+    assert!(error_of(run("import", &other, "zz\n")).contains("line 1"));
+    let nowhere = scratch.path("nowhere");
+    assert!(error_of(run("stats", &nowhere, "")).contains("holds no outcomes.redb"));
+    assert!(!nowhere.exists());
+}

@@ -1,0 +1,110 @@
+//! Several stores at once: all are written, what any of them holds is read.
+//!
+//! Owns putting answers together. A packet counts as stored when every store has it, or refuses it
+//! for good while another one took it; until then the caller tries again, which does no harm where
+//! it is. A subscription follows the first store, for a cursor means nothing to another one.
+//!
+//! **Invariant:** a query answers as long as one store does.
+
+use async_trait::async_trait;
+use edgelore_model::Query;
+use futures_util::future::join_all;
+
+use super::Named;
+use crate::backend::{Backend, BackendError, Capability, Cursor, LIMIT_MAX, Stored, Subscription};
+use crate::{Cell, Found, PacketId};
+
+/// Writes to all stores, reads from any.
+pub struct Mirror {
+    stores: Vec<Named>,
+}
+
+impl Mirror {
+    /// Over these stores; `None` when there are none.
+    #[must_use]
+    pub fn new(stores: Vec<Named>) -> Option<Self> {
+        (!stores.is_empty()).then_some(Self { stores })
+    }
+
+    fn first(&self) -> &dyn Backend {
+        self.stores[0].1.as_ref()
+    }
+
+    /// What every store answers, in their order, asked at the same time; failures are told.
+    async fn all<'s, T, F>(
+        &'s self,
+        call: impl Fn(&'s dyn Backend) -> F,
+    ) -> Vec<Result<T, BackendError>>
+    where
+        F: Future<Output = Result<T, BackendError>> + Send,
+    {
+        let answers = join_all(self.stores.iter().map(|(_, store)| call(store.as_ref()))).await;
+        for ((name, _), answer) in self.stores.iter().zip(&answers) {
+            if let Err(error) = answer {
+                tracing::warn!(store = name, %error, "one of several stores failed");
+            }
+        }
+        answers
+    }
+}
+
+/// The answers there are; the first failure when there is none.
+fn some<T>(answers: Vec<Result<T, BackendError>>) -> Result<Vec<T>, BackendError> {
+    let (mut given, mut failed) = (Vec::new(), None);
+    for answer in answers {
+        match answer {
+            Ok(answer) => given.push(answer),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    match failed {
+        Some(error) if given.is_empty() => Err(error),
+        _ => Ok(given),
+    }
+}
+
+#[async_trait]
+impl Backend for Mirror {
+    async fn store(&self, packet: Vec<u8>) -> Result<Stored, BackendError> {
+        let answers = self.all(|store| store.store(packet.clone())).await;
+        let unsettled = |answer: &Result<_, BackendError>| {
+            answer.as_ref().err().filter(|error| !error.is_final()).cloned()
+        };
+        if let Some(error) = answers.iter().find_map(unsettled) {
+            return Err(error);
+        }
+        let stored = some(answers)?;
+        let id = edgelore_pipeline::packet::id(&packet);
+        Ok(Stored { id, new: stored.iter().any(|stored| stored.new) })
+    }
+
+    async fn query(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Found>, BackendError> {
+        let answers = some(self.all(|store| store.query(query, radius, limit)).await)?;
+        let mut found: Vec<Found> = answers.into_iter().flatten().collect();
+        found.sort_by_key(|found| (found.distance, found.opened.id));
+        found.dedup_by_key(|found| found.opened.id);
+        found.truncate(limit.min(LIMIT_MAX));
+        Ok(found)
+    }
+
+    async fn get(&self, id: &PacketId) -> Result<Option<Vec<u8>>, BackendError> {
+        Ok(some(self.all(|store| store.get(id)).await)?.into_iter().flatten().next())
+    }
+
+    async fn subscribe(
+        &self,
+        cells: &[Cell],
+        after: Option<Cursor>,
+    ) -> Result<Box<dyn Subscription>, BackendError> {
+        self.first().subscribe(cells, after).await
+    }
+
+    fn capability(&self) -> Capability {
+        self.first().capability()
+    }
+}
