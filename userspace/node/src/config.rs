@@ -216,10 +216,10 @@ impl Default for CaptureConfig {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PublishConfig {
-    /// `http://host:port` of an `edgelore serve`, or `embedded:DIRECTORY`. Without it, outcomes
-    /// stay in the journal.
+    /// `http://host:port` of an `edgelore serve`, `embedded:DIRECTORY`, or the URL of a database
+    /// server. Without it, outcomes stay in the journal.
     pub store: Option<String>,
-    /// File with the bearer token for the store.
+    /// File with the bearer token for the store, or the database server's password.
     pub token_file: Option<PathBuf>,
     /// The signing key; by default `key` in the data directory, made at the first start.
     pub key: Option<PathBuf>,

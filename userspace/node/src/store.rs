@@ -1,5 +1,6 @@
 //! Opens the store that a configuration or a command names.
 
+use crate::servers::{self, ServerError};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
 use edgelore_routing::http::Http;
@@ -24,11 +25,16 @@ pub struct TokenError {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The text names no kind of store.
-    #[error("store '{0}' is neither `http://HOST:PORT` nor `embedded:DIRECTORY`")]
+    #[error(
+        "store '{0}' is neither `http://HOST:PORT` nor `embedded:DIRECTORY` nor a database server's URL"
+    )]
     Unknown(String),
     /// The token cannot be read.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The store is a database server that cannot be used.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// The store refuses.
     #[error("store '{name}': {source}")]
     Backend {
@@ -39,7 +45,8 @@ pub enum StoreError {
     },
 }
 
-/// Opens `http://HOST:PORT` or `embedded:DIRECTORY`.
+/// Opens `http://HOST:PORT`, `embedded:DIRECTORY`, or a database server by its URL, whose password
+/// the token file may hold.
 ///
 /// # Errors
 /// See [`StoreError`].
@@ -47,6 +54,10 @@ pub fn open(name: &str, token_file: Option<&Path>) -> Result<Arc<dyn Backend>, S
     let failed = |source| StoreError::Backend { name: name.to_owned(), source };
     if let Some(directory) = name.strip_prefix("embedded:") {
         return Ok(Arc::new(embedded(Path::new(directory)).map_err(failed)?));
+    }
+    if let Some(scheme) = servers::scheme(name) {
+        let server = servers::open(scheme, name, token_file.map(read_token).transpose()?)?;
+        return Ok(Arc::new(Timeout::new(server, ANSWER_TIMEOUT)));
     }
     if !name.starts_with("http://") && !name.starts_with("https://") {
         return Err(StoreError::Unknown(name.to_owned()));

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     /// Ask this store directly about the situation given by the flags.
     #[arg(long, env = "EDGELORE_STORE")]
     store: Option<String>,
-    /// File with the store's bearer token.
+    /// File with the store's bearer token, or the database server's password.
     #[arg(long)]
     token_file: Option<PathBuf>,
     #[command(flatten)]

@@ -28,10 +28,11 @@ use std::sync::Arc;
 /// Where outcomes are stored.
 #[derive(Debug, Args)]
 pub(crate) struct StoreArguments {
-    /// `http://HOST:PORT` of an `edgelore serve`, or `embedded:DIRECTORY`.
-    #[arg(long, env = "EDGELORE_STORE")]
+    /// `http://HOST:PORT` of an `edgelore serve`, `embedded:DIRECTORY`, or a database server:
+    /// `redis://…`, `rediss://…` (TLS), `postgres://…`.
+    #[arg(long, env = "EDGELORE_STORE", hide_env_values = true)]
     store: String,
-    /// File with the store's bearer token.
+    /// File with the store's bearer token, or the database server's password.
     #[arg(long)]
     token_file: Option<PathBuf>,
 }
