@@ -20,6 +20,9 @@ use std::process::ExitCode;
 /// Exit code after an interrupt, as a shell gives it for SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;
 
+/// What is released and tested has every backend; a plain `cargo build` has those without a server.
+const FEATURES: [&str; 2] = ["--features", "edgelore/servers"];
+
 /// Everything that is done with this repository.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -84,7 +87,7 @@ fn run(command: &Command) -> Result<()> {
 fn build() -> Result<()> {
     setup::ensure(&[setup::Need::Toolchain])?;
     ebpf::build()?;
-    shell::run(shell::cargo().args(["build", "--release", "--package", "edgelore"]))
+    shell::run(shell::cargo().args(["build", "--release", "--package", "edgelore"]).args(FEATURES))
 }
 
 fn bench(arguments: &[String]) -> Result<()> {

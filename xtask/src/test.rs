@@ -2,6 +2,7 @@
 //!
 //! Invariant: as root, a live test that exists and did not run is a failure.
 
+use crate::FEATURES;
 use crate::setup::{self, Need};
 use crate::{cross, ebpf, shell, tidy};
 use anyhow::{Context, Result, ensure};
@@ -10,7 +11,7 @@ use nix::unistd::geteuid;
 use std::collections::BTreeSet;
 
 /// The test targets: a live test is never in a documentation example.
-const TARGETS: [&str; 4] = ["test", "--lib", "--bins", "--tests"];
+const TARGETS: [&str; 6] = ["test", "--lib", "--bins", "--tests", FEATURES[0], FEATURES[1]];
 
 pub(crate) fn run() -> Result<()> {
     let root = geteuid().is_root();
@@ -20,7 +21,7 @@ pub(crate) fn run() -> Result<()> {
     );
     let mut needs = vec![Need::Lints, Need::Toolchain, Need::Cross];
     if root {
-        needs.push(Need::Daemons);
+        needs.extend([Need::Daemons, Need::Servers]);
     }
     setup::ensure(&needs)?;
     ebpf::build()?;
@@ -29,10 +30,11 @@ pub(crate) fn run() -> Result<()> {
     shell::run(
         shell::cargo()
             .args(["clippy", "--workspace", "--exclude", "edgelore-programs", "--all-targets"])
+            .args(FEATURES)
             .args(["--", "--deny", "warnings"]),
     )?;
     cross::check()?;
-    shell::run(shell::cargo().args(["test", "--", "--skip", "live_"]))?;
+    shell::run(shell::cargo().arg("test").args(FEATURES).args(["--", "--skip", "live_"]))?;
     live(root)
 }
 
@@ -47,7 +49,7 @@ fn live(root: bool) -> Result<()> {
     ]))?;
     if !root {
         println!(
-            "{} live tests skipped: this is not root, and they need network namespaces and eBPF",
+            "{} live tests skipped: this is not root, and they need namespaces, eBPF and servers",
             expected.len()
         );
         return Ok(());
@@ -61,7 +63,8 @@ fn live(root: bool) -> Result<()> {
     Ok(())
 }
 
-/// The names of all live tests, without their modules.
+/// The names of all live tests, without the modules around what is called live: a live module
+/// belongs to the names of its tests.
 fn live_tests() -> Result<BTreeSet<String>> {
     let listed = shell::output(shell::cargo().args(["--quiet"]).args(TARGETS).args([
         "--",
@@ -75,10 +78,17 @@ fn live_names(listed: &str) -> BTreeSet<String> {
     listed
         .lines()
         .filter_map(|line| line.strip_suffix(": test"))
-        .filter_map(|path| path.rsplit("::").next())
-        .filter(|name| name.starts_with("live_"))
+        .filter_map(live_name)
         .map(str::to_owned)
         .collect()
+}
+
+/// From the first segment that is called live to the end.
+fn live_name(path: &str) -> Option<&str> {
+    if path.starts_with("live_") {
+        return Some(path);
+    }
+    path.find("::live_").map(|at| &path[at + "::".len()..])
 }
 
 #[cfg(test)]
@@ -87,7 +97,9 @@ mod tests {
 
     #[test]
     fn names_are_found_whatever_their_module() {
-        let listed = "live_a: test\nx::y::live_b: test\nx::alive_c: test\nlive_d: bench\nz: test\n";
-        assert_eq!(live_names(listed).into_iter().collect::<Vec<_>>(), ["live_a", "live_b"]);
+        let listed = "live_a: test\nx::y::live_b: test\nx::alive_c: test\nlive_d: bench\nz: test\n\
+                      x::live_e::f: test\nlive_e::f: test\nlive_g::f: test\n";
+        let names: Vec<String> = live_names(listed).into_iter().collect();
+        assert_eq!(names, ["live_a", "live_b", "live_e::f", "live_g::f"]);
     }
 }

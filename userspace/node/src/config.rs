@@ -218,10 +218,10 @@ impl Default for CaptureConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct PublishConfig {
     /// `http://host:port` or `https://host:port` of an `edgelore serve`, several separated by
-    /// commas if they stand in for one another, or `embedded:DIRECTORY`; a list of these when all of
-    /// them are to be written and read. Without it, outcomes stay in the journal.
+    /// commas if they stand in for one another, `embedded:DIRECTORY`, or the URL of a database server; a
+    /// list of these when all of them are to be written and read. Without it, outcomes stay in the journal.
     pub store: Option<Stores>,
-    /// File with the bearer token for the store.
+    /// File with the bearer token for the store, or the database server's password.
     pub token_file: Option<PathBuf>,
     /// File with who signs the store's certificate (PEM); whom the system trusts, without.
     pub ca_file: Option<PathBuf>,

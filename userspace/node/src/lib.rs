@@ -30,6 +30,7 @@ pub mod reload;
 pub mod replay;
 pub mod router;
 pub mod serve;
+pub mod servers;
 pub mod site;
 pub mod status;
 pub mod store;

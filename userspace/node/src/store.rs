@@ -1,10 +1,13 @@
 //! Opens the stores that a configuration or a command names.
 //!
 //! ```text
-//! Retry ─ Mirror (several stores) ─ Failover (a,b) ─ Breaker ─ Timeout ─ HTTP
+//! Retry ─ Mirror (several stores) ┬ Failover (a,b) ─ Breaker ─ Timeout ─ HTTP
+//!                                 ├ Timeout ─ Redis, PostgreSQL
+//!                                 └ embedded
 //! ```
 
 use crate::api::{TokenError, Tokens};
+use crate::servers::{self, ServerError};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
 use edgelore_routing::http::{Http, HttpConfig};
@@ -22,9 +25,9 @@ const ATTEMPTS: u32 = 3;
 /// The pause before the second attempt; it doubles.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// One store, or several that are all written and read together. Each is `embedded:DIRECTORY`, or
-/// one or more comma-separated `http://HOST:PORT` or `https://HOST:PORT`, servers that stand in for
-/// one another.
+/// One store, or several that are all written and read together. Each is `embedded:DIRECTORY`, the
+/// URL of a database server, or one or more comma-separated `http://HOST:PORT` or
+/// `https://HOST:PORT`, servers that stand in for one another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Stores {
@@ -67,7 +70,7 @@ pub struct Access {
 pub enum StoreError {
     /// The text names no kind of store.
     #[error(
-        "store '{0}' is neither `embedded:DIRECTORY` nor `http://HOST:PORT` or `https://HOST:PORT`"
+        "store '{0}' is neither `embedded:DIRECTORY` nor `http://HOST:PORT` or `https://HOST:PORT` nor a database server's URL"
     )]
     Unknown(String),
     /// No store was named.
@@ -87,6 +90,9 @@ pub enum StoreError {
     /// A certificate without its key, or a key without its certificate.
     #[error("a client's certificate and its key are given together")]
     Identity,
+    /// The store is a database server that cannot be used.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// The store refuses.
     #[error("store '{name}': {source}")]
     Backend {
@@ -117,11 +123,23 @@ fn store(name: &str, access: &Access) -> Result<Arc<dyn Backend>, StoreError> {
     if let Some(directory) = name.strip_prefix("embedded:") {
         return Ok(Arc::new(embedded(Path::new(directory)).map_err(failed)?));
     }
+    if let Some(scheme) = servers::scheme(name) {
+        let password = access.token.as_deref().map(password).transpose()?;
+        let server = servers::open(scheme, name, password)?;
+        return Ok(Arc::new(Retry::new(Timeout::new(server, ANSWER_TIMEOUT), ATTEMPTS, PAUSE)));
+    }
     let servers = name.split(',').map(str::trim).filter(|url| !url.is_empty());
     let servers = servers.map(|url| Ok((url.to_owned(), remote(url, access)?)));
     let servers = Failover::new(servers.collect::<Result<_, StoreError>>()?);
     let servers = servers.ok_or_else(|| StoreError::Unknown(name.to_owned()))?;
     Ok(Arc::new(Retry::new(servers, ATTEMPTS, PAUSE)))
+}
+
+/// A database server's password; unlike a token it may be of any length.
+fn password(path: &Path) -> Result<String, StoreError> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|source| StoreError::File { path: path.to_owned(), source })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn remote(url: &str, access: &Access) -> Result<Arc<dyn Backend>, StoreError> {

@@ -1,17 +1,26 @@
 //! Where outcome packets are stored and found: one trait, several backends, one suite.
 //!
-//! Owns [`Backend`] and its implementations: [`embedded`] (in this process, durable) and [`http`]
-//! (another node's `edgelore serve`), with [`layers`] around any of them. Never ranks what it
-//! finds and never seals a packet.
+//! Owns [`Backend`] and its implementations: [`embedded`] (in this process, durable), [`http`]
+//! (another node's `edgelore serve`), and, each a feature, `redis` and `postgres`, with [`layers`]
+//! around any of them. Never ranks what it finds and never seals a packet.
 //!
 //! **Invariant:** a packet that leaves a backend was verified in this process; an acknowledged
 //! packet survives a crash.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod backend;
 pub mod embedded;
 pub mod http;
 pub mod layers;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod placement;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod verify;
 
 pub use backend::{
     Backend, BackendError, CELLS_MAX, Capability, Cursor, Delivery, LIMIT_DEFAULT, LIMIT_MAX,

@@ -2,10 +2,11 @@
 //!
 //! Owns: the gate of live tests ([`live`]), guards that remove what a test created ([`NetNs`],
 //! [`Process`]), waiting on conditions ([`wait_for`]), BGP daemons of every make ([`speaker`]), the
-//! places from which a gateway sees them ([`Topology`]) and the [`lab`] of the demo.
+//! places from which a gateway sees them ([`Topology`]), the [`lab`] of the demo, and the database
+//! servers that the tests of backends run against ([`server`]).
 //!
-//! Never does: anything outside the namespaces it created, and nothing that Edgelore's own code
-//! takes part in; what it reports is the truth that Edgelore is held against.
+//! Never does: anything outside the namespaces it created but on loopback, and nothing that Edgelore's
+//! own code takes part in; what it reports is the truth that Edgelore is held against.
 //!
 //! Invariant: whatever happens, a panic or an interrupt included, no namespace and no process
 //! outlives its guard. What a killed run left is removed by the next one ([`remove_stale`]).
@@ -18,6 +19,7 @@ pub mod lab;
 mod netns;
 mod process;
 mod rtnetlink;
+pub mod server;
 pub mod speaker;
 mod storm;
 mod vantage;

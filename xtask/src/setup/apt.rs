@@ -14,12 +14,14 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// What starts with the machine.
 const WANTED: &str = "/etc/systemd/system/multi-user.target.wants";
 /// Packages that bring a service, and its name.
-const WITH_SERVICE: [(&str, &str); 5] = [
+const WITH_SERVICE: [(&str, &str); 7] = [
     ("frr", "frr"),
     ("bird2", "bird"),
     ("gobgpd", "gobgpd"),
     ("exabgp", "exabgp"),
     ("openbgpd", "openbgpd"),
+    ("redis-server", "redis-server"),
+    ("postgresql", "postgresql"),
 ];
 
 /// This machine runs Debian or something derived from it that has apt.

@@ -24,6 +24,8 @@ pub(crate) enum Need {
     Toolchain,
     /// The daemons and tools of the laboratory.
     Daemons,
+    /// The database servers that backends are tested against.
+    Servers,
     /// rustfmt and clippy.
     Lints,
     /// The standard library for the cross-check.
@@ -32,7 +34,8 @@ pub(crate) enum Need {
 
 impl Need {
     /// Everything.
-    pub(crate) const ALL: [Self; 4] = [Self::Lints, Self::Toolchain, Self::Daemons, Self::Cross];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Lints, Self::Toolchain, Self::Daemons, Self::Servers, Self::Cross];
 }
 
 /// rustc with `core` for BPF, and LLVM and its libraries for bpf-linker.
@@ -52,6 +55,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
         did_something |= match need {
             Need::Toolchain => toolchain()?,
             Need::Daemons => daemons()?,
+            Need::Servers => servers()?,
             Need::Lints => lints()?,
             Need::Cross => foreign()?,
         };
@@ -100,6 +104,10 @@ fn daemons() -> Result<bool> {
         return Ok(false);
     }
     install("the laboratory of the demo and the live tests", &DAEMON_PACKAGES)
+}
+
+fn servers() -> Result<bool> {
+    install("the tests of the server backends", &edgelore_testkit::server::packages_missing())
 }
 
 /// Debian's compiler brings no other target along, and other systems have none of its packages:

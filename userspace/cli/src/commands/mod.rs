@@ -31,9 +31,9 @@ use std::sync::Arc;
 #[derive(Debug, Args)]
 pub(crate) struct StoreArguments {
     /// `http://HOST:PORT` or `https://HOST:PORT` of an `edgelore serve`, several separated by commas
-    /// if they stand in for one another, or `embedded:DIRECTORY`. Repeated, all of them are written
-    /// and read.
-    #[arg(long, env = "EDGELORE_STORE", required = true)]
+    /// if they stand in for one another, `embedded:DIRECTORY`, or a database server: `redis://…`,
+    /// `rediss://…` (TLS), `postgres://…`. Repeated, all of them are written and read.
+    #[arg(long, env = "EDGELORE_STORE", required = true, hide_env_values = true)]
     store: Vec<String>,
     #[command(flatten)]
     access: AccessArguments,
@@ -42,7 +42,7 @@ pub(crate) struct StoreArguments {
 /// What proves to a store who asks.
 #[derive(Debug, Args)]
 pub(crate) struct AccessArguments {
-    /// File with the store's bearer token.
+    /// File with the store's bearer token, or the database server's password.
     #[arg(long)]
     token_file: Option<PathBuf>,
     /// File with who signs the store's certificate (PEM); whom the system trusts, without.

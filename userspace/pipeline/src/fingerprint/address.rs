@@ -206,6 +206,15 @@ impl Cell {
         self.segments.len() == SEGMENTS_COARSE
     }
 
+    /// The topology class, protocol and event type of a coarse or narrower cell.
+    #[must_use]
+    pub fn terms(&self) -> Option<[&str; 3]> {
+        match self.segments.as_slice() {
+            [_, class, protocol, event, ..] => Some([class, protocol, event]),
+            _ => None,
+        }
+    }
+
     /// Whether everything in `other` lies in this cell too.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
@@ -308,6 +317,8 @@ mod tests {
             format!("edgelore/1/{id}/fabric/spine_leaf/bgp/convergence")
         );
         assert!(coarse.is_coarse() && !exact.is_coarse());
+        assert_eq!(exact.terms(), Some(["spine_leaf", "bgp", "convergence"]));
+        assert_eq!(Cell::whole(&space).terms(), None);
         assert!(coarse.covers(&exact) && coarse.covers(&coarse) && !exact.covers(&coarse));
         assert!(Cell::whole(&space).covers(&coarse));
     }

@@ -27,11 +27,12 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use edgelore_model::{Query, Span, Timestamp};
+use edgelore_model::{Query, Timestamp};
 use edgelore_pipeline::fingerprint::Space;
-use edgelore_pipeline::packet::{self, Opened};
+use edgelore_pipeline::packet::Opened;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::admission::{admit, check_space};
 use crate::backend::{
     Backend, BackendError, Capability, Cursor, LIMIT_MAX, Stored, Subscription, check_cells,
 };
@@ -46,8 +47,6 @@ use writer::Request;
 pub const WRITES_QUEUED_MAX: usize = 1_024;
 /// Subscriptions at the same time; when they are as many, the next is refused as busy.
 pub const SUBSCRIPTIONS_MAX: usize = 256;
-/// How far a publisher's clock may run ahead.
-const CLOCK_AHEAD_MAX: Span = Span::from_millis(86_400_000);
 
 /// Tells the time; packets expire by it.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -88,7 +87,8 @@ impl fmt::Debug for EmbeddedConfig {
     }
 }
 
-fn system_time() -> Timestamp {
+/// The system's clock.
+pub(crate) fn system_time() -> Timestamp {
     // A clock before 1970 counts as 1970: everything is then from the future and refused.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let secs = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
@@ -228,22 +228,7 @@ impl Embedded {
 
     /// Verifies a packet and refuses what this store does not take.
     fn admit(&self, bytes: &[u8]) -> Result<Opened, BackendError> {
-        let opened = packet::open(bytes)?;
-        let space = self.shared.space.short_id();
-        if opened.space != space {
-            let (packet, store) = (hex::encode(opened.space), hex::encode(space));
-            return Err(BackendError::Request(format!(
-                "the packet's similarity definition is {packet}, the store's is {store}"
-            )));
-        }
-        let now = (self.shared.now)();
-        if opened.outcome.expires <= now {
-            return Err(BackendError::Expired);
-        }
-        if opened.outcome.created > now + CLOCK_AHEAD_MAX {
-            return Err(BackendError::Future);
-        }
-        Ok(opened)
+        admit(&self.shared.space, (self.shared.now)(), bytes)
     }
 }
 
@@ -290,12 +275,7 @@ impl Backend for Embedded {
         after: Option<Cursor>,
     ) -> Result<Box<dyn Subscription>, BackendError> {
         check_cells(cells)?;
-        let space = self.shared.space.short_id();
-        if let Some(cell) = cells.iter().find(|cell| cell.space() != space) {
-            return Err(BackendError::Request(format!(
-                "{cell} belongs to another similarity definition than the store"
-            )));
-        }
+        check_space(cells, &self.shared.space)?;
         let Ok(place) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
             let reason = format!("{SUBSCRIPTIONS_MAX} subscriptions are open");
             return Err(BackendError::Unavailable(reason));

@@ -6,16 +6,16 @@ use edgelore_model::{Outcome, Query, Span};
 use edgelore_pipeline::fingerprint::{Cell, Space, UNIT};
 use edgelore_pipeline::packet::{self, PACKET_BYTES_MAX};
 use edgelore_routing::{
-    Backend, BackendError, CELLS_MAX, Cursor, Delivery, PacketId, Stored, Subscription,
+    Backend, BackendError, CELLS_MAX, Cursor, Delivery, LIMIT_MAX, PacketId, Stored, Subscription,
 };
 
 use super::{START, Subject, key, outcome, sealed};
 
 /// How long a delivery may take before the case fails.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Stores an outcome that must be new, under the key of publisher 1.
-async fn store(backend: &dyn Backend, outcome: &Outcome) -> PacketId {
+pub(super) async fn store(backend: &dyn Backend, outcome: &Outcome) -> PacketId {
     let sealed = sealed(outcome, &key(1));
     let stored = backend.store(sealed.bytes).await.unwrap();
     assert_eq!(stored, Stored { id: sealed.id, new: true });
@@ -23,12 +23,17 @@ async fn store(backend: &dyn Backend, outcome: &Outcome) -> PacketId {
 }
 
 /// The ids that a query finds, in the order of the answer.
-async fn ids(backend: &dyn Backend, query: &Query, radius: u32, limit: usize) -> Vec<PacketId> {
+pub(super) async fn ids(
+    backend: &dyn Backend,
+    query: &Query,
+    radius: u32,
+    limit: usize,
+) -> Vec<PacketId> {
     let found = backend.query(query, radius, limit).await.unwrap();
     found.iter().map(|found| found.opened.id).collect()
 }
 
-async fn everything(backend: &dyn Backend) -> Vec<PacketId> {
+pub(super) async fn everything(backend: &dyn Backend) -> Vec<PacketId> {
     ids(backend, &Query::default(), u32::MAX, 1_000).await
 }
 
@@ -226,7 +231,7 @@ pub(crate) async fn oversized_packets_are_refused_for_good(subject: &mut impl Su
     }
 }
 
-fn other_space() -> Space {
+pub(super) fn other_space() -> Space {
     let text = Space::default_text().replace("weight = 250", "weight = 251");
     Space::parse(&text).unwrap()
 }
@@ -289,7 +294,7 @@ pub(crate) async fn only_its_own_publisher_withdraws_a_packet(subject: &mut impl
     assert!(subject.backend().get(&first.id).await.unwrap().is_some());
 }
 
-async fn next(subscription: &mut Box<dyn Subscription>) -> Delivery {
+pub(super) async fn next(subscription: &mut Box<dyn Subscription>) -> Delivery {
     let next = tokio::time::timeout(DEADLINE, subscription.next()).await;
     let delivery = next.expect("a delivery within the deadline").unwrap();
     assert_eq!(subscription.cursor(), delivery.cursor);
@@ -297,7 +302,7 @@ async fn next(subscription: &mut Box<dyn Subscription>) -> Delivery {
 }
 
 /// Outcomes of the case's own cell and of others, told apart by their sample size.
-fn numbered(sample_size: u32, protocol: &str) -> Outcome {
+pub(super) fn numbered(sample_size: u32, protocol: &str) -> Outcome {
     let mut outcome = Outcome { sample_size, ..outcome() };
     outcome.situation.protocol = protocol.into();
     outcome
@@ -373,4 +378,111 @@ pub(crate) async fn the_capability_says_what_the_suite_has_shown(subject: &mut i
     let capability = subject.backend().capability();
     assert!(capability.durable && capability.exact && capability.resumable);
     assert_eq!(capability.space.len(), 16);
+}
+
+pub(crate) async fn many_append_to_one_cell_at_once(subject: &mut impl Subject) {
+    const WRITERS: u32 = 16;
+    const EACH: u32 = 8;
+    let backend = subject.backend();
+    let writers = (0..WRITERS).map(|writer| async move {
+        let mut ids = Vec::new();
+        for number in 0..EACH {
+            ids.push(store(backend, &numbered(writer * EACH + number, "bgp")).await);
+        }
+        ids
+    });
+    let ids: Vec<PacketId> = futures_util::future::join_all(writers).await.concat();
+    let mut expected = ids;
+    expected.sort_unstable();
+    assert_eq!(everything(backend).await, expected, "all are equally near");
+    let cell = Cell::coarse(&Space::default_definition(), &outcome().situation);
+    let mut subscription = backend.subscribe(&[cell], Some(Cursor(0))).await.unwrap();
+    let mut delivered = Vec::new();
+    let mut cursor = Cursor(0);
+    for _ in 0..WRITERS * EACH {
+        let delivery = next(&mut subscription).await;
+        assert!(delivery.cursor > cursor);
+        cursor = delivery.cursor;
+        delivered.push(delivery.packet.id);
+    }
+    delivered.sort_unstable();
+    assert_eq!(delivered, expected);
+}
+
+pub(crate) async fn a_large_answer_is_cut_at_its_bound(subject: &mut impl Subject) {
+    const AT_ONCE: usize = 64;
+    let backend = subject.backend();
+    let numbers: Vec<u64> = (1..=LIMIT_MAX as u64 + 100).collect();
+    let mut packets = Vec::new();
+    for numbers in numbers.chunks(AT_ONCE) {
+        let stores = numbers.iter().map(|number| async move {
+            let mut outcome = numbered(*number as u32, "bgp");
+            outcome.situation.affected_prefixes = number * 1_000;
+            let sealed = sealed(&outcome, &key(1));
+            backend.store(sealed.bytes.clone()).await.unwrap();
+            packet::open(&sealed.bytes).unwrap()
+        });
+        packets.extend(futures_util::future::join_all(stores).await);
+    }
+    let mut query = Query::from(&outcome().situation);
+    query.affected_prefixes = Some(1);
+    let space = Space::default_definition();
+    let mut all: Vec<(u32, PacketId)> = packets
+        .iter()
+        .map(|packet| (space.query_distance(&query, &packet.outcome.situation), packet.id))
+        .collect();
+    all.sort_unstable();
+    all.truncate(LIMIT_MAX);
+    let found = backend.query(&query, u32::MAX, usize::MAX).await.unwrap();
+    let found: Vec<_> = found.iter().map(|f| (f.distance, f.opened.id)).collect();
+    assert_eq!(found, all);
+}
+
+/// What breaks a field open where words are pasted into commands.
+const WORDS: [&str; 14] = [
+    "'; DROP TABLE edgelore.packet; --",
+    "\\'; DROP SCHEMA edgelore CASCADE; --",
+    "$1) OR 1=1 --",
+    "\0",
+    "a\0b",
+    "\r\nFLUSHALL\r\n",
+    "*3\r\n$3\r\nDEL\r\n",
+    "' .. redis.call('FLUSHALL') .. '",
+    "} {x}",
+    "bgp.>",
+    "*",
+    "a/../../b",
+    "%00%2F%",
+    "\u{202e}\u{feff}\u{10ffff}",
+];
+
+pub(crate) async fn no_word_gets_out_of_its_field(subject: &mut impl Subject) {
+    let (backend, space) = (subject.backend(), Space::default_definition());
+    let witness = store(backend, &outcome()).await;
+    let mut stored = vec![witness];
+    for (number, word) in WORDS.into_iter().enumerate() {
+        for field in 0..5 {
+            let mut outcome = numbered(1_000 + number as u32, "bgp");
+            let place = match field {
+                0 => &mut outcome.situation.topology_class,
+                1 => &mut outcome.situation.protocol,
+                2 => &mut outcome.situation.event_type,
+                3 => &mut outcome.resolution.pattern,
+                _ => &mut outcome.resolution.steps[0],
+            };
+            *place = word.to_owned();
+            let sealed = sealed(&outcome, &key(1));
+            assert!(backend.store(sealed.bytes.clone()).await.unwrap().new, "{word:?} in {field}");
+            let mut query = Query::from(&sealed.outcome.situation);
+            query.resolution_pattern = Some(sealed.outcome.resolution.pattern);
+            assert!(ids(backend, &query, 0, 1_000).await.contains(&sealed.id), "{word:?}, {field}");
+            let cell = Cell::exact(&space, &sealed.outcome.situation);
+            drop(backend.subscribe(&[cell], None).await.unwrap());
+            stored.push(sealed.id);
+        }
+    }
+    stored.sort_unstable();
+    let mut found = everything(backend).await;
+    found.sort_unstable();
+    assert_eq!(found, stored);
 }

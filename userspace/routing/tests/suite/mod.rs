@@ -1,16 +1,22 @@
 //! The behaviour that every backend has, as one suite: a backend's test file names a [`Subject`]
 //! and gets all cases.
 //!
-//! Owns the cases and the packets that they store. Never looks behind the trait.
+//! Owns the cases and the packets that they store. Never looks behind the trait, but for what is
+//! planted in a server ([`Served`]).
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test file uses a part")]
 
 mod cases;
 mod packets;
+mod servers;
 
 pub(crate) use cases::*;
 pub(crate) use packets::{START, SimClock, key, outcome, sealed};
+pub(crate) use servers::*;
 
 use async_trait::async_trait;
-use edgelore_routing::Backend;
+use edgelore_model::Outcome;
+use edgelore_routing::{Backend, PacketId};
+use edgelore_testkit::server::Relay;
 
 /// A backend under test, with a store of its own.
 #[async_trait]
@@ -25,11 +31,52 @@ pub(crate) trait Subject: Send + Sized {
     fn clock(&self) -> &SimClock;
 }
 
+/// A backend whose packets another process keeps, reached through a [`Relay`].
+#[async_trait]
+pub(crate) trait Served: Subject {
+    /// Another client of the same server.
+    fn another(&self) -> Box<dyn Backend>;
+    /// A client that does not know the password.
+    fn stranger(&self) -> Box<dyn Backend>;
+    /// The network between the clients and the server.
+    fn relay(&self) -> &Relay;
+    /// Kills the server; the backend stays.
+    fn kill(&mut self);
+    /// Starts it on what is on its disk.
+    fn start_again(&mut self);
+    /// Writes `bytes` into the server as packet `id`, indexed where `like` lies, past Edgelore.
+    async fn plant(&self, id: PacketId, bytes: &[u8], like: &Outcome);
+    /// Writes rubbish wherever the server takes some.
+    async fn litter(&self, like: &Outcome);
+    /// How often the backend left something out.
+    fn skipped(&self) -> u64;
+}
+
+/// All cases of a server: a module of live tests, each of which starts a server.
+#[macro_export]
+macro_rules! served {
+    ($module:ident, $subject:ty) => {
+        mod $module {
+            use super::*;
+
+            $crate::conformance!(live $module $subject);
+            $crate::conformance_cases!(live $module $subject:
+                what_is_planted_is_skipped_and_counted,
+                a_wrong_password_is_refused,
+                a_server_killed_amid_writes_loses_nothing,
+                a_slow_server_delays_and_loses_nothing,
+                a_subscription_outlives_the_server,
+                two_clients_see_the_same,
+            );
+        }
+    };
+}
+
 /// One test a case.
 #[macro_export]
 macro_rules! conformance {
-    ($subject:ty) => {
-        $crate::conformance_cases!($subject:
+    ($($subject:tt)+) => {
+        $crate::conformance_cases!($($subject)+:
             packets_come_back_byte_for_byte,
             storing_twice_stores_once,
             the_radius_is_exact,
@@ -49,11 +96,14 @@ macro_rules! conformance {
             a_subscription_resumes_across_a_restart,
             what_cannot_be_followed_is_refused,
             the_capability_says_what_the_suite_has_shown,
+            many_append_to_one_cell_at_once,
+            a_large_answer_is_cut_at_its_bound,
+            no_word_gets_out_of_its_field,
         );
     };
 }
 
-/// See [`conformance!`].
+/// See [`conformance!`]. Live ones are gated and leave their trace.
 #[macro_export]
 macro_rules! conformance_cases {
     ($subject:ty: $($case:ident),+ $(,)?) => {
@@ -62,6 +112,17 @@ macro_rules! conformance_cases {
             async fn $case() {
                 let mut subject = <$subject as suite::Subject>::start().await;
                 suite::$case(&mut subject).await;
+            }
+        )+
+    };
+    (live $module:ident $subject:ty: $($case:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                if edgelore_testkit::live(concat!(stringify!($module), "::", stringify!($case))) {
+                    let mut subject = <$subject as suite::Subject>::start().await;
+                    suite::$case(&mut subject).await;
+                }
             }
         )+
     };

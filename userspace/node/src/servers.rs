@@ -1,0 +1,118 @@
+//! Database servers as stores, as far as this binary was built with them.
+//!
+//! Owns which scheme is which server's. Never connects: the backends do when they are first used.
+//!
+//! **Invariant:** no error text holds a URL, for it may hold a password.
+
+use edgelore_routing::{Backend, BackendError};
+use std::sync::Arc;
+
+/// Why a database server cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The backend is not in this binary.
+    #[error(
+        "a store at {scheme}:// needs an edgelore that was built with the feature `{feature}`; \
+         `cargo xtask build` builds it with all of them"
+    )]
+    NotBuilt {
+        /// The URL's scheme.
+        scheme: &'static str,
+        /// The missing feature.
+        feature: &'static str,
+    },
+    /// The backend refuses the URL.
+    #[error("a store at {scheme}://: {source}")]
+    Backend {
+        /// The URL's scheme.
+        scheme: &'static str,
+        /// Why.
+        source: BackendError,
+    },
+}
+
+/// A scheme, and the feature that brings its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scheme {
+    name: &'static str,
+    feature: &'static str,
+}
+
+const SCHEMES: [Scheme; 4] = [
+    Scheme { name: "redis", feature: "redis" },
+    Scheme { name: "rediss", feature: "redis" },
+    Scheme { name: "postgres", feature: "postgres" },
+    Scheme { name: "postgresql", feature: "postgres" },
+];
+
+/// The scheme of a database server's URL.
+pub(crate) fn scheme(url: &str) -> Option<Scheme> {
+    let (name, _) = url.split_once("://")?;
+    SCHEMES.into_iter().find(|scheme| scheme.name == name)
+}
+
+/// Opens a database server; `password` replaces the URL's.
+pub(crate) fn open(
+    scheme: Scheme,
+    url: &str,
+    password: Option<String>,
+) -> Result<Arc<dyn Backend>, ServerError> {
+    let opened = match scheme.feature {
+        #[cfg(feature = "redis")]
+        "redis" => redis(url, password),
+        #[cfg(feature = "postgres")]
+        "postgres" => postgres(url, password),
+        feature => {
+            let _ = (url, password);
+            return Err(ServerError::NotBuilt { scheme: scheme.name, feature });
+        }
+    };
+    opened.map_err(|source: BackendError| ServerError::Backend { scheme: scheme.name, source })
+}
+
+#[cfg(feature = "redis")]
+fn redis(url: &str, password: Option<String>) -> Result<Arc<dyn Backend>, BackendError> {
+    use edgelore_routing::redis::{Redis, RedisConfig};
+    Ok(Arc::new(Redis::new(RedisConfig { password, ..RedisConfig::at(url) })?))
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(url: &str, password: Option<String>) -> Result<Arc<dyn Backend>, BackendError> {
+    use edgelore_routing::postgres::{Postgres, PostgresConfig};
+    Ok(Arc::new(Postgres::new(PostgresConfig { password, ..PostgresConfig::at(url) })?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_scheme_opens_or_says_what_is_missing() {
+        for (url, built) in [
+            ("redis://:secret@localhost", cfg!(feature = "redis")),
+            ("rediss://:secret@localhost", cfg!(feature = "redis")),
+            ("postgres://a:secret@localhost/b", cfg!(feature = "postgres")),
+            ("postgresql://a:secret@localhost/b", cfg!(feature = "postgres")),
+        ] {
+            match open(scheme(url).unwrap(), url, None) {
+                Ok(backend) => assert!(built && !backend.capability().name.is_empty()),
+                Err(error @ ServerError::NotBuilt { .. }) => {
+                    assert!(!built && error.to_string().contains("feature"), "{error}");
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(scheme("http://localhost"), None);
+        assert_eq!(scheme("redis:localhost"), None);
+    }
+
+    #[test]
+    fn a_password_is_in_no_error() {
+        for url in ["redis://:secret@localhost/x", "postgres://a:secret@localhost/b?sslmode=maybe"]
+        {
+            let error = open(scheme(url).unwrap(), url, None).err();
+            let text = error.expect("it is refused").to_string();
+            assert!(!text.contains("secret"), "{text}");
+        }
+    }
+}

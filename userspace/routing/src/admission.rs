@@ -1,0 +1,45 @@
+//! What a store takes: the same for every backend that keeps packets by itself.
+//!
+//! Owns the rules of admission. Never does I/O and reads no clock.
+//!
+//! **Invariant:** what is admitted was verified, belongs to the store's similarity definition and
+//! counts now.
+
+use edgelore_model::{Span, Timestamp};
+use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::packet::{self, Opened};
+
+use crate::Cell;
+use crate::backend::BackendError;
+
+/// How far a publisher's clock may run ahead.
+const CLOCK_AHEAD_MAX: Span = Span::from_millis(86_400_000);
+
+/// Verifies a packet and refuses what a store of `space` does not take at `now`.
+pub(crate) fn admit(space: &Space, now: Timestamp, bytes: &[u8]) -> Result<Opened, BackendError> {
+    let opened = packet::open(bytes)?;
+    let space = space.short_id();
+    if opened.space != space {
+        let (packet, store) = (hex::encode(opened.space), hex::encode(space));
+        return Err(BackendError::Request(format!(
+            "the packet's similarity definition is {packet}, the store's is {store}"
+        )));
+    }
+    if opened.outcome.expires <= now {
+        return Err(BackendError::Expired);
+    }
+    if opened.outcome.created > now + CLOCK_AHEAD_MAX {
+        return Err(BackendError::Future);
+    }
+    Ok(opened)
+}
+
+/// Refuses cells of another similarity definition.
+pub(crate) fn check_space(cells: &[Cell], space: &Space) -> Result<(), BackendError> {
+    match cells.iter().find(|cell| cell.space() != space.short_id()) {
+        Some(cell) => Err(BackendError::Request(format!(
+            "{cell} belongs to another similarity definition than the store"
+        ))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,159 @@
+//! Finding what is near.
+//!
+//! Owns the cells known here and the query in SQL. Never trusts a row: every packet that is given
+//! was verified and measured.
+//!
+//! **Invariant:** memory is bounded by the directory of cells and [`ROWS_AT_ONCE`] packets beyond
+//! the limit.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use edgelore_model::Query;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
+
+use super::Shared;
+use super::connect::failed;
+use crate::backend::{BackendError, LIMIT_MAX};
+use crate::placement::Target;
+use crate::{Cell, Found, PacketId};
+
+/// Packets that are read in one round trip at most.
+const ROWS_AT_ONCE: usize = 256;
+/// Packets that are read beyond those still wanted: some may be withdrawn.
+const ROWS_MORE: usize = 16;
+
+/// What lies within the radius after (distance, id) = ($10, $11), nearest first, with at most four
+/// packets of the same publisher that withdraw it: one is enough.
+const NEAR: &str = r#"
+SELECT near.id, near.distance, near.bytes,
+    ARRAY(SELECT w.by FROM edgelore.withdrawal w
+        WHERE w.publisher = near.publisher AND w.target = near.id ORDER BY w.by LIMIT 4),
+    ARRAY(SELECT b.bytes FROM edgelore.withdrawal w JOIN edgelore.packet b ON b.id = w.by
+        WHERE w.publisher = near.publisher AND w.target = near.id ORDER BY w.by LIMIT 4)
+FROM (
+    SELECT p.id, p.publisher, p.bytes, c.terms
+        + coalesce(abs(p.severity - $5::bigint), 0)
+        + coalesce(abs(p.prefixes - $6::bigint), 0)
+        + coalesce(abs(p.nodes - $7::bigint), 0) AS distance
+    FROM unnest($1::integer[], $2::bigint[]) AS c (cell, terms)
+    JOIN edgelore.packet p ON p.cell = c.cell
+        AND p.severity >= coalesce($5 - ($8::bigint - c.terms), 0)
+        AND p.severity <= coalesce($5 + ($8 - c.terms), 4294967295)
+    WHERE p.expires > $3::bigint AND ($4::bytea IS NULL OR p.pattern = $4)
+) AS near
+WHERE near.distance <= $8 AND (near.distance, near.id) > ($10::bigint, $11::bytea)
+ORDER BY near.distance, near.id
+LIMIT $9::bigint
+"#;
+
+/// The coarse cells of this space that the server holds, as of the highest number of one.
+#[derive(Default)]
+pub(super) struct Directory(Mutex<(i32, Arc<Vec<(i32, Cell)>>)>);
+
+/// Answers a query.
+pub(super) async fn query(
+    shared: &Shared,
+    query: &Query,
+    radius: u32,
+    limit: usize,
+) -> Result<Vec<Found>, BackendError> {
+    let limit = limit.min(LIMIT_MAX);
+    let client = shared.server.reader().await?;
+    let cells = directory(shared, &client).await?;
+    let target = Target::new(&shared.verifier.space, query, radius);
+    let near = target.near(cells.iter().map(|(number, cell)| (cell, *number)));
+    let (mut found, mut after) = (Vec::new(), (-1, Vec::new()));
+    while found.len() < limit && !near.is_empty() {
+        let count = (limit - found.len() + ROWS_MORE).min(ROWS_AT_ONCE);
+        let rows = rows(shared, &client, &target, &near, query, &after, count).await?;
+        let Some(last) = rows.last() else { break };
+        after = (last.get(1), last.get(0));
+        let at_end = rows.len() < count;
+        found.extend(rows.iter().filter_map(|row| verified(shared, query, radius, row)));
+        if at_end {
+            break;
+        }
+    }
+    found.sort_by_key(|found| (found.distance, found.opened.id));
+    found.truncate(limit);
+    Ok(found)
+}
+
+async fn rows(
+    shared: &Shared,
+    client: &Client,
+    target: &Target<'_>,
+    near: &[(u32, i32)],
+    query: &Query,
+    after: &(i64, Vec<u8>),
+    count: usize,
+) -> Result<Vec<Row>, BackendError> {
+    let cells: Vec<i32> = near.iter().map(|(_, cell)| *cell).collect();
+    let terms: Vec<i64> = near.iter().map(|(terms, _)| i64::from(*terms)).collect();
+    let [severity, prefixes, nodes] = target.coordinates.map(|at| at.map(i64::from));
+    let pattern = query.resolution_pattern.as_deref().map(str::as_bytes);
+    let (now, radius) = (shared.verifier.now().secs(), i64::from(target.radius));
+    let count = count as i64;
+    let parameters: [&(dyn ToSql + Sync); 11] = [
+        &cells, &terms, &now, &pattern, &severity, &prefixes, &nodes, &radius, &count, &after.0,
+        &after.1,
+    ];
+    client.query(NEAR, &parameters).await.map_err(|error| failed(&error))
+}
+
+fn verified(shared: &Shared, query: &Query, radius: u32, row: &Row) -> Option<Found> {
+    let Ok(id) = row.get::<_, &[u8]>(0).try_into() else {
+        shared.verifier.skip("row", &"its id is none");
+        return None;
+    };
+    let packet = shared.verifier.read(&id, row.get(2))?;
+    let withdrawing = withdrawing(row.get(3), row.get(4));
+    if shared.verifier.is_withdrawn(&packet, &withdrawing) {
+        return None;
+    }
+    shared.verifier.found(query, radius, packet)
+}
+
+/// The packets that withdraw another one, by id.
+pub(super) fn withdrawing(ids: Vec<Vec<u8>>, bytes: Vec<Vec<u8>>) -> Vec<(PacketId, Vec<u8>)> {
+    let ids = ids.into_iter().zip(bytes);
+    ids.filter_map(|(id, bytes)| Some((id.try_into().ok()?, bytes))).collect()
+}
+
+/// The coarse cells that hold packets now.
+async fn directory(
+    shared: &Shared,
+    client: &Client,
+) -> Result<Arc<Vec<(i32, Cell)>>, BackendError> {
+    let highest = "SELECT coalesce(max(id), 0) FROM edgelore.cell";
+    let highest = client.query_one(highest, &[]).await.map_err(|error| failed(&error))?;
+    let highest: i32 = highest.get(0);
+    {
+        let known = shared.directory.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0 == highest {
+            return Ok(Arc::clone(&known.1));
+        }
+    }
+    let space = shared.verifier.space.short_id();
+    let cells = "SELECT id, path FROM edgelore.cell WHERE space = $1 AND id <= $2";
+    let rows = client.query(cells, &[&&space[..], &highest]).await;
+    let rows = rows.map_err(|error| failed(&error))?;
+    let cells = rows.iter().filter_map(|row| {
+        let cell = shared.verifier.cell(row.get::<_, &str>(1).as_bytes())?;
+        Some((row.get(0), cell))
+    });
+    let cells: Arc<Vec<(i32, Cell)>> = Arc::new(cells.collect());
+    let mut known = shared.directory.0.lock().unwrap_or_else(PoisonError::into_inner);
+    *known = (highest, Arc::clone(&cells));
+    Ok(cells)
+}
+
+/// A packet's bytes.
+pub(super) async fn get(shared: &Shared, id: &PacketId) -> Result<Option<Vec<u8>>, BackendError> {
+    let client = shared.server.reader().await?;
+    let bytes = "SELECT bytes FROM edgelore.packet WHERE id = $1";
+    let row = client.query_opt(bytes, &[&&id[..]]).await.map_err(|error| failed(&error))?;
+    let packet = row.and_then(|row| shared.verifier.read(id, row.get(0)));
+    Ok(packet.map(|packet| packet.bytes))
+}

@@ -1,0 +1,253 @@
+//! Finding what is near.
+//!
+//! Cells are taken nearest first, a few at a time; once enough packets are found, no cell that is
+//! farther than all of them is read. Whether a packet counts is known only after it was verified,
+//! so more are picked than asked for, and more again when too many do not count.
+//!
+//! Owns the cells known here and the choice of the nearest. Never trusts the index: every packet
+//! that is given was verified and measured.
+//!
+//! **Invariant:** memory is bounded by the directory of cells, the records of [`CELLS_AT_ONCE`]
+//! cells and the packets that are picked.
+
+use std::collections::BinaryHeap;
+use std::sync::{Arc, PoisonError};
+
+use edgelore_model::Query;
+use edgelore_pipeline::packet::Opened;
+use redis::{RedisResult, Value, cmd, pipe};
+
+use super::Shared;
+use super::connect::failed;
+use super::layout::{Record, bytes, items, pattern_tag};
+use crate::backend::{BackendError, LIMIT_MAX};
+use crate::placement::Target;
+use crate::{Cell, Found, PacketId};
+
+/// Cells whose records are read in one round trip.
+const CELLS_AT_ONCE: usize = 8;
+/// Packets that are fetched in one round trip.
+const PACKETS_AT_ONCE: usize = 128;
+/// Packets of one publisher that withdraw one packet and are looked at: one is enough.
+const WITHDRAWING_MAX: usize = 4;
+
+/// The coarse cells that the server holds, as of `version`.
+#[derive(Default)]
+pub(super) struct Directory {
+    version: Vec<u8>,
+    cells: Arc<Vec<Cell>>,
+}
+
+/// A packet near a query; ordered by distance, then by id.
+type Hit = (u32, PacketId);
+
+/// Answers a query.
+pub(super) async fn query(
+    shared: &Shared,
+    query: &Query,
+    radius: u32,
+    limit: usize,
+) -> Result<Vec<Found>, BackendError> {
+    let limit = limit.min(LIMIT_MAX);
+    let mut picked = limit + limit / 4 + 16;
+    loop {
+        let (hits, all) = nearest(shared, query, radius, picked).await?;
+        let found = verified(shared, query, radius, limit, &hits).await?;
+        if found.len() == limit || all {
+            return Ok(found);
+        }
+        picked *= 4;
+    }
+}
+
+/// At most `count` hits, nearest first, and whether they are all there are.
+async fn nearest(
+    shared: &Shared,
+    query: &Query,
+    radius: u32,
+    count: usize,
+) -> Result<(Vec<Hit>, bool), BackendError> {
+    let cells = directory(shared).await?;
+    let target = Target::new(&shared.verifier.space, query, radius);
+    let near = target.near(cells.iter().map(|cell| (cell, cell)));
+    let pattern = query.resolution_pattern.as_deref().map(pattern_tag);
+    let now = shared.verifier.now().secs();
+    let (mut best, mut all) = (BinaryHeap::new(), true);
+    for cells in near.chunks(CELLS_AT_ONCE) {
+        let bound = |best: &BinaryHeap<Hit>| match best.peek() {
+            Some((farthest, _)) if best.len() == count => *farthest,
+            _ => radius,
+        };
+        if cells[0].0 > bound(&best) {
+            return Ok((best.into_sorted_vec(), false));
+        }
+        for (terms, record) in records(shared, &target, cells).await? {
+            let distance = terms.saturating_add(target.distance(record.at));
+            let counts = record.expires_secs > now && pattern.is_none_or(|p| p == record.pattern);
+            if distance > radius || !counts {
+                continue;
+            }
+            best.push((distance, record.id));
+            if best.len() > count {
+                best.pop();
+                all = false;
+            }
+        }
+    }
+    Ok((best.into_sorted_vec(), all))
+}
+
+/// The records in some cells whose severity can be near enough, each with the distance of its
+/// cell's terms.
+async fn records(
+    shared: &Shared,
+    target: &Target<'_>,
+    cells: &[(u32, &Cell)],
+) -> Result<Vec<(u32, Record)>, BackendError> {
+    let mut pipeline = pipe();
+    for (terms, cell) in cells {
+        let (low, high) = target.severities(target.radius - terms);
+        pipeline
+            .cmd("ZRANGEBYSCORE")
+            .arg(shared.keys.index(cell))
+            .arg(low)
+            .arg(high)
+            .arg("WITHSCORES");
+    }
+    let mut connection = shared.server.connection().await?;
+    let answers: Vec<RedisResult<Value>> =
+        pipeline.ignore_errors().query_async(&mut connection).await.map_err(|e| failed(&e))?;
+    let mut records = Vec::new();
+    for ((terms, cell), answer) in cells.iter().zip(answers) {
+        match answer {
+            Ok(answer) => records.extend(decoded(shared, answer).map(|record| (*terms, record))),
+            Err(error) if error.code() == Some("WRONGTYPE") => {
+                shared.verifier.skip("index of a cell", cell);
+            }
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+    Ok(records)
+}
+
+fn decoded(shared: &Shared, answer: Value) -> impl Iterator<Item = Record> {
+    let mut fields = items(answer).into_iter();
+    std::iter::from_fn(move || Some((fields.next()?, fields.next()?))).filter_map(
+        |(member, score)| {
+            let (member, score) = (bytes(member)?, bytes(score)?);
+            let record = Record::decode(&member, &score);
+            if record.is_none() {
+                shared.verifier.skip("index record", &hex::encode(member));
+            }
+            record
+        },
+    )
+}
+
+/// The coarse cells that hold packets now.
+async fn directory(shared: &Shared) -> Result<Arc<Vec<Cell>>, BackendError> {
+    let mut connection = shared.server.connection().await?;
+    let version: Option<Vec<u8>> = cmd("HGET")
+        .arg(&shared.keys.meta)
+        .arg("cells")
+        .query_async(&mut connection)
+        .await
+        .map_err(|error| failed(&error))?;
+    // Without a version there is no packet.
+    let Some(version) = version else { return Ok(Arc::default()) };
+    {
+        let known = shared.directory.read().unwrap_or_else(PoisonError::into_inner);
+        if known.version == version {
+            return Ok(Arc::clone(&known.cells));
+        }
+    }
+    let answer: Value = cmd("SMEMBERS")
+        .arg(&shared.keys.cells)
+        .query_async(&mut connection)
+        .await
+        .map_err(|error| failed(&error))?;
+    let paths = items(answer).into_iter().filter_map(bytes);
+    let cells: Vec<Cell> = paths.filter_map(|path| shared.verifier.cell(&path)).collect();
+    let cells = Arc::new(cells);
+    let mut known = shared.directory.write().unwrap_or_else(PoisonError::into_inner);
+    *known = Directory { version, cells: Arc::clone(&cells) };
+    Ok(cells)
+}
+
+/// The first `limit` of the hits that really are what the index says, and count.
+async fn verified(
+    shared: &Shared,
+    query: &Query,
+    radius: u32,
+    limit: usize,
+    hits: &[Hit],
+) -> Result<Vec<Found>, BackendError> {
+    let mut found = Vec::new();
+    for hits in hits.chunks(PACKETS_AT_ONCE) {
+        if found.len() == limit {
+            break;
+        }
+        let ids: Vec<PacketId> = hits.iter().map(|(_, id)| *id).collect();
+        let packets = packets(shared, &ids).await?.into_iter().flatten().collect();
+        let counting = in_force(shared, packets).await?;
+        found.extend(
+            counting.into_iter().filter_map(|packet| shared.verifier.found(query, radius, packet)),
+        );
+        found.truncate(limit);
+    }
+    found.sort_by_key(|found| (found.distance, found.opened.id));
+    found.dedup_by_key(|found| found.opened.id);
+    Ok(found)
+}
+
+/// The packets with these ids, verified; `None` where there is none.
+pub(super) async fn packets(
+    shared: &Shared,
+    ids: &[PacketId],
+) -> Result<Vec<Option<Opened>>, BackendError> {
+    let values = fields(shared, &shared.keys.packets, ids.iter().map(|id| &id[..])).await?;
+    let packets = ids.iter().zip(values);
+    Ok(packets.map(|(id, bytes)| shared.verifier.read(id, &bytes?)).collect())
+}
+
+/// Those that their publishers have not withdrawn.
+pub(super) async fn in_force(
+    shared: &Shared,
+    packets: Vec<Opened>,
+) -> Result<Vec<Opened>, BackendError> {
+    let keys: Vec<Vec<u8>> =
+        packets.iter().map(|packet| [packet.publisher, packet.id].concat()).collect();
+    let keys = keys.iter().map(Vec::as_slice);
+    let withdrawing = fields(shared, &shared.keys.withdrawn, keys).await?;
+    let mut counting = Vec::new();
+    for (packet, ids) in packets.into_iter().zip(withdrawing) {
+        let ids = ids.unwrap_or_default();
+        let (ids, _) = ids.as_chunks::<32>();
+        let ids = &ids[..ids.len().min(WITHDRAWING_MAX)];
+        let bytes = fields(shared, &shared.keys.packets, ids.iter().map(|id| &id[..])).await?;
+        let withdrawing: Vec<(PacketId, Vec<u8>)> =
+            ids.iter().zip(bytes).filter_map(|(id, bytes)| Some((*id, bytes?))).collect();
+        if !shared.verifier.is_withdrawn(&packet, &withdrawing) {
+            counting.push(packet);
+        }
+    }
+    Ok(counting)
+}
+
+/// The values of some fields of a hash.
+async fn fields<'f>(
+    shared: &Shared,
+    key: &str,
+    fields: impl ExactSizeIterator<Item = &'f [u8]>,
+) -> Result<Vec<Option<Vec<u8>>>, BackendError> {
+    if fields.len() == 0 {
+        return Ok(Vec::new());
+    }
+    let mut command = cmd("HMGET");
+    command.arg(key);
+    for field in fields {
+        command.arg(field);
+    }
+    let mut connection = shared.server.connection().await?;
+    command.query_async(&mut connection).await.map_err(|error| failed(&error))
+}

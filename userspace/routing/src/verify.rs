@@ -1,0 +1,112 @@
+//! Reading packets that somebody else's server kept.
+//!
+//! Whoever can write to a server can plant there what they like. What is not the packet that it
+//! should be is left out, counted and logged; the others are not concerned.
+//!
+//! Owns the checks of everything that comes out of a server, and the count of what failed them.
+//! Never does I/O.
+//!
+//! **Invariant:** no packet leaves a server backend unless it passed here.
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use edgelore_model::{Query, Timestamp};
+use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::packet::{self, Opened};
+
+use crate::embedded::Now;
+use crate::placement::withdraws;
+use crate::{Cell, Found, PacketId};
+
+/// Checks what a server gives back.
+pub(crate) struct Verifier {
+    backend: &'static str,
+    pub(crate) space: Space,
+    now: Now,
+    skipped: AtomicU64,
+}
+
+impl Verifier {
+    pub(crate) fn new(backend: &'static str, space: Space, now: Now) -> Self {
+        Self { backend, space, now, skipped: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    /// How often something was left out because it was not what it should be.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed)
+    }
+
+    /// Counts what is left out, and logs it: every time at first, then ever more rarely.
+    pub(crate) fn skip(&self, what: &str, why: &dyn Display) {
+        let skipped = self.skipped.fetch_add(1, Ordering::Relaxed) + 1;
+        if skipped <= 16 || skipped.is_power_of_two() {
+            tracing::warn!(backend = self.backend, what, %why, skipped, "left out of a server");
+        }
+    }
+
+    /// The packet in `bytes`, if it is the one with this id and of this space.
+    pub(crate) fn read(&self, id: &PacketId, bytes: &[u8]) -> Option<Opened> {
+        let wrong = match packet::open(bytes) {
+            Ok(opened) if opened.id != *id => "its id is another one".to_owned(),
+            Ok(opened) if opened.space != self.space.short_id() => {
+                "it belongs to another similarity definition".to_owned()
+            }
+            Ok(opened) => return Some(opened),
+            Err(error) => error.to_string(),
+        };
+        self.skip(&format!("packet {}", hex::encode(id)), &wrong);
+        None
+    }
+
+    /// A coarse cell of this space.
+    pub(crate) fn cell(&self, path: &[u8]) -> Option<Cell> {
+        let text = std::str::from_utf8(path).ok();
+        let cell = text.and_then(|text| text.parse::<Cell>().ok());
+        let cell = cell.filter(|cell| cell.is_coarse() && cell.space() == self.space.short_id());
+        if cell.is_none() {
+            self.skip("cell", &String::from_utf8_lossy(path));
+        }
+        cell
+    }
+
+    /// Whether one of `withdrawing` is its publisher's word that `packet` does not count.
+    pub(crate) fn is_withdrawn(
+        &self,
+        packet: &Opened,
+        withdrawing: &[(PacketId, Vec<u8>)],
+    ) -> bool {
+        withdrawing.iter().any(|(id, bytes)| {
+            self.read(id, bytes).is_some_and(|by| {
+                by.publisher == packet.publisher && withdraws(&by).any(|id| id == packet.id)
+            })
+        })
+    }
+
+    /// The packet's real place in an answer: `None` when it is no answer to the query.
+    pub(crate) fn found(&self, query: &Query, radius: u32, opened: Opened) -> Option<Found> {
+        let asked = query.resolution_pattern.as_deref();
+        let pattern = &opened.outcome.resolution.pattern;
+        let distance = self.space.query_distance(query, &opened.outcome.situation);
+        if opened.outcome.expires <= self.now() {
+            return None;
+        }
+        if distance > radius || asked.is_some_and(|asked| asked != pattern) {
+            let id = hex::encode(opened.id);
+            self.skip(&format!("packet {id}"), &"it lies elsewhere than the index says");
+            return None;
+        }
+        Some(Found { opened, distance })
+    }
+
+    /// Whether a subscriber of `cells` receives the packet.
+    pub(crate) fn is_followed(&self, cells: &[Cell], packet: &Opened) -> bool {
+        let exact = Cell::exact(&self.space, &packet.outcome.situation);
+        packet.outcome.expires > self.now()
+            && (cells.is_empty() || cells.iter().any(|cell| cell.covers(&exact)))
+    }
+}
