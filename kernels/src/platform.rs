@@ -18,7 +18,7 @@ pub const SIMILARITY_VARIABLE: &str = "EDGELORE_SIMILARITY";
 
 /// An implementation was asked for that is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unavailable {
+struct Unavailable {
     variable: &'static str,
     asked: String,
     available: Vec<&'static str>,
@@ -31,8 +31,6 @@ impl std::fmt::Display for Unavailable {
         write!(f, "{variable} asks for '{asked}', and this machine has {available}")
     }
 }
-
-impl std::error::Error for Unavailable {}
 
 /// The SHA-256 implementation that is forced, or else the one that this machine runs fastest.
 #[must_use]

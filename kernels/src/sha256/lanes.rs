@@ -118,7 +118,7 @@ unsafe fn compress<V: Words<N>, const N: usize>(before: &[V; 8], w: &mut [V; 16]
 pub(super) unsafe fn digest_group<V: Words<N>, const N: usize>(
     messages: &[&[u8]; N],
 ) -> [Digest; N] {
-    let counts = messages.map(|message| blocks(message));
+    let counts = messages.map(blocks);
     let shortest = messages.iter().map(|message| message.len()).min().unwrap_or(0);
     let first_end = counts.iter().copied().min().unwrap_or(0);
     let last_end = counts.iter().copied().max().unwrap_or(0);
