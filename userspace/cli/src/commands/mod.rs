@@ -12,6 +12,7 @@ pub(crate) mod publish;
 pub(crate) mod query;
 pub(crate) mod replay;
 pub(crate) mod resolve;
+pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod status;
@@ -40,6 +41,25 @@ impl StoreArguments {
     /// Opens the store.
     pub(crate) fn open(&self) -> Result<Arc<dyn Backend>> {
         Ok(edgelore_node::store::open(&self.store, self.token_file.as_deref())?)
+    }
+}
+
+/// Where outcomes are stored, for commands that can do without.
+#[derive(Debug, Args)]
+pub(crate) struct OptionalStore {
+    /// `http://HOST:PORT` of an `edgelore serve`, or `embedded:DIRECTORY`.
+    #[arg(long, env = "EDGELORE_STORE")]
+    store: Option<String>,
+    /// File with the store's bearer token.
+    #[arg(long, requires = "store")]
+    token_file: Option<PathBuf>,
+}
+
+impl OptionalStore {
+    /// Opens the store, if there is one.
+    pub(crate) fn open(&self) -> Result<Option<Arc<dyn Backend>>> {
+        let open = |name: &String| edgelore_node::store::open(name, self.token_file.as_deref());
+        Ok(self.store.as_ref().map(open).transpose()?)
     }
 }
 

@@ -8,6 +8,10 @@
 //! | `POST /v1/query` | `{query, radius, limit}` → what is near, nearest first |
 //! | `GET /v1/subscribe?cell=…` | follow cells (comma-separated; all without) as server-sent events; `Last-Event-ID` resumes |
 //! | `POST /v1/subscribe` | the same with the cells as a JSON array, for long lists |
+//! | `POST /v1/statements` | keep what a publisher says of its key (exact bytes); 201 or 200 as for packets |
+//! | `POST /v1/statements/about` | publishers' ids as a JSON array → their statements |
+//! | `POST /v1/reference` | keep a packet of the reference's JSON form; nobody signed it, so it never votes |
+//! | `POST /v1/reference/query` | as `/v1/query`, the answer in the reference's form, unsigned packets too |
 //! | `GET /v1/capability` | what the store can do |
 //! | `GET /v1/health` | 200 while the server runs; needs no token |
 //!
@@ -17,6 +21,7 @@
 //! longer than its bound is answered with 413 and not read.
 
 mod answers;
+mod beside;
 mod events;
 #[cfg(test)]
 mod tests;
@@ -80,6 +85,7 @@ pub fn router(store: Arc<dyn Backend>, token: Option<String>) -> Router {
     packets
         .merge(queries)
         .merge(events)
+        .merge(beside::routes())
         .route("/v1/capability", get(capability))
         .layer(from_fn_with_state(token, authorise))
         .route("/v1/health", get(|| async { "ok\n" }))

@@ -5,12 +5,14 @@
 //! query ─► index (memory) ─► packets (redb snapshot) ─► open (verify)           └─► subscriptions
 //! ```
 //!
-//! Owns the file `outcomes.redb` in its directory. Packets of another similarity definition are
+//! Owns the files `outcomes.redb` and `beside.redb` ([`beside`]: statements about keys, and what
+//! nobody signed) in its directory. Packets of another similarity definition are
 //! refused; those that an earlier definition left in the file are kept and not found.
 //!
 //! **Invariant:** a packet is acknowledged only after the transaction that holds it was synced to
 //! disk, and is found only after that too.
 
+mod beside;
 mod disk;
 mod follow;
 mod index;
@@ -27,13 +29,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use edgelore_model::{Query, Span, Timestamp};
 use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::fingerprint::reference::Packet as Reference;
+use edgelore_pipeline::packet::statement::Statement;
 use edgelore_pipeline::packet::{self, Opened};
+use edgelore_pipeline::synthesise::Unsigned;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::backend::{
     Backend, BackendError, Capability, Cursor, LIMIT_MAX, Stored, Subscription, check_cells,
 };
 use crate::{Cell, Found, PacketId};
+use beside::Beside;
 use disk::Disk;
 use follow::Follower;
 use index::Index;
@@ -113,6 +119,7 @@ struct Shared {
     packets_max: usize,
     foreign: usize,
     now: Now,
+    beside: Beside,
     refused_busy: AtomicU64,
     commits: AtomicU64,
 }
@@ -192,8 +199,11 @@ impl Embedded {
         if foreign > 0 {
             tracing::warn!(foreign, "packets of another similarity definition are kept, not found");
         }
+        let beside = Beside::open(&config.directory)?;
+        index.set_lineage(beside.lineage());
         let shared = Arc::new(Shared {
             disk,
+            beside,
             index: RwLock::new(index),
             space: config.space,
             packets_max: config.packets_max,
@@ -313,6 +323,33 @@ impl Backend for Embedded {
             read: cursor,
             _place: place,
         }))
+    }
+
+    async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+        blocking(&self.shared, move |shared| {
+            let stored = shared.beside.declare(&statement)?;
+            shared.index_mut().set_lineage(shared.beside.lineage());
+            Ok(stored)
+        })
+        .await
+    }
+
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        Ok(self.shared.beside.about(publishers))
+    }
+
+    async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
+        blocking(&self.shared, move |shared| shared.beside.import(&packet, (shared.now)())).await
+    }
+
+    async fn imported(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>, BackendError> {
+        let now = (self.shared.now)();
+        Ok(self.shared.beside.near(&self.shared.space, query, radius, limit, now))
     }
 
     fn capability(&self) -> Capability {
