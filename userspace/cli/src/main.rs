@@ -30,6 +30,8 @@ enum Command {
     Fingerprint(commands::fingerprint::Arguments),
     /// Sign outcomes and store them where networks with a similar problem look.
     Publish(commands::publish::Arguments),
+    /// Take back an outcome, or everything that a key has signed.
+    Revoke(commands::revoke::Arguments),
     /// Find outcomes near a situation.
     Query(commands::query::Arguments),
     /// Rank what helped in situations like yours.
@@ -42,7 +44,7 @@ enum Command {
     Serve(commands::serve::Arguments),
     /// Look after a store: check, export, import, count, compact.
     Store(commands::store::Arguments),
-    /// Make a signing key.
+    /// Make a signing key, or one that succeeds another.
     Keygen(commands::keygen::Arguments),
     /// List the incidents that the node has measured.
     Incidents(commands::incidents::Arguments),
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Decode(arguments) => commands::decode::run(&arguments),
         Command::Fingerprint(arguments) => commands::fingerprint::run(&arguments),
         Command::Publish(arguments) => commands::publish::run(&arguments),
+        Command::Revoke(arguments) => commands::revoke::run(&arguments),
         Command::Query(arguments) => commands::query::run(&arguments),
         Command::Advise(arguments) => commands::advise::run(&arguments),
         Command::Resolve(arguments) => commands::resolve::run(&arguments),

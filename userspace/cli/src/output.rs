@@ -4,6 +4,7 @@ use anyhow::Result;
 use edgelore_model::Advice;
 use edgelore_node::replay::Damage;
 use edgelore_node::view::IncidentView;
+use edgelore_pipeline::packet::Changed;
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
 
@@ -99,6 +100,19 @@ pub(crate) fn advice(advice: &[Advice]) -> Result<()> {
 
 fn permille(value: i64) -> String {
     format!("{}{}.{}", if value < 0 { "-" } else { "" }, value.abs() / 10, value.abs() % 10)
+}
+
+/// What was taken out of an outcome or made coarser, a line each.
+pub(crate) fn changes(changes: &[Changed]) -> Result<()> {
+    changes.iter().try_for_each(|change| match change {
+        Changed::Scrubbed { field, removed } => {
+            let (text, word) = (removed.text.escape_debug(), removed.rule.word());
+            line(&format!("  taken out   {field}: \"{text}\" became [{word}]"))
+        }
+        Changed::Rounded { field, from, to } => {
+            line(&format!("  made coarse {field}: {from} became {to}"))
+        }
+    })
 }
 
 /// A figure that may be unknown.

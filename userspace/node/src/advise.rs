@@ -3,10 +3,13 @@
 use crate::config::AdviseConfig;
 use edgelore_model::{Advice, Query, Timestamp};
 use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::packet::lineage::Lineage;
 use edgelore_pipeline::synthesise::{self, Policy};
 use edgelore_routing::{Backend, BackendError};
+use std::collections::BTreeSet;
 
-/// Ranked advice for a situation, from outcomes that have not expired at `now`.
+/// Ranked advice for a situation, from outcomes that have not expired at `now`. What nobody signed
+/// is shown as evidence that does not vote; keys that succeed each other have one vote.
 ///
 /// # Errors
 /// When the store does not answer.
@@ -18,6 +21,10 @@ pub async fn seek(
 ) -> Result<Vec<Advice>, BackendError> {
     let space = Space::default_definition();
     let found = store.query(query, limits.radius_milli, limits.outcomes_max).await?;
-    let policy = Policy { now: Some(now), ..Policy::default() };
-    Ok(synthesise::advise(&space, query, &found, &policy))
+    let publishers: BTreeSet<[u8; 32]> = found.iter().map(|f| f.opened.publisher).collect();
+    let publishers: Vec<[u8; 32]> = publishers.into_iter().collect();
+    let lineage = Lineage::of(&store.statements(&publishers).await?);
+    let unsigned = store.imported(query, limits.radius_milli, limits.outcomes_max).await?;
+    let policy = Policy { now: Some(now), lineage, ..Policy::default() };
+    Ok(synthesise::advise_with(&space, query, &found, &unsigned, &policy))
 }

@@ -2,6 +2,7 @@
 
 use crate::interfaces::Selection;
 use crate::maintenance::MaintenanceConfig;
+use crate::privacy::PrivacyConfig;
 use crate::store::{Access, Stores};
 use edgelore_capture::bmp;
 use edgelore_capture::ring::XdpPolicy;
@@ -60,6 +61,8 @@ pub struct Config {
     pub distil: DistilConfig,
     /// Where outcomes go.
     pub publish: PublishConfig,
+    /// What leaves, and in which form.
+    pub privacy: PrivacyConfig,
     /// How advice is sought.
     pub advise: AdviseConfig,
     /// When incidents are of the operator's own making.
@@ -420,8 +423,11 @@ impl Config {
                 "1 and more",
             ),
         ];
-        if let Some((key, value, bounds)) = self.distil.fault() {
-            let (path, value) = (path.to_owned(), value.to_string());
+        let privacy = self.privacy.fault();
+        let distil =
+            self.distil.fault().map(|(key, value, bounds)| (key, value.to_string(), bounds));
+        if let Some((key, value, bounds)) = privacy.or(distil) {
+            let path = path.to_owned();
             return Err(ConfigError::OutOfBounds { path, key, value, bounds });
         }
         for (key, holds, value, bounds) in checks {
@@ -471,6 +477,9 @@ mod tests {
             ("[router]\ntimeout_ms = 0", "router.timeout_ms"),
             ("[router]\nfrr_vtysh = 3", "frr_vtysh"),
             ("[detect.convergence]\nquiet_ms = 'long'", "quiet_ms"),
+            ("[privacy]\nallow = ['*']", "privacy.allow"),
+            ("[privacy]\ncounts = 'vague'", "counts"),
+            ("[privacy]\nk_anonymity = 101", "privacy.k_anonymity"),
             ("[distil]\nprobation_missed = 0", "distil.probation_missed"),
             ("[capture.bmp]\nlisten = '[::]:1790'\nallow = []", "capture.bmp.allow"),
             ("[capture.bmp]\nlisten = '[::]:1790'\nallow = ['10.0.0.0/33']", "10.0.0.0/33"),

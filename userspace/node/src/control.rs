@@ -6,7 +6,7 @@
 
 use crate::advise::seek;
 use crate::config::AdviseConfig;
-use crate::journal::{Journal, JournalError, JournaledAdvice};
+use crate::journal::{Journal, JournalError, JournaledAdvice, JournaledOutcome};
 use crate::keeper::{Keeper, KeeperError};
 use crate::maintenance::{Board, Request, WindowView};
 use crate::site;
@@ -163,7 +163,13 @@ async fn incident(
 }
 
 async fn outcomes(State(context): State<Context>) -> Result<Json<Vec<OutcomeView>>, RequestError> {
-    Ok(Json(context.journal.outcomes()?.iter().map(|(_, outcome)| outcome.into()).collect()))
+    let outcomes = context.journal.outcomes()?;
+    let keeper = context.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+    let view = |outcome: &JournaledOutcome| OutcomeView {
+        changed: keeper.changes(&outcome.distilled.outcome),
+        ..OutcomeView::from(outcome)
+    };
+    Ok(Json(outcomes.iter().map(|(_, outcome)| view(outcome)).collect()))
 }
 
 async fn status(State(context): State<Context>) -> Json<Status> {

@@ -73,6 +73,9 @@ pub struct JournaledOutcome {
     pub packet: Vec<u8>,
     /// When a store acknowledged it.
     pub delivered: Option<Timestamp>,
+    /// Why it is kept back, for people; it is tried again.
+    #[serde(default)]
+    pub held: Option<String>,
 }
 
 /// Advice that was given.
@@ -218,6 +221,21 @@ impl Journal {
             };
             outcome.delivered = delivered;
             table.insert(entry, encode(&outcome).as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// An outcome takes the place of what an entry says, durably.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn replace(&self, entry: u64, outcome: &JournaledOutcome) -> Result<(), JournalError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(OUTCOMES)?;
+            // What the bound has dropped does not come back.
+            if table.get(entry)?.is_some() {
+                table.insert(entry, encode(outcome).as_slice())?;
+            }
             Ok(())
         })
     }

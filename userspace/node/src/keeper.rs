@@ -11,11 +11,13 @@ use crate::journal::{Journal, JournalError, JournaledOutcome};
 use edgelore_model::{Span, Timestamp};
 use edgelore_pipeline::detect::{Finding, Joined, Opened, Settled};
 use edgelore_pipeline::distil::{ChangeId, DistilConfig, Distilled, Distiller, Input, Site};
-use edgelore_pipeline::fingerprint::{Core, Space, outcome_hash};
-use edgelore_pipeline::packet::{self, PARENTS_MAX, PacketError, PacketId, Privacy, SigningKey};
+use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::packet::{PARENTS_MAX, PacketError, PacketId, Privacy, SigningKey};
 use edgelore_pipeline::resolve::Change;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+mod leaving;
 
 /// How often the passing of time is journaled while something may yet prove itself by not coming
 /// back: so much watched time a crash can cost.
@@ -40,7 +42,9 @@ pub struct Keeper {
     key: SigningKey,
     space: Space,
     privacy: Privacy,
+    /// The packet of each change; under k-anonymity the one that a store has.
     packets: HashMap<ChangeId, [u8; 32]>,
+    succession: Option<Vec<u8>>,
     /// Until when the journal says that time was watched.
     heartbeat: Timestamp,
 }
@@ -74,10 +78,12 @@ impl Keeper {
         let packets = journal
             .outcomes()?
             .into_iter()
+            .filter(|(_, o)| privacy.k_anonymity < 2 || o.delivered.is_some())
             .filter_map(|(_, o)| Some((o.distilled.change, packet_id(&o.packet_id)?)))
             .collect();
         let heartbeat = Timestamp(i64::MIN);
-        let mut keeper = Self { distiller, journal, key, space, privacy, packets, heartbeat };
+        let mut keeper =
+            Self { distiller, journal, key, space, privacy, packets, succession: None, heartbeat };
         if inputs.is_empty() || keeper.distiller.method() != method {
             keeper.take(Input::Method(method))?;
         }
@@ -112,15 +118,6 @@ impl Keeper {
     #[must_use]
     pub const fn site(&self) -> &Site {
         self.distiller.site()
-    }
-
-    /// These words leave in no outcome from now on either.
-    pub fn hide(&mut self, names: impl IntoIterator<Item = String>) {
-        for name in names {
-            if !self.privacy.names.contains(&name) {
-                self.privacy.names.push(name);
-            }
-        }
     }
 
     /// Takes a finding; gives the outcomes that it completed, journaled and sealed.
@@ -199,8 +196,8 @@ impl Keeper {
         for distilled in distilled {
             match self.seal(distilled) {
                 Ok(outcome) => {
-                    if let Some(id) = packet_id(&outcome.packet_id) {
-                        self.packets.insert(outcome.distilled.change.clone(), id);
+                    if self.k_anonymity().is_none() {
+                        self.delivered(&outcome);
                     }
                     sealed.push(outcome);
                 }
@@ -214,15 +211,7 @@ impl Keeper {
     fn seal(&self, mut distilled: Distilled) -> Result<JournaledOutcome, KeeperError> {
         distilled.outcome.parents = self.parents(&distilled)?;
         distilled.outcome.supersedes = self.packets.get(&distilled.change).copied();
-        let sealed = packet::seal_with(&distilled.outcome, &self.key, &self.space, &self.privacy)?;
-        Ok(JournaledOutcome {
-            packet_id: hex::encode(sealed.id),
-            // Of what left, so that whoever holds the packet computes the same.
-            outcome_hash: hex::encode(outcome_hash(&Core::from(&sealed.outcome))),
-            packet: sealed.bytes,
-            delivered: None,
-            distilled,
-        })
+        self.signed(distilled)
     }
 
     /// The packets whose advice preceded the change: the latest advice on the same event type and

@@ -25,7 +25,9 @@ pub mod live;
 pub mod maintenance;
 pub mod order;
 pub mod pace;
+pub mod privacy;
 mod publisher;
+pub mod release;
 pub mod reload;
 pub mod replay;
 pub mod router;
@@ -44,8 +46,8 @@ use edgelore_model::Span;
 use edgelore_pipeline::decode::DecodeConfig;
 use edgelore_pipeline::detect::{Detected, Finding};
 use edgelore_pipeline::fingerprint::Space;
-use edgelore_pipeline::packet::Privacy;
-use edgelore_pipeline::resolve::Change;
+use edgelore_pipeline::packet::scrub::AllowError;
+use edgelore_pipeline::resolve::{Change, Identifiers};
 use edgelore_pipeline::topology::{SiteTracker, TopologyConfig};
 use engine::{Engine, Output};
 use journal::Journal;
@@ -67,6 +69,9 @@ const DETECTED_QUEUED_MAX: usize = 256;
 const KEEPER_TICK: Duration = Duration::from_secs(1);
 /// So much older is what distillation takes for watched: what was detected within may be under way.
 const KEEPER_LAG: Span = Span(5_000_000_000);
+
+/// What was captured that identifies this network, on its way to the keeper.
+type Known = Arc<Mutex<Identifiers>>;
 
 /// Why the node could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +107,9 @@ pub enum NodeError {
     /// The router's own configuration.
     #[error(transparent)]
     Router(#[from] router::RouterError),
+    /// The allow-list.
+    #[error("privacy.allow: {0}")]
+    Allow(#[from] AllowError),
 }
 
 /// Runs the node until SIGTERM or SIGINT; what is open then is measured to its end as far as it
@@ -127,9 +135,11 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
     let socket = start_services(&runtime, &context, &pending, data_dir)?;
 
     let (found, detected) = bounded(DETECTED_QUEUED_MAX);
+    let known = Known::default();
     let keeper = {
         let (keeper, status) = (Arc::clone(&context.keeper), status.clone());
-        std::thread::spawn(move || keep_all(&detected, &keeper, clock, &status, &pending))
+        let known = Arc::clone(&known);
+        std::thread::spawn(move || keep_all(&detected, &keeper, &known, clock, &status, &pending))
     };
     let tracker = Arc::new(Mutex::new(SiteTracker::new(TopologyConfig::default())));
     let heard = Arc::clone(&tracker);
@@ -137,7 +147,7 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
         config.node.workers,
         &DecodeConfig::default(),
         config.detect.clone(),
-        tell(found, heard, status.clone()),
+        tell(found, heard, known, status.clone()),
     );
     lock(&context.maintenance).attach(engine.tuning());
     let figures = engine.figures();
@@ -157,7 +167,9 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
     runtime.spawn(stop_when_asked(Arc::clone(&stop)));
     let router = router.map(|router| {
         let keeper = Arc::clone(&context.keeper);
-        router.start(Arc::clone(&stop), move |change| note(&change, &keeper))
+        let named = Arc::clone(&keeper);
+        let name = move |known| lock(&named).hide_identifiers(known);
+        router.start(Arc::clone(&stop), name, move |change| note(&change, &keeper))
     });
     runtime.spawn(refresh(figures, status.clone()));
     tracing::info!(interfaces = ?config.capture.interfaces, data = %data_dir.display(), "watching");
@@ -183,6 +195,7 @@ fn open(
     let data_dir = &config.node.data_dir;
     let key_file = config.publish.key.clone().unwrap_or_else(|| data_dir.join("key"));
     let key = keys::load_or_generate(&key_file)?;
+    let succession = keys::succession(&key_file)?;
     let store = match &config.publish.store {
         Some(stores) => Some(store::open(stores, &config.publish.access())?),
         None => None,
@@ -190,15 +203,17 @@ fn open(
     let journal = Arc::new(Journal::open(data_dir)?);
     let space = Space::default_definition();
     let maintenance = maintenance::Board::open(Arc::clone(&journal), config.maintenance.windows())?;
-    let keeper = Keeper::new(
+    let privacy = config.privacy.privacy(&config.capture)?;
+    let mut keeper = Keeper::new(
         site::Siting::of(&config.node).site(None),
         config.detect.method(),
         config.distil.clone(),
         Arc::clone(&journal),
         key,
         space,
-        privacy(&config.capture),
+        privacy,
     )?;
+    keeper.succeeds(succession);
     Ok(control::Context {
         journal,
         keeper: Arc::new(Mutex::new(keeper)),
@@ -208,20 +223,6 @@ fn open(
         status: status.clone(),
         clock,
     })
-}
-
-/// The words that would give this gateway away: its name and its interfaces'.
-fn privacy(capture: &config::CaptureConfig) -> Privacy {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    let first_label = host.split('.').next().unwrap_or_default();
-    let selection = capture.selection().unwrap_or_default();
-    let mut names: Vec<String> = selection.names().map(str::to_owned).collect();
-    // What a glob matches is not in the configuration.
-    let present = edgelore_capture::ring::interfaces().unwrap_or_default();
-    names.extend(present.into_iter().map(|(_, name)| name).filter(|name| name != "lo"));
-    names.extend([host, first_label].into_iter().filter(|n| !n.is_empty()).map(str::to_owned));
-    Privacy { names, ..Privacy::default() }
 }
 
 /// The control socket and the publisher.
@@ -252,7 +253,9 @@ fn start_services(
     });
     if let Some(store) = &context.store {
         let (journal, store) = (Arc::clone(&context.journal), Arc::clone(store));
-        runtime.spawn(publisher::publish(journal, store, context.clock, Arc::clone(pending)));
+        let keeper = Arc::clone(&context.keeper);
+        let publisher = publisher::Publisher { journal, store, keeper, clock: context.clock };
+        runtime.spawn(publisher.run(Arc::clone(pending)));
     }
     Ok(path)
 }
@@ -262,11 +265,17 @@ fn start_services(
 fn tell(
     found: Sender<Detected>,
     heard: Arc<Mutex<SiteTracker>>,
+    known: Known,
     status: StatusSource,
 ) -> impl FnMut(Output<'_>) + Send + 'static {
     move |out| {
         let detected = match out {
-            Output::Observation(observation) => return site::hear(&heard, observation),
+            Output::Observation(observation) => {
+                if privacy::identifies(observation) {
+                    privacy::hear(&mut lock(&known), observation);
+                }
+                return site::hear(&heard, observation);
+            }
             Output::Detected(detected) => detected,
         };
         if let Detected::Opened(opened) = &detected {
@@ -280,6 +289,7 @@ fn tell(
 fn keep_all(
     detected: &Receiver<Detected>,
     keeper: &Mutex<Keeper>,
+    known: &Known,
     clock: Clock,
     status: &StatusSource,
     pending: &Notify,
@@ -308,6 +318,7 @@ fn keep_all(
                 // Interfaces come and are renamed: whatever was ever watched by a name hides it.
                 let watched: Vec<String> = status.update().interfaces.keys().cloned().collect();
                 keeper().hide(watched);
+                keeper().hide_identifiers(std::mem::take(&mut *lock(known)));
                 tell_closed(&finding);
                 status.update().incidents += 1;
                 kept(keeper().keep(&finding));
@@ -315,7 +326,10 @@ fn keep_all(
             Ok(Detected::Settled(settled)) => {
                 kept(keeper().settled(*settled).map(|()| Vec::new()));
             }
-            Err(RecvTimeoutError::Timeout) => kept(keeper().advance(clock.now() - KEEPER_LAG)),
+            Err(RecvTimeoutError::Timeout) => {
+                keeper().hide_identifiers(std::mem::take(&mut *lock(known)));
+                kept(keeper().advance(clock.now() - KEEPER_LAG));
+            }
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }

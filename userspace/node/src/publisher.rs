@@ -1,68 +1,169 @@
 //! Delivers journaled outcomes to the store, for as long as it takes.
 //!
-//! **Invariant:** an outcome is marked delivered only after the store acknowledged it; a store
-//! that is down delays, and loses nothing.
+//! Under k-anonymity an outcome is first brought into a form that enough publishers share; what too
+//! few share is kept back, with the reason in the journal, and tried again. Of several that are
+//! pending for one change the latest is delivered.
+//!
+//! **Invariant:** an outcome is marked delivered only after the store acknowledged it, and what is
+//! sent is in the journal before; a store that is down delays, and loses nothing.
 
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, JournaledOutcome};
+use crate::keeper::{Keeper, KeeperError};
+use crate::release::{Release, release};
 use edgelore_capture::Clock;
-use edgelore_routing::Backend;
-use std::sync::Arc;
+use edgelore_routing::{Backend, BackendError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
+/// How soon what is kept back is tried again, when nothing else happens.
+const HELD_RETRY: Duration = Duration::from_secs(600);
 
-/// Runs until it is dropped: delivers what is pending, then waits to be notified.
-pub(crate) async fn publish(
-    journal: Arc<Journal>,
-    store: Arc<dyn Backend>,
-    clock: Clock,
-    pending: Arc<Notify>,
-) {
-    let mut wait = RETRY_FIRST;
-    loop {
-        match deliver(&journal, store.as_ref(), clock).await {
-            Ok(true) => {
-                wait = RETRY_FIRST;
-                pending.notified().await;
-            }
-            Ok(false) => {
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(RETRY_LONGEST);
-            }
-            Err(error) => {
-                tracing::error!(%error, "outcomes cannot be read for delivery");
-                tokio::time::sleep(RETRY_LONGEST).await;
+/// Why a delivery ended before all was tried.
+#[derive(Debug, thiserror::Error)]
+enum DeliveryError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    #[error(transparent)]
+    Store(#[from] BackendError),
+}
+
+/// What is left after a delivery.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// Outcomes that too few publishers share.
+    Held,
+}
+
+/// What delivers.
+pub(crate) struct Publisher {
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) store: Arc<dyn Backend>,
+    pub(crate) keeper: Arc<Mutex<Keeper>>,
+    pub(crate) clock: Clock,
+}
+
+impl Publisher {
+    /// Runs until it is dropped: delivers what is pending, then waits to be notified.
+    pub(crate) async fn run(self, pending: Arc<Notify>) {
+        let mut wait = RETRY_FIRST;
+        loop {
+            match self.deliver().await {
+                Ok(left) => {
+                    wait = RETRY_FIRST;
+                    match left {
+                        Left::Nothing => pending.notified().await,
+                        // Notified or not, it is tried again.
+                        Left::Held => {
+                            let _ = tokio::time::timeout(HELD_RETRY, pending.notified()).await;
+                        }
+                    }
+                }
+                Err(DeliveryError::Store(error)) => {
+                    tracing::warn!(%error, "outcomes not delivered, will retry");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RETRY_LONGEST);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "outcomes cannot be read for delivery");
+                    tokio::time::sleep(RETRY_LONGEST).await;
+                }
             }
         }
     }
-}
 
-/// Delivers what is pending once; false when something has to be tried again.
-async fn deliver(
-    journal: &Arc<Journal>,
-    store: &dyn Backend,
-    clock: Clock,
-) -> Result<bool, JournalError> {
-    let mut complete = true;
-    for (entry, outcome) in journal.pending()? {
-        match store.store(outcome.packet.clone()).await {
+    fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the store whom this key succeeds, once.
+    async fn declare(&self) -> Result<(), BackendError> {
+        let Some(statement) = self.keeper().succession() else { return Ok(()) };
+        match self.store.declare(statement).await {
+            Ok(_) => {}
+            Err(error) if error.is_final() => {
+                tracing::warn!(%error, "the store does not take the succession of keys");
+            }
+            Err(error) => return Err(error),
+        }
+        self.keeper().succeeds(None);
+        Ok(())
+    }
+
+    /// Delivers what is pending once.
+    async fn deliver(&self) -> Result<Left, DeliveryError> {
+        self.declare().await?;
+        let k = self.keeper().k_anonymity();
+        let pending = self.journal.pending()?;
+        let mut left = Left::Nothing;
+        for (at, (entry, outcome)) in pending.iter().enumerate() {
+            let Some(k) = k else {
+                let _taken = self.send(*entry, outcome).await?;
+                continue;
+            };
+            let later = &pending[at + 1..];
+            if later.iter().any(|(_, later)| later.distilled.change == outcome.distilled.change) {
+                // It never left, so nothing has to replace it.
+                self.journal.settle(*entry, None)?;
+                continue;
+            }
+            match self.released(*entry, outcome, k).await? {
+                Some(released) => {
+                    if self.send(*entry, &released).await? {
+                        self.keeper().delivered(&released);
+                    }
+                }
+                None => left = Left::Held,
+            }
+        }
+        Ok(left)
+    }
+
+    /// The outcome in a form that enough publishers share; `None` when it is kept back.
+    async fn released(
+        &self,
+        entry: u64,
+        outcome: &JournaledOutcome,
+        k: u32,
+    ) -> Result<Option<JournaledOutcome>, DeliveryError> {
+        let (space, own) = {
+            let keeper = self.keeper();
+            (keeper.space().clone(), keeper.publisher())
+        };
+        let distilled = &outcome.distilled.outcome;
+        match release(self.store.as_ref(), &space, distilled, own, k).await? {
+            Release::As(form) => Ok(Some(self.keeper().release(entry, outcome, &form)?)),
+            Release::Held { reason, .. } => {
+                if outcome.held.as_ref() != Some(&reason) {
+                    tracing::info!(packet = outcome.packet_id, reason, "outcome kept back");
+                    let held = JournaledOutcome { held: Some(reason), ..outcome.clone() };
+                    self.journal.replace(entry, &held)?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Sends an outcome; false when the store will never take it.
+    async fn send(&self, entry: u64, outcome: &JournaledOutcome) -> Result<bool, DeliveryError> {
+        match self.store.store(outcome.packet.clone()).await {
             Ok(_) => {
-                journal.settle(entry, Some(clock.now()))?;
+                self.journal.settle(entry, Some(self.clock.now()))?;
                 tracing::info!(packet = outcome.packet_id, "outcome delivered");
+                Ok(true)
             }
             Err(error) if error.is_final() => {
                 // Trying again cannot help; the outcome stays in the journal.
                 tracing::error!(%error, packet = outcome.packet_id, "the store refuses the outcome");
-                journal.settle(entry, None)?;
+                self.journal.settle(entry, None)?;
+                Ok(false)
             }
-            Err(error) => {
-                tracing::warn!(%error, packet = outcome.packet_id, "outcome not delivered, will retry");
-                complete = false;
-                break;
-            }
+            Err(error) => Err(error.into()),
         }
     }
-    Ok(complete)
 }

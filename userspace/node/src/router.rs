@@ -18,8 +18,8 @@ use crate::config::RouterConfig;
 use edgelore_capture::Clock;
 use edgelore_model::{Interval, Timestamp};
 use edgelore_pipeline::resolve::{
-    Change, Configuration, RuleError, Rules, TABLE_BYTES_MAX, TEXT_BYTES_MAX, TextError,
-    config_changes,
+    Change, Configuration, Identifiers, RuleError, Rules, TABLE_BYTES_MAX, TEXT_BYTES_MAX,
+    TextError, config_changes,
 };
 use std::fs::File;
 use std::io::{self, Read};
@@ -104,17 +104,35 @@ impl RouterWatcher {
         self.sources.iter_mut().flat_map(|source| source.poll(rules, clock)).collect()
     }
 
-    /// Polls on a thread of its own until `stop` is set; hands changes to `told`.
+    /// What the configurations call things, as far as it was not asked for before.
+    pub fn identifiers(&mut self) -> Identifiers {
+        let mut found = Identifiers::default();
+        for source in self.sources.iter_mut().filter(|source| source.renamed) {
+            source.renamed = false;
+            if let Some((_, configuration)) = &source.judged {
+                let Identifiers { names, numbers } = configuration.identifiers();
+                found.names.extend(names);
+                found.numbers.extend(numbers);
+            }
+        }
+        found
+    }
+
+    /// Polls on a thread of its own until `stop` is set; hands what things are called to `named`
+    /// and then changes to `told`.
     #[must_use]
     pub fn start(
         mut self,
         stop: Arc<AtomicBool>,
+        mut named: impl FnMut(Identifiers) + Send + 'static,
         mut told: impl FnMut(Change) + Send + 'static,
     ) -> JoinHandle<()> {
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 let next = Instant::now() + self.interval;
-                self.poll().into_iter().for_each(&mut told);
+                let changes = self.poll();
+                named(self.identifiers());
+                changes.into_iter().for_each(&mut told);
                 while Instant::now() < next && !stop.load(Ordering::Relaxed) {
                     std::thread::sleep(POLL.min(next.saturating_duration_since(Instant::now())));
                 }
@@ -149,11 +167,20 @@ struct Watched {
     differs: Option<(Reading, Timestamp)>,
     /// The last fault, told once.
     fault: Option<String>,
+    /// What is judged was not asked for its names yet.
+    renamed: bool,
 }
 
 impl Watched {
     const fn new(source: Source) -> Self {
-        Self { source, judged: None, unchanged: Timestamp(0), differs: None, fault: None }
+        Self {
+            source,
+            judged: None,
+            unchanged: Timestamp(0),
+            differs: None,
+            fault: None,
+            renamed: false,
+        }
     }
 
     fn poll(&mut self, rules: &Rules, clock: Clock) -> Vec<Change> {
@@ -185,6 +212,7 @@ impl Watched {
         let Some((judged, before)) = &self.judged else {
             let configuration = Configuration::read(&reading.text)?;
             self.judged = Some((reading, configuration));
+            self.renamed = true;
             self.unchanged = began;
             return Ok(Vec::new());
         };
@@ -216,6 +244,7 @@ impl Watched {
             return Ok(Vec::new());
         };
         self.judged = Some((reading, after));
+        self.renamed = true;
         self.unchanged = began;
         Ok(changes)
     }
@@ -375,6 +404,8 @@ mod tests {
         let config = RouterConfig { files: vec![file.clone()], ..RouterConfig::default() };
         let mut watcher = RouterWatcher::open(&config, Clock::new()).unwrap().unwrap();
         assert!(watcher.poll().is_empty());
+        assert!(watcher.identifiers().numbers.contains(&1));
+        assert_eq!(watcher.identifiers(), Identifiers::default(), "told once");
         std::fs::write(&file, HOLD_3).unwrap();
         assert!(watcher.poll().is_empty(), "it must stand");
         assert_eq!(watcher.poll().len(), 1);

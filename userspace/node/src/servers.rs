@@ -73,13 +73,13 @@ pub(crate) fn open(
 #[cfg(feature = "redis")]
 fn redis(url: &str, password: Option<String>) -> Result<Arc<dyn Backend>, BackendError> {
     use edgelore_routing::redis::{Redis, RedisConfig};
-    Ok(Arc::new(Redis::new(RedisConfig { password, ..RedisConfig::at(url) })?))
+    Ok(crate::store::patient(Redis::new(RedisConfig { password, ..RedisConfig::at(url) })?))
 }
 
 #[cfg(feature = "postgres")]
 fn postgres(url: &str, password: Option<String>) -> Result<Arc<dyn Backend>, BackendError> {
     use edgelore_routing::postgres::{Postgres, PostgresConfig};
-    Ok(Arc::new(Postgres::new(PostgresConfig { password, ..PostgresConfig::at(url) })?))
+    Ok(crate::store::patient(Postgres::new(PostgresConfig { password, ..PostgresConfig::at(url) })?))
 }
 
 #[cfg(test)]

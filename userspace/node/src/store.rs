@@ -125,14 +125,19 @@ fn store(name: &str, access: &Access) -> Result<Arc<dyn Backend>, StoreError> {
     }
     if let Some(scheme) = servers::scheme(name) {
         let password = access.token.as_deref().map(password).transpose()?;
-        let server = servers::open(scheme, name, password)?;
-        return Ok(Arc::new(Retry::new(Timeout::new(server, ANSWER_TIMEOUT), ATTEMPTS, PAUSE)));
+        return Ok(servers::open(scheme, name, password)?);
     }
     let servers = name.split(',').map(str::trim).filter(|url| !url.is_empty());
     let servers = servers.map(|url| Ok((url.to_owned(), remote(url, access)?)));
     let servers = Failover::new(servers.collect::<Result<_, StoreError>>()?);
     let servers = servers.ok_or_else(|| StoreError::Unknown(name.to_owned()))?;
     Ok(Arc::new(Retry::new(servers, ATTEMPTS, PAUSE)))
+}
+
+/// A server whose calls end in time and are tried again.
+#[cfg(any(feature = "redis", feature = "postgres"))]
+pub(crate) fn patient(server: impl Backend + 'static) -> Arc<dyn Backend> {
+    Arc::new(Retry::new(Timeout::new(server, ANSWER_TIMEOUT), ATTEMPTS, PAUSE))
 }
 
 /// A database server's password; unlike a token it may be of any length.

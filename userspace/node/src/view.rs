@@ -4,6 +4,7 @@ use crate::journal::JournaledOutcome;
 use edgelore_model::{Incident, IncidentId, Interval, Outcome, Timestamp, Trigger};
 use edgelore_pipeline::distil::{Compared, Verdict};
 use edgelore_pipeline::explain::Told;
+use edgelore_pipeline::packet::Changed;
 use serde::{Deserialize, Serialize};
 
 /// A duration with its bounds, in ms.
@@ -80,8 +81,17 @@ pub struct OutcomeView {
     pub outcome_hash: String,
     /// The packet's size in bytes.
     pub packet_bytes: usize,
+    /// The packet's exact bytes, hexadecimal.
+    #[serde(default)]
+    pub packet: String,
     /// When a store acknowledged it.
     pub delivered: Option<Timestamp>,
+    /// Why it is kept back.
+    #[serde(default)]
+    pub held: Option<String>,
+    /// What was taken out of it or made coarser before it leaves.
+    #[serde(default)]
+    pub changed: Vec<Changed>,
     /// The incidents it rests on, hexadecimal.
     pub incidents: Vec<String>,
     /// Packets whose advice led to it, hexadecimal.
@@ -107,7 +117,10 @@ impl From<&JournaledOutcome> for OutcomeView {
             packet_id: journaled.packet_id.clone(),
             outcome_hash: journaled.outcome_hash.clone(),
             packet_bytes: journaled.packet.len(),
+            packet: hex::encode(&journaled.packet),
             delivered: journaled.delivered,
+            held: journaled.held.clone(),
+            changed: Vec::new(),
             incidents: journaled.distilled.incidents.iter().map(ToString::to_string).collect(),
             parents: outcome.parents.iter().map(hex::encode).collect(),
             verdict: outcome.into(),

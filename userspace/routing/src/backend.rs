@@ -7,14 +7,18 @@
 use async_trait::async_trait;
 use edgelore_model::Query;
 use edgelore_pipeline::fingerprint::Cell;
+use edgelore_pipeline::fingerprint::reference::Packet as Reference;
+use edgelore_pipeline::packet::statement::Statement;
 use edgelore_pipeline::packet::{Opened, PacketError, PacketId};
-use edgelore_pipeline::synthesise::Found;
+use edgelore_pipeline::synthesise::{Found, Unsigned};
 use serde::{Deserialize, Serialize};
 
 /// The most packets that one query returns.
 pub const LIMIT_MAX: usize = 1_000;
 /// How many packets a query returns that does not say.
 pub const LIMIT_DEFAULT: usize = 50;
+/// The most publishers whose statements are asked for at once.
+pub const PUBLISHERS_MAX: usize = 1_000;
 /// The most cells that one subscription follows.
 pub const CELLS_MAX: usize = 256;
 
@@ -173,6 +177,51 @@ pub trait Backend: Send + Sync {
         cells: &[Cell],
         after: Option<Cursor>,
     ) -> Result<Box<dyn Subscription>, BackendError>;
+
+    /// Verifies and keeps what a publisher says of its key; a store that keeps statements honours
+    /// them in everything that it gives.
+    ///
+    /// # Errors
+    /// [`BackendError::Packet`] for what is no statement, [`BackendError::Request`] from a backend
+    /// that keeps none, and whatever keeps it from storing.
+    async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+        drop(statement);
+        Err(BackendError::Request("this store keeps no statements about keys".into()))
+    }
+
+    /// What these publishers said of their keys, and who names them as successors; at most
+    /// [`PUBLISHERS_MAX`] are asked about.
+    ///
+    /// # Errors
+    /// Whatever keeps the backend from answering.
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        let _ = publishers;
+        Ok(Vec::new())
+    }
+
+    /// Keeps a packet of the reference's form, which nobody signed. It is shown and never votes.
+    ///
+    /// # Errors
+    /// [`BackendError::Request`] for impossible values and from a backend that keeps none.
+    async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
+        drop(packet);
+        Err(BackendError::Request("this store keeps no unsigned packets".into()))
+    }
+
+    /// The unsigned packets within `radius` milli-units of `query` that have not expired, nearest
+    /// first, at most `limit`.
+    ///
+    /// # Errors
+    /// Whatever keeps the backend from answering.
+    async fn imported(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>, BackendError> {
+        let _ = (query, radius, limit);
+        Ok(Vec::new())
+    }
 
     /// What it can do.
     fn capability(&self) -> Capability;

@@ -24,7 +24,7 @@ mod verify;
 
 pub use backend::{
     Backend, BackendError, CELLS_MAX, Capability, Cursor, Delivery, LIMIT_DEFAULT, LIMIT_MAX,
-    Stored, Subscription,
+    PUBLISHERS_MAX, Stored, Subscription,
 };
 pub use edgelore_pipeline::fingerprint::Cell;
 pub use edgelore_pipeline::packet::PacketId;

@@ -45,8 +45,10 @@ const TOOLCHAIN_PACKAGES: [&str; 5] =
 /// LLVM and its libraries alone, when another compiler is used.
 const LLVM_PACKAGES: [&str; 3] = ["llvm-22-dev", "zlib1g-dev", "libzstd-dev"];
 
-const DAEMON_PACKAGES: [&str; 8] =
-    ["frr", "bird2", "gobgpd", "exabgp", "openbgpd", "iproute2", "iputils-ping", "nftables"];
+#[rustfmt::skip]
+const DAEMON_PACKAGES: [&str; 9] = [
+    "frr", "bird2", "gobgpd", "exabgp", "openbgpd", "iproute2", "iputils-ping", "nftables", "python3",
+];
 
 /// Sees to it that the needs are met.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
@@ -95,7 +97,7 @@ fn daemons() -> Result<bool> {
     let mut missing = edgelore_testkit::frr_missing();
     missing.extend(edgelore_testkit::speakers_missing());
     missing.extend(
-        ["ip", "nsenter", "ping", "nft"]
+        ["ip", "nsenter", "ping", "nft", "python3"]
             .into_iter()
             .filter(|tool| !shell::succeeds(Command::new(tool).arg("-V")))
             .map(Into::into),

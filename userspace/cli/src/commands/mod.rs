@@ -12,6 +12,7 @@ pub(crate) mod publish;
 pub(crate) mod query;
 pub(crate) mod replay;
 pub(crate) mod resolve;
+pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod status;
@@ -73,6 +74,23 @@ impl StoreArguments {
     /// Opens the store.
     pub(crate) fn open(&self) -> Result<Arc<dyn Backend>> {
         self.access.open(&self.store)
+    }
+}
+
+/// Where outcomes are stored, for commands that can do without.
+#[derive(Debug, Args)]
+pub(crate) struct OptionalStore {
+    /// As for commands that need one: `http://HOST:PORT`, `embedded:DIRECTORY`, a database server.
+    #[arg(long, env = "EDGELORE_STORE", hide_env_values = true)]
+    store: Vec<String>,
+    #[command(flatten)]
+    access: AccessArguments,
+}
+
+impl OptionalStore {
+    /// Opens the store, if there is one.
+    pub(crate) fn open(&self) -> Result<Option<Arc<dyn Backend>>> {
+        (!self.store.is_empty()).then(|| self.access.open(&self.store)).transpose()
     }
 }
 

@@ -8,6 +8,10 @@
 //! | `POST /v1/query` | `{query, radius, limit}` → what is near, nearest first |
 //! | `GET /v1/subscribe?cell=…` | follow cells (comma-separated; all without) as server-sent events; `Last-Event-ID` resumes |
 //! | `POST /v1/subscribe` | the same with the cells as a JSON array, for long lists |
+//! | `POST /v1/statements` | keep what a publisher says of its key (exact bytes); 201 or 200 as for packets |
+//! | `POST /v1/statements/about` | publishers' ids as a JSON array → their statements |
+//! | `POST /v1/reference` | keep a packet of the reference's JSON form; nobody signed it, so it never votes |
+//! | `POST /v1/reference/query` | as `/v1/query`, the answer in the reference's form, unsigned packets too |
 //! | `GET /v1/capability` | what the store can do |
 //! | `GET /v1/health` | 200 while the server runs |
 //! | `GET /v1/ready` | 200 while it takes requests and its store answers, else 503 |
@@ -22,6 +26,7 @@
 
 mod access;
 mod answers;
+mod beside;
 mod events;
 mod handlers;
 mod limit;
@@ -146,6 +151,7 @@ pub fn router(store: Arc<dyn Backend>, policy: Policy, stopping: Stopping) -> Ro
     packets
         .merge(queries)
         .merge(events)
+        .merge(beside::routes())
         .route("/v1/capability", get(handlers::capability))
         .layer(from_fn_with_state(Arc::new(gate), admit))
         .route("/v1/health", get(handlers::health))

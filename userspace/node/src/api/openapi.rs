@@ -9,7 +9,7 @@ use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi as _};
 
-use super::{events, handlers};
+use super::{beside, events, handlers};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -25,6 +25,10 @@ use super::{events, handlers};
         handlers::query,
         events::get,
         events::post,
+        beside::declare,
+        beside::about,
+        beside::import,
+        beside::query,
         handlers::capability,
         handlers::health,
         handlers::ready,
@@ -33,6 +37,8 @@ use super::{events, handlers};
         (name = "packets", description = "Storing and reading packets"),
         (name = "query", description = "What is near a situation"),
         (name = "delivery", description = "What is new in cells"),
+        (name = "keys", description = "What publishers say of their keys"),
+        (name = "reference", description = "The reference's unsigned JSON form"),
         (name = "server", description = "The server itself"),
     ),
     modifiers(&Authentication),

@@ -2,16 +2,18 @@
 
 use super::*;
 use crate::journal::JournaledAdvice;
-use crate::publisher;
+use crate::publisher::Publisher;
 use edgelore_capture::Clock;
 use edgelore_model::{
-    EventType, Incident, IncidentId, Interval, Known, Protocol, Query, Resolution, Scope,
+    EventType, Incident, IncidentId, Interval, Known, Outcome, Protocol, Query, Resolution, Scope,
     SessionKey, Span,
 };
 use edgelore_pipeline::detect::{BfdTimers, SessionSettings};
+use edgelore_pipeline::packet;
 use edgelore_pipeline::resolve::Reach;
 use edgelore_routing::Backend;
 use std::path::Path;
+use std::sync::Mutex;
 use tokio::sync::Notify;
 
 const DAY: Span = Span(86_400 * 1_000_000_000);
@@ -68,7 +70,8 @@ fn keeper(directory: &Path) -> (Keeper, Arc<Journal>) {
     let site = Site { topology_class: "dual_homed".into(), node_count: 3 };
     let key = SigningKey::from_seed(&mut [7; 32]);
     let space = Space::default_definition();
-    let privacy = Privacy { names: vec!["uplink0".into()], ..Privacy::default() };
+    let mut privacy = Privacy::default();
+    privacy.scrubber.hide(["uplink0".to_owned()]);
     (
         Keeper::new(
             site,
@@ -220,8 +223,13 @@ async fn pending_outcomes_reach_the_store_and_are_marked() {
     let store = crate::store::embedded(&directory.path().join("store")).unwrap();
     let store: Arc<dyn Backend> = Arc::new(store);
     let pending = Arc::new(Notify::new());
-    let publishing =
-        publisher::publish(Arc::clone(&journal), Arc::clone(&store), Clock::new(), pending);
+    let publisher = Publisher {
+        journal: Arc::clone(&journal),
+        store: Arc::clone(&store),
+        keeper: Arc::new(Mutex::new(keeper)),
+        clock: Clock::new(),
+    };
+    let publishing = publisher.run(pending);
     let delivered = async {
         while !journal.pending().unwrap().is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -234,4 +242,70 @@ async fn pending_outcomes_reach_the_store_and_are_marked() {
     assert!(journal.outcomes().unwrap()[0].1.delivered.is_some());
     let found = store.query(&Query::default(), u32::MAX, 10).await.unwrap();
     assert_eq!(hex::encode(found[0].opened.id), outcomes[0].packet_id);
+}
+
+/// Others' outcomes in the family of this network's topology class.
+async fn publish_others(store: &dyn Backend, like: &Outcome, seeds: std::ops::Range<u8>) {
+    for seed in seeds {
+        let mut outcome = like.clone();
+        outcome.situation.topology_class = "single_homed".into();
+        (outcome.parents, outcome.supersedes) = (Vec::new(), None);
+        let key = SigningKey::from_seed(&mut [seed; 32]);
+        let sealed = packet::seal(&outcome, &key, &Space::default_definition()).unwrap();
+        store.store(sealed.bytes).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_too_few_share_stays_in_the_journal_until_enough_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut keeper, journal) = keeper(directory.path());
+    keeper.privacy.k_anonymity = 3;
+    keeper.keep(&finding(1, 8_000, false)).unwrap();
+    keeper.keep(&finding(2, 800, true)).unwrap();
+    let store = crate::store::embedded(&directory.path().join("store")).unwrap();
+    let store: Arc<dyn Backend> = Arc::new(store);
+    let pending = Arc::new(Notify::new());
+    let keeper = Arc::new(Mutex::new(keeper));
+    let publisher = Publisher {
+        journal: Arc::clone(&journal),
+        store: Arc::clone(&store),
+        keeper: Arc::clone(&keeper),
+        clock: Clock::new(),
+    };
+    let publishing = publisher.run(Arc::clone(&pending));
+    let wait_for = |done: fn(&JournaledOutcome) -> bool| {
+        let journal = Arc::clone(&journal);
+        async move {
+            while !journal.outcomes().unwrap().last().is_some_and(|(_, outcome)| done(outcome)) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+    };
+    let story = async {
+        wait_for(|outcome| outcome.held.is_some()).await;
+        let held = journal.outcomes().unwrap().pop().unwrap().1;
+        let reason = held.held.unwrap();
+        assert!(reason.starts_with("1 of 3 publishers known in edge/bgp/convergence"), "{reason}");
+        assert!(store.query(&Query::default(), u32::MAX, 10).await.unwrap().is_empty());
+        // A better founded outcome of the same change takes its place.
+        keeper.lock().unwrap().keep(&finding(3, 700, true)).unwrap();
+        publish_others(store.as_ref(), &held.distilled.outcome, 20..22).await;
+        pending.notify_one();
+        wait_for(|outcome| outcome.delivered.is_some()).await;
+    };
+    tokio::select! {
+        () = publishing => unreachable!("publishing never ends by itself"),
+        () = story => {}
+    }
+    assert!(journal.pending().unwrap().is_empty());
+    let outcomes = journal.outcomes().unwrap();
+    let delivered: Vec<bool> = outcomes.iter().map(|(_, o)| o.delivered.is_some()).collect();
+    assert_eq!(delivered, [false, true], "the latest alone");
+    let own = keeper.lock().unwrap().publisher();
+    let found = store.query(&Query::default(), u32::MAX, 10).await.unwrap();
+    let mine = found.iter().find(|found| found.opened.publisher == own).unwrap();
+    assert_eq!(hex::encode(mine.opened.id), outcomes[1].1.packet_id, "the journal has what left");
+    assert_eq!(mine.opened.outcome.situation.topology_class, "edge");
+    assert_eq!(mine.opened.outcome.supersedes, None, "the other one never left");
 }

@@ -100,6 +100,14 @@ impl Packet {
         outcome_hash(&self.core())
     }
 
+    /// What tells it from every other packet: SHA-256 of the line that the reference would write.
+    #[must_use]
+    pub fn id(&self) -> [u8; 32] {
+        let mut id = [[0; 32]];
+        edgelore_kernels::sha256::digest_many(&[self.to_json().as_bytes()], &mut id);
+        id[0]
+    }
+
     /// The line that the reference would write, fingerprint last.
     #[must_use]
     pub fn to_json(&self) -> String {

@@ -261,6 +261,20 @@ impl Space {
         self.farthest(0)
     }
 
+    /// How many branches lead to a topology class, itself included; 0 for one that the taxonomy
+    /// does not hold.
+    #[must_use]
+    pub fn topology_depth(&self, topology_class: &str) -> usize {
+        self.taxonomies[0].path(topology_class).len()
+    }
+
+    /// A topology class as far as `depth` branches tell it; itself when it is no deeper.
+    #[must_use]
+    pub fn topology_at<'c>(&'c self, topology_class: &'c str, depth: usize) -> &'c str {
+        let path = self.taxonomies[0].path(topology_class);
+        depth.checked_sub(1).and_then(|at| path.get(at)).map_or(topology_class, String::as_str)
+    }
+
     pub(super) const fn taxonomies(&self) -> &[Taxonomy; 3] {
         &self.taxonomies
     }

@@ -118,6 +118,11 @@ impl Taxonomy {
         path.and_then(|path| path.first()).map_or(FAMILY_UNKNOWN, String::as_str)
     }
 
+    /// From the root's child down to a word; empty for one that the tree does not hold.
+    pub(super) fn path(&self, word: &str) -> &[String] {
+        self.index.get(word).map_or(&[], |at| &self.paths[usize::from(*at)])
+    }
+
     /// Milli-units between two terms.
     pub(super) fn distance(&self, a: &Term, b: &Term) -> u32 {
         let outside = self.outside();

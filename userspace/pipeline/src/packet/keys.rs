@@ -3,21 +3,26 @@
 //! Owns the key type and the publisher id. Never reads or writes a file, never makes a key: the
 //! seed comes from the caller.
 //!
-//! **Invariant:** the secret is wiped from memory when the key is dropped, and never printed.
+//! **Invariant:** the secret lies in one place in memory, is wiped when the key is dropped, and is
+//! never printed.
 
-use ed25519_dalek::Signer;
+use ed25519_dalek::{Signature, Signer, VerifyingKey};
 use std::fmt;
 use zeroize::Zeroize;
 
-/// A publisher's secret key.
-pub struct SigningKey(ed25519_dalek::SigningKey);
+/// Words of the stack that are overwritten after a secret was handled, 8 bytes each.
+const STACK_WORDS: usize = 4_096;
+
+/// A publisher's secret key. It is boxed, so that moving it leaves no copy behind.
+pub struct SigningKey(Box<ed25519_dalek::SigningKey>);
 
 impl SigningKey {
     /// From 32 secret random bytes (RFC 8032 §5.1.5); the caller's copy is wiped.
     #[must_use]
     pub fn from_seed(seed: &mut [u8; 32]) -> Self {
-        let key = Self(ed25519_dalek::SigningKey::from_bytes(seed));
+        let key = Self(boxed(seed));
         seed.zeroize();
+        wipe_stack();
         key
     }
 
@@ -36,6 +41,26 @@ impl SigningKey {
     pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
+}
+
+/// `Some` when the signature over a message is this key's. Keys of small order, under which one
+/// signature fits many texts, are refused.
+pub(super) fn verify_detached(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Option<()> {
+    let key = VerifyingKey::from_bytes(key).ok()?;
+    key.verify_strict(message, &Signature::from_bytes(signature)).ok()
+}
+
+#[inline(never)]
+fn boxed(seed: &[u8; 32]) -> Box<ed25519_dalek::SigningKey> {
+    Box::new(ed25519_dalek::SigningKey::from_bytes(seed))
+}
+
+/// Overwrites the part of the stack that a call before this one has used: the hash function and the
+/// moving of values leave copies there that nobody owns.
+#[inline(never)]
+fn wipe_stack() {
+    let mut used = [0u64; STACK_WORDS];
+    used.zeroize();
 }
 
 impl fmt::Debug for SigningKey {

@@ -5,8 +5,9 @@
 //! protected header carries the algorithm and, as `kid`, the publisher's raw public key, so that
 //! whoever holds the packet can verify it.
 //!
-//! Owns sealing and opening, what leaves a gateway in which form ([`scrub`], rounding), and which
-//! values are possible. Never reads a clock or a file: expiry is the reader's decision.
+//! Owns sealing and opening, what leaves a gateway in which form ([`Privacy`], [`scrub`],
+//! [`anonymity`]), what publishers say of their keys ([`statement`]), and which values are
+//! possible. Never reads a clock or a file: expiry is the reader's decision.
 //!
 //! **Forward compatible.** Whoever passes a packet on passes on its exact bytes, and whoever reads
 //! one ignores the keys that later minor versions add; keys marked as critical, which must not be
@@ -15,13 +16,18 @@
 //! **Invariant:** [`open`] accepts exactly the bytes that its content, keys that it does not know
 //! among it, would be sealed to; one packet has one form and one id.
 
+pub mod anonymity;
 mod cbor;
+mod diagnostic;
 mod fit;
 mod inspect;
 pub mod keys;
 mod limits;
+pub mod lineage;
+mod privacy;
 pub mod scrub;
 mod sign;
+pub mod statement;
 mod verify;
 
 use edgelore_kernels::sha256;
@@ -29,9 +35,11 @@ use edgelore_model::Outcome;
 
 use crate::fingerprint::Space;
 
+pub use self::diagnostic::diagnostic;
 pub use self::inspect::{Inspection, Part, inspect};
 pub use self::keys::SigningKey;
 pub use self::limits::{LIFETIME_SECS_MAX, SEVERITY_MS_MAX};
+pub use self::privacy::{Changed, Counts, Privacy, round_two};
 
 /// The longest packet, bytes, signature included.
 pub const PACKET_BYTES_MAX: usize = 512;
@@ -95,16 +103,6 @@ pub enum PacketError {
     Terms(usize),
 }
 
-/// What may leave the gateway, and in which form.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Privacy {
-    /// Prefix and node counts leave exactly instead of with two significant digits.
-    pub exact_counts: bool,
-    /// Words that identify this network and that no pattern recognises: its host names and
-    /// interface names, AS numbers as bare numbers. Compared without case, as whole words.
-    pub names: Vec<String>,
-}
-
 /// A packet that was sealed here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
@@ -157,7 +155,7 @@ pub fn seal_with(
     space: &Space,
     privacy: &Privacy,
 ) -> Result<Sealed, PacketError> {
-    let mut outcome = publishable(outcome, privacy);
+    let mut outcome = privacy.prepare(outcome);
     limits::check(&outcome)?;
     let terms = limits::terms_bytes(&outcome);
     if terms > TERMS_BYTES_MAX {
@@ -247,48 +245,10 @@ fn opened(bytes: &[u8], envelope: &sign::Envelope<'_>) -> Result<Opened, PacketE
     })
 }
 
-/// Rounds to two significant digits, half up.
-#[must_use]
-pub fn round_two(value: u64) -> u64 {
-    let mut unit = 1;
-    while value / unit >= 100 {
-        unit *= 10;
-    }
-    let (whole, rest) = (value / unit, value % unit);
-    let up = u64::from(rest >= unit - rest);
-    (whole + up).saturating_mul(unit)
-}
-
 fn hash(bytes: &[u8]) -> [u8; 32] {
     let mut out = [[0; 32]];
     sha256::digest_many(&[bytes], &mut out);
     out[0]
-}
-
-/// The outcome in the form in which it may leave.
-fn publishable(outcome: &Outcome, privacy: &Privacy) -> Outcome {
-    let mut outcome = outcome.clone();
-    let situation = &mut outcome.situation;
-    if !privacy.exact_counts {
-        situation.affected_prefixes = round_two(situation.affected_prefixes);
-        situation.node_count = round_two(situation.node_count);
-    }
-    let terms = [
-        &mut situation.topology_class,
-        &mut situation.protocol,
-        &mut situation.event_type,
-        &mut outcome.resolution.pattern,
-    ];
-    for text in terms.into_iter().chain(&mut outcome.resolution.steps) {
-        *text = scrub::scrub(text, &privacy.names);
-    }
-    outcome.created = whole_seconds(outcome.created);
-    outcome.expires = whole_seconds(outcome.expires);
-    outcome
-}
-
-const fn whole_seconds(at: edgelore_model::Timestamp) -> edgelore_model::Timestamp {
-    edgelore_model::Timestamp::from_secs_nanos(at.secs(), 0)
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 const CREATED: Timestamp = Timestamp(1_795_000_000_000_000_000);
 
-fn key() -> SigningKey {
+pub(super) fn key() -> SigningKey {
     SigningKey::from_seed(&mut [7; 32])
 }
 
-fn singapore() -> Outcome {
+pub(super) fn singapore() -> Outcome {
     Outcome {
         situation: Situation {
             topology_class: "spine_leaf".into(),
@@ -46,7 +46,7 @@ fn singapore() -> Outcome {
     }
 }
 
-fn sealed(outcome: &Outcome) -> Sealed {
+pub(super) fn sealed(outcome: &Outcome) -> Sealed {
     seal(outcome, &key(), &Space::default_definition()).unwrap()
 }
 
@@ -121,7 +121,7 @@ fn counts_leave_with_two_significant_digits() {
     let mut outcome = singapore();
     outcome.situation.affected_prefixes = 8_249;
     assert_eq!(sealed(&outcome).outcome.situation.affected_prefixes, 8_200);
-    let privacy = Privacy { exact_counts: true, names: Vec::new() };
+    let privacy = Privacy::with(Counts::Exact);
     let exact = seal_with(&outcome, &key(), &Space::default_definition(), &privacy).unwrap();
     assert_eq!(open(&exact.bytes).unwrap().outcome.situation.affected_prefixes, 8_249);
 }

@@ -14,12 +14,14 @@
 //! **Invariant:** steps name times, numbers and kinds, and nothing that identifies a network.
 
 mod diff;
+mod names;
 mod reach;
 mod rules;
 mod text;
 mod wire;
 
 pub use diff::{Compared, config_changes};
+pub use names::Identifiers;
 pub use reach::Reach;
 pub use rules::{RULES_MAX, RuleError, Rules, TABLE_BYTES_MAX};
 pub use text::{Configuration, DEPTH_MAX, Syntax, TEXT_BYTES_MAX, TextError};

@@ -269,12 +269,17 @@ fn check_sentence(text: &str, lines: &[Vec<Word>], was: bool, is: bool) -> Resul
             return Err(format!("'{text}': there is no {{{name}}} when a line comes or goes"));
         }
     }
-    // As it leaves, with some number in each place.
-    let example = placeholders(text)
-        .flatten()
-        .fold(text.to_owned(), |text, name| text.replace(&format!("{{{name}}}"), "7"));
-    if scrub(&example, &[]) != example {
-        return Err(format!("'{text}' names an address, a name or an AS number"));
+    // As it leaves, with a small or a large number in each place.
+    for number in ["7", "60000"] {
+        let example = placeholders(text)
+            .flatten()
+            .fold(text.to_owned(), |text, name| text.replace(&format!("{{{name}}}"), number));
+        if scrub(&example) != example {
+            return Err(format!(
+                "'{text}' names an address, a name or an AS number, or does not say what its \
+                 numbers count"
+            ));
+        }
     }
     Ok(())
 }

@@ -4,8 +4,9 @@
 //! outcome: what does not vote is shown as evidence without a vote. No floating point.
 //!
 //! For each resolution pattern:
-//! 1. **Votes.** An outcome votes if it is signed, counts at [`Policy::now`], was not taken back by
-//!    its own publisher, and its trust group is corroborated ([`Policy::corroboration_min`]) or
+//! 1. **Votes.** An outcome votes if it is signed by a key that is not revoked, counts at
+//!    [`Policy::now`], was not taken back by its own publisher ([`Policy::lineage`]: under whatever
+//!    key), and its trust group is corroborated ([`Policy::corroboration_min`]) or
 //!    pinned. A trust group has one vote a pattern: its nearest outcome.
 //! 2. **Weight.** `sample * known * 1000 / (1000 + distance)`, where sample is the number of
 //!    incidents up to [`SAMPLE_MAX`] and known is 4 (measured), 2 (observed) or 1 (declared).
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use edgelore_model::{Advice, Evidence, Outcome, Query, Timestamp};
 
 use crate::fingerprint::Space;
+use crate::packet::lineage::Lineage;
 use crate::packet::{Opened, PacketId};
 use votes::{Candidate, Source};
 
@@ -66,6 +68,8 @@ pub struct Policy {
     pub pinned: Vec<[u8; 32]>,
     /// The trust group of a publisher; one that is not listed is a group of its own.
     pub groups: BTreeMap<[u8; 32], String>,
+    /// Which keys are one publisher's, and which are revoked.
+    pub lineage: Lineage,
     /// How many standard errors the lower bound lies below the median, per mille; 1282 is a
     /// one-sided confidence of 90 %.
     pub z_permille: u32,
@@ -79,6 +83,7 @@ impl Default for Policy {
             corroboration_min: 1,
             pinned: Vec::new(),
             groups: BTreeMap::new(),
+            lineage: Lineage::default(),
             z_permille: 1_282,
         }
     }

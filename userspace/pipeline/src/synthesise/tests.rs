@@ -1,6 +1,7 @@
 //! Ranking, votes and their robustness.
 
 use super::*;
+use crate::packet::{SigningKey, statement};
 use edgelore_model::{Known, Resolution, Situation};
 use proptest::prelude::*;
 
@@ -121,6 +122,39 @@ fn a_publisher_takes_back_its_own_packets_only() {
     newer.opened.outcome.supersedes = Some([1; 32]);
     let advice = ranked(&[good, newer], &Policy::default());
     assert_eq!((advice[0].votes, advice[0].improvement_permille), (1, 500));
+}
+
+/// A packet of one of the keys that statements are about.
+fn signed(key: &SigningKey, id: u8, outcome: Outcome) -> Found {
+    let mut found = found(0, id, outcome);
+    found.opened.publisher = key.publisher();
+    found
+}
+
+#[test]
+fn keys_that_succeed_each_other_have_one_vote_and_revoked_ones_none() {
+    let [old, new, other] = [1, 2, 3].map(|seed| SigningKey::from_seed(&mut [seed; 32]));
+    let all = [
+        signed(&old, 1, outcome("bfd_tuning", 8_000, 800)),
+        signed(&new, 2, outcome("bfd_tuning", 8_000, 900)),
+        signed(&other, 3, outcome("bfd_tuning", 8_000, 1_000)),
+    ];
+    let votes = |statements: &[Vec<u8>], found: &[Found]| {
+        let statements = statements.iter().map(|bytes| statement::open(bytes).unwrap());
+        let lineage = Lineage::of(&statements.collect::<Vec<_>>());
+        let policy = Policy { lineage, ..Policy::default() };
+        ranked(found, &policy)[0].votes
+    };
+    let follows = statement::succession(&old, &new, Timestamp(0));
+    let gone = statement::revocation(&old, Timestamp(0));
+    assert_eq!(votes(&[], &all), 3);
+    assert_eq!(votes(&[follows.clone()], &all), 2);
+    assert_eq!(votes(&[gone.clone()], &all), 2);
+    assert_eq!(votes(&[follows.clone(), gone], &all), 2, "the new key for itself, and the other");
+    // The new key takes back what the old one published.
+    let mut back = all.clone();
+    back[1].opened.outcome.revokes = Some([1; 32]);
+    assert_eq!((votes(&[], &back), votes(&[follows], &back)), (2, 1));
 }
 
 #[test]

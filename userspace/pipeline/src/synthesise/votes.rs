@@ -61,7 +61,7 @@ pub(super) fn candidates<'f>(
     sources: &[Source<'f>],
     policy: &Policy,
 ) -> Vec<Candidate<'f>> {
-    let withdrawn = withdrawn(sources);
+    let withdrawn = withdrawn(sources, policy);
     let aim = space.aim(query);
     let asked = query.resolution_pattern.as_deref();
     let mut candidates: Vec<Candidate<'f>> = sources
@@ -90,8 +90,8 @@ pub(super) fn candidates<'f>(
     candidates
 }
 
-/// Packets that their own publisher replaced or took back.
-fn withdrawn(sources: &[Source<'_>]) -> HashSet<PacketId> {
+/// Packets that their own publisher, under this key or a later one, replaced or took back.
+fn withdrawn(sources: &[Source<'_>], policy: &Policy) -> HashSet<PacketId> {
     let mut claims: HashSet<([u8; 32], PacketId)> = HashSet::new();
     for claim in sources {
         let Some(publisher) = claim.publisher else { continue };
@@ -99,13 +99,16 @@ fn withdrawn(sources: &[Source<'_>]) -> HashSet<PacketId> {
         claims.extend(targets.into_iter().flatten().map(|target| (publisher, target)));
     }
     let own = |source: &&Source<'_>| {
-        source.publisher.is_some_and(|publisher| claims.contains(&(publisher, source.id)))
+        let claimed = |publisher: [u8; 32]| claims.contains(&(publisher, source.id));
+        source.publisher.is_some_and(|publisher| {
+            claimed(publisher) || policy.lineage.heirs(&publisher).into_iter().any(claimed)
+        })
     };
     sources.iter().filter(own).map(|source| source.id).collect()
 }
 
 fn counts(source: &Source<'_>, policy: &Policy) -> bool {
-    source.publisher.is_some()
+    source.publisher.is_some_and(|publisher| !policy.lineage.is_revoked(&publisher))
         && source.outcome.sample_size > 0
         && policy.now.is_none_or(|now| source.outcome.expires > now)
 }
@@ -115,17 +118,18 @@ pub(super) fn elect(candidates: &mut [Candidate<'_>], policy: &Policy) {
     let mut groups = BTreeSet::new();
     for candidate in candidates.iter_mut().filter(|candidate| candidate.votes) {
         let group = candidate.source.publisher.map(|publisher| {
-            policy
-                .groups
-                .get(&publisher)
-                .map_or(Group::Publisher(publisher), |name| Group::Named(name))
+            let origin = policy.lineage.origin(&publisher);
+            let named = policy.groups.get(&publisher).or_else(|| policy.groups.get(&origin));
+            named.map_or(Group::Publisher(origin), |name| Group::Named(name))
         });
         candidate.votes = group.is_some_and(|group| groups.insert(group));
     }
     if groups.len() < policy.corroboration_min as usize {
         for candidate in candidates {
             let publisher = candidate.source.publisher;
-            candidate.votes &= publisher.is_some_and(|key| policy.pinned.contains(&key));
+            candidate.votes &= publisher.is_some_and(|key| {
+                policy.pinned.contains(&key) || policy.pinned.contains(&policy.lineage.origin(&key))
+            });
         }
     }
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use edgelore_model::{Query, Timestamp};
 use edgelore_pipeline::fingerprint::{Nearest, SituationIndex, Space};
+use edgelore_pipeline::packet::lineage::Lineage;
 
 use super::disk::Record;
 use crate::PacketId;
@@ -45,6 +46,8 @@ pub(super) struct Index {
     by_expiry: BTreeSet<(Timestamp, u64)>,
     /// How many packets of this publisher supersede or revoke this packet, which may come later.
     withdrawn: HashMap<([u8; 32], PacketId), u32>,
+    /// What publishers said of their keys.
+    lineage: Lineage,
 }
 
 impl Index {
@@ -56,6 +59,7 @@ impl Index {
             sequences: HashMap::new(),
             by_expiry: BTreeSet::new(),
             withdrawn: HashMap::new(),
+            lineage: Lineage::default(),
         }
     }
 
@@ -72,9 +76,20 @@ impl Index {
         self.sequences.get(id).copied()
     }
 
-    /// The packet was superseded or revoked by its own publisher.
+    /// What publishers say of their keys from now on.
+    pub(super) fn set_lineage(&mut self, lineage: Lineage) {
+        self.lineage = lineage;
+    }
+
+    /// The packet was superseded or revoked by its own publisher, under this key or a later one; or
+    /// the key itself was revoked.
     pub(super) fn is_withdrawn(&self, publisher: &[u8; 32], id: &PacketId) -> bool {
-        !self.withdrawn.is_empty() && self.withdrawn.contains_key(&(*publisher, *id))
+        let by = |publisher: &[u8; 32]| self.withdrawn.contains_key(&(*publisher, *id));
+        if self.lineage.is_empty() {
+            return !self.withdrawn.is_empty() && by(publisher);
+        }
+        self.lineage.is_revoked(publisher)
+            || (!self.withdrawn.is_empty() && self.lineage.heirs(publisher).iter().any(by))
     }
 
     fn in_force(&self, entry: &Entry, now: Timestamp) -> bool {

@@ -5,12 +5,15 @@
 //! query ─► index (memory) ─► packets (redb snapshot) ─► compare their hash        └─► subscriptions
 //! ```
 //!
-//! Owns the file `outcomes.redb` in its directory; [`upkeep`] is what an operator does with it. Packets of another similarity definition are
+//! Owns the files `outcomes.redb` and `beside.redb` ([`beside`]: statements about keys, and what
+//! nobody signed) in its directory; [`upkeep`] is what an
+//! operator does with them. Packets of another similarity definition are
 //! refused; those that an earlier definition left in the file are kept and not found.
 //!
 //! **Invariant:** a packet is acknowledged only after the transaction that holds it was synced to
 //! disk, and is found only after that too.
 
+mod beside;
 mod disk;
 mod eviction;
 mod follow;
@@ -29,7 +32,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use edgelore_model::{Query, Timestamp};
 use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::fingerprint::reference::Packet as Reference;
 use edgelore_pipeline::packet::Opened;
+use edgelore_pipeline::packet::statement::Statement;
+use edgelore_pipeline::synthesise::Unsigned;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::admission::{admit, check_space};
@@ -37,6 +43,7 @@ use crate::backend::{
     Backend, BackendError, Capability, Cursor, LIMIT_MAX, Stored, Subscription, check_cells,
 };
 use crate::{Cell, Found, PacketId};
+use beside::Beside;
 use disk::Disk;
 use eviction::Ranking;
 use follow::Follower;
@@ -118,6 +125,7 @@ struct Shared {
     packets_max: usize,
     foreign: usize,
     now: Now,
+    beside: Beside,
     refused_busy: AtomicU64,
     evicted: AtomicU64,
     commits: AtomicU64,
@@ -186,12 +194,15 @@ impl Embedded {
     /// by a later version, or cannot be read.
     pub fn open(config: EmbeddedConfig) -> Result<Self, BackendError> {
         let disk = Disk::open(&config.directory)?;
-        let Loaded { index, ranking, foreign } = load(&disk, &config.space)?;
+        let Loaded { mut index, ranking, foreign } = load(&disk, &config.space)?;
         if foreign > 0 {
             tracing::warn!(foreign, "packets of another similarity definition are kept, not found");
         }
+        let beside = Beside::open(&config.directory)?;
+        index.set_lineage(beside.lineage());
         let shared = Arc::new(Shared {
             disk,
+            beside,
             index: RwLock::new(index),
             space: config.space,
             packets_max: config.packets_max,
@@ -293,6 +304,33 @@ impl Backend for Embedded {
             read: cursor,
             _place: place,
         }))
+    }
+
+    async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+        blocking(&self.shared, move |shared| {
+            let stored = shared.beside.declare(&statement)?;
+            shared.index_mut().set_lineage(shared.beside.lineage());
+            Ok(stored)
+        })
+        .await
+    }
+
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        Ok(self.shared.beside.about(publishers))
+    }
+
+    async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
+        blocking(&self.shared, move |shared| shared.beside.import(&packet, (shared.now)())).await
+    }
+
+    async fn imported(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>, BackendError> {
+        let now = (self.shared.now)();
+        Ok(self.shared.beside.near(&self.shared.space, query, radius, limit, now))
     }
 
     fn capability(&self) -> Capability {

@@ -6,6 +6,7 @@
 //! **Invariant:** what the server adds, changes or orders otherwise does not pass; what it leaves
 //! out cannot be known.
 
+pub mod beside;
 mod sse;
 pub mod wire;
 
@@ -14,15 +15,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use edgelore_model::Query;
 use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::fingerprint::reference::Packet as Reference;
+use edgelore_pipeline::packet::statement::Statement;
 use edgelore_pipeline::packet::{self, Opened, PACKET_BYTES_MAX, PacketError};
+use edgelore_pipeline::synthesise::Unsigned;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use crate::backend::{
-    Backend, BackendError, Capability, Cursor, LIMIT_MAX, Stored, Subscription, check_cells,
+    Backend, BackendError, Capability, Cursor, LIMIT_MAX, PUBLISHERS_MAX, Stored, Subscription,
+    check_cells,
 };
 use crate::{Cell, Found, PacketId};
+use beside::{ReferenceReply, StatementsReply};
 use wire::{ErrorReply, Kind, QueryReply, QueryRequest, StoredReply};
 
 /// The longest answer that is read, bytes: the packets of a full query as JSON, with room.
@@ -212,6 +218,13 @@ async fn json<T: DeserializeOwned>(response: Response) -> Result<T, BackendError
     serde_json::from_slice(&body).map_err(|error| BackendError::Answer(error.to_string()))
 }
 
+fn acknowledged(id: PacketId, reply: &StoredReply) -> Result<Stored, BackendError> {
+    if hex::decode(&reply.id).ok().as_deref() != Some(id.as_slice()) {
+        return Err(BackendError::Answer("it acknowledges another packet".into()));
+    }
+    Ok(Stored { id, new: reply.new })
+}
+
 /// A packet from the server, verified here.
 fn verified(text: &str) -> Result<Opened, BackendError> {
     let bytes = hex::decode(text)
@@ -225,11 +238,7 @@ impl Backend for Http {
         // What the server would refuse need not travel.
         let id = packet::open(&packet)?.id;
         let path = format!("/v1/packets/{}", hex::encode(id));
-        let reply: StoredReply = json(send(self.put_path(&path).body(packet)).await?).await?;
-        if hex::decode(&reply.id).ok().as_deref() != Some(id.as_slice()) {
-            return Err(BackendError::Answer("it acknowledges another packet".into()));
-        }
-        Ok(Stored { id, new: reply.new })
+        acknowledged(id, &json(send(self.put_path(&path).body(packet)).await?).await?)
     }
 
     async fn query(
@@ -287,6 +296,44 @@ impl Backend for Http {
     ) -> Result<Box<dyn Subscription>, BackendError> {
         check_cells(cells)?;
         Ok(Box::new(sse::EventStream::connect(self.clone(), cells.to_vec(), after).await?))
+    }
+
+    async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+        let id = packet::statement::open(&statement)?.id;
+        let reply: StoredReply =
+            json(send(self.post_path("/v1/statements").body(statement)).await?).await?;
+        acknowledged(id, &reply)
+    }
+
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        let asked: Vec<String> = publishers.iter().take(PUBLISHERS_MAX).map(hex::encode).collect();
+        let request = self.post_path("/v1/statements/about").json(&asked);
+        let reply: StatementsReply = json(send(request).await?).await?;
+        reply.statements.iter().map(|text| beside::verified(text)).collect()
+    }
+
+    async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
+        let request = self.post_path("/v1/reference").header("content-type", "application/json");
+        let reply: StoredReply = json(send(request.body(packet.to_json())).await?).await?;
+        acknowledged(packet.id(), &reply)
+    }
+
+    async fn imported(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>, BackendError> {
+        let request = QueryRequest {
+            query: query.clone(),
+            radius: None,
+            radius_milli: Some(radius),
+            limit: Some(limit.min(LIMIT_MAX)),
+        };
+        let request = self.post_path("/v1/reference/query").json(&request);
+        let reply: ReferenceReply = json(send(request).await?).await?;
+        let unsigned = reply.found.into_iter().filter(|found| found.publisher.is_none());
+        unsigned.take(limit.min(LIMIT_MAX)).map(beside::unsigned).collect()
     }
 
     fn capability(&self) -> Capability {

@@ -16,6 +16,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use edgelore_model::Query;
+use edgelore_pipeline::fingerprint::reference::Packet as Reference;
+use edgelore_pipeline::packet::statement::Statement;
+use edgelore_pipeline::synthesise::Unsigned;
 use tokio::time::Instant;
 
 use crate::backend::{Backend, BackendError, Capability, Cursor, Stored, Subscription};
@@ -110,6 +113,31 @@ impl<B: Backend> Backend for Breaker<B> {
     ) -> Result<Box<dyn Subscription>, BackendError> {
         self.admit()?;
         self.judge(self.inner.subscribe(cells, after).await)
+    }
+
+    async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+        self.admit()?;
+        self.judge(self.inner.declare(statement).await)
+    }
+
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        self.admit()?;
+        self.judge(self.inner.statements(publishers).await)
+    }
+
+    async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
+        self.admit()?;
+        self.judge(self.inner.import(packet).await)
+    }
+
+    async fn imported(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>, BackendError> {
+        self.admit()?;
+        self.judge(self.inner.imported(query, radius, limit).await)
     }
 
     fn capability(&self) -> Capability {

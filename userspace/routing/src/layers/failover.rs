@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use edgelore_model::Query;
+use edgelore_pipeline::fingerprint::reference::Packet as Reference;
+use edgelore_pipeline::packet::statement::Statement;
+use edgelore_pipeline::synthesise::Unsigned;
 
 use super::Named;
 use crate::backend::{Backend, BackendError, Capability, Cursor, Stored, Subscription};
@@ -92,6 +95,27 @@ impl Backend for Failover {
         after: Option<Cursor>,
     ) -> Result<Box<dyn Subscription>, BackendError> {
         self.first().subscribe(cells, after).await
+    }
+
+    async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+        self.ask(|server| server.declare(statement.clone())).await
+    }
+
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        self.ask(|server| server.statements(publishers)).await
+    }
+
+    async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
+        self.ask(|server| server.import(packet.clone())).await
+    }
+
+    async fn imported(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>, BackendError> {
+        self.ask(|server| server.imported(query, radius, limit)).await
     }
 
     fn capability(&self) -> Capability {

@@ -2,12 +2,16 @@
 //!
 //! Owns putting answers together. A packet counts as stored when every store has it, or refuses it
 //! for good while another one took it; until then the caller tries again, which does no harm where
-//! it is. A subscription follows the first store, for a cursor means nothing to another one.
+//! it is. A subscription follows the first store, for a cursor means nothing to another one; what nobody
+//! signed is read from the first one that has any, for it carries no distance to order it by.
 //!
 //! **Invariant:** a query answers as long as one store does.
 
 use async_trait::async_trait;
 use edgelore_model::Query;
+use edgelore_pipeline::fingerprint::reference::Packet as Reference;
+use edgelore_pipeline::packet::statement::Statement;
+use edgelore_pipeline::synthesise::Unsigned;
 use futures_util::future::join_all;
 
 use super::Named;
@@ -63,19 +67,22 @@ fn some<T>(answers: Vec<Result<T, BackendError>>) -> Result<Vec<T>, BackendError
     }
 }
 
+/// What every store has now; an error that may pass, as long as one has it.
+fn everywhere(answers: Vec<Result<Stored, BackendError>>) -> Result<Stored, BackendError> {
+    let unsettled = |answer: &Result<_, BackendError>| {
+        answer.as_ref().err().filter(|error| !error.is_final()).cloned()
+    };
+    if let Some(error) = answers.iter().find_map(unsettled) {
+        return Err(error);
+    }
+    let stored = some(answers)?;
+    Ok(Stored { id: stored[0].id, new: stored.iter().any(|stored| stored.new) })
+}
+
 #[async_trait]
 impl Backend for Mirror {
     async fn store(&self, packet: Vec<u8>) -> Result<Stored, BackendError> {
-        let answers = self.all(|store| store.store(packet.clone())).await;
-        let unsettled = |answer: &Result<_, BackendError>| {
-            answer.as_ref().err().filter(|error| !error.is_final()).cloned()
-        };
-        if let Some(error) = answers.iter().find_map(unsettled) {
-            return Err(error);
-        }
-        let stored = some(answers)?;
-        let id = edgelore_pipeline::packet::id(&packet);
-        Ok(Stored { id, new: stored.iter().any(|stored| stored.new) })
+        everywhere(self.all(|store| store.store(packet.clone())).await)
     }
 
     async fn query(
@@ -102,6 +109,32 @@ impl Backend for Mirror {
         after: Option<Cursor>,
     ) -> Result<Box<dyn Subscription>, BackendError> {
         self.first().subscribe(cells, after).await
+    }
+
+    async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+        everywhere(self.all(|store| store.declare(statement.clone())).await)
+    }
+
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        let answers = some(self.all(|store| store.statements(publishers)).await)?;
+        let mut said: Vec<Statement> = answers.into_iter().flatten().collect();
+        said.sort_by_key(|statement| statement.id);
+        said.dedup_by_key(|statement| statement.id);
+        Ok(said)
+    }
+
+    async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
+        everywhere(self.all(|store| store.import(packet.clone())).await)
+    }
+
+    async fn imported(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>, BackendError> {
+        let answers = some(self.all(|store| store.imported(query, radius, limit)).await)?;
+        Ok(answers.into_iter().find(|found| !found.is_empty()).unwrap_or_default())
     }
 
     fn capability(&self) -> Capability {

@@ -11,6 +11,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use edgelore_model::Query;
+use edgelore_pipeline::fingerprint::reference::Packet as Reference;
+use edgelore_pipeline::packet::statement::Statement;
+use edgelore_pipeline::synthesise::Unsigned;
 
 use crate::backend::{Backend, BackendError, Capability, Cursor, Stored, Subscription};
 use crate::{Cell, Found, PacketId};
@@ -92,6 +95,27 @@ impl<B: Backend> Backend for Retry<B> {
         after: Option<Cursor>,
     ) -> Result<Box<dyn Subscription>, BackendError> {
         self.repeat(|| self.inner.subscribe(cells, after)).await
+    }
+
+    async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+        self.repeat(|| self.inner.declare(statement.clone())).await
+    }
+
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        self.repeat(|| self.inner.statements(publishers)).await
+    }
+
+    async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
+        self.repeat(|| self.inner.import(packet.clone())).await
+    }
+
+    async fn imported(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>, BackendError> {
+        self.repeat(|| self.inner.imported(query, radius, limit)).await
     }
 
     fn capability(&self) -> Capability {

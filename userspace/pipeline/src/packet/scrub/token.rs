@@ -1,0 +1,80 @@
+//! A text as words, marks and the gaps between them.
+//!
+//! **Invariant:** a mark that already stands in a text is one, so that scrubbing twice gives the
+//! same as scrubbing once.
+
+use super::Rule;
+use super::fold::is_word;
+use std::ops::Range;
+
+/// What a stretch of text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Characters of words, in a row.
+    Word,
+    /// Something that was taken out.
+    Mark(Rule),
+    /// All else.
+    Gap,
+}
+
+/// A stretch of a folded text.
+#[derive(Clone, Debug)]
+pub(super) struct Token {
+    pub(super) range: Range<usize>,
+    pub(super) kind: Kind,
+}
+
+/// Cuts a folded text; `named` are the stretches of names, in order, without overlap.
+pub(super) fn tokens(text: &str, named: &[Range<usize>]) -> Vec<Token> {
+    let mut tokens = Vec::with_capacity(24);
+    let mut at = 0;
+    for name in named {
+        cut(text, at..name.start, &mut tokens);
+        tokens.push(Token { range: name.clone(), kind: Kind::Mark(Rule::Name) });
+        at = name.end;
+    }
+    cut(text, at..text.len(), &mut tokens);
+    tokens
+}
+
+fn cut(text: &str, within: Range<usize>, tokens: &mut Vec<Token>) {
+    let mut at = within.start;
+    while at < within.end {
+        let rest = &text[at..within.end];
+        let (length, kind) = match mark(rest) {
+            Some((length, rule)) => (length, Kind::Mark(rule)),
+            None => run(rest),
+        };
+        tokens.push(Token { range: at..at + length, kind });
+        at += length;
+    }
+}
+
+/// The mark that a text begins with.
+pub(super) fn mark(text: &str) -> Option<(usize, Rule)> {
+    let inner = text.strip_prefix('[')?;
+    let end = inner.bytes().take(12).position(|byte| byte == b']')?;
+    let rule = Rule::ALL.iter().find(|rule| rule.word() == &inner[..end])?;
+    Some((end + 2, *rule))
+}
+
+/// The length of the word or gap that a text begins with.
+fn run(text: &str) -> (usize, Kind) {
+    let bytes = text.as_bytes();
+    let word = text.chars().next().is_some_and(is_word);
+    for (at, character) in text.char_indices() {
+        let of_word = is_word(character) || (character == ',' && groups_thousands(bytes, at));
+        let begins_mark = character == '[' && at > 0 && mark(&text[at..]).is_some();
+        if of_word != word || begins_mark {
+            return (at, if word { Kind::Word } else { Kind::Gap });
+        }
+    }
+    (text.len(), if word { Kind::Word } else { Kind::Gap })
+}
+
+/// A comma as in 6,000: a digit before, three and no more after.
+fn groups_thousands(bytes: &[u8], at: usize) -> bool {
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    at > 0 && digit(at - 1) && (1..=3).all(|next| digit(at + next)) && !digit(at + 4)
+}
