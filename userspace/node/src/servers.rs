@@ -57,17 +57,27 @@ pub(crate) fn open(
     url: &str,
     password: Option<String>,
 ) -> Result<Arc<dyn Backend>, ServerError> {
-    let opened = match scheme.feature {
+    let refused = |source| ServerError::Backend { scheme: scheme.name, source };
+    let missing = ServerError::NotBuilt { scheme: scheme.name, feature: scheme.feature };
+    built(scheme.feature, url, password).ok_or(missing)?.map_err(refused)
+}
+
+/// `None` when this binary was built without the feature.
+fn built(
+    feature: &str,
+    url: &str,
+    password: Option<String>,
+) -> Option<Result<Arc<dyn Backend>, BackendError>> {
+    match feature {
         #[cfg(feature = "redis")]
-        "redis" => redis(url, password),
+        "redis" => Some(redis(url, password)),
         #[cfg(feature = "postgres")]
-        "postgres" => postgres(url, password),
-        feature => {
-            let _ = (url, password);
-            return Err(ServerError::NotBuilt { scheme: scheme.name, feature });
+        "postgres" => Some(postgres(url, password)),
+        _ => {
+            drop((url, password));
+            None
         }
-    };
-    opened.map_err(|source: BackendError| ServerError::Backend { scheme: scheme.name, source })
+    }
 }
 
 #[cfg(feature = "redis")]
