@@ -143,7 +143,7 @@ impl Convergences {
             None => Protocol::Link,
         };
         let trigger = Trigger { at, kind: TriggerKind::LinkDown, on };
-        let start = start::link_start(link, at, &known.life);
+        let start = start::link_start(link, !change.admin_up, at, &known.life);
         let sign = Sign {
             concern: link_concern(link, known),
             evidence: Evidence { heard: false, by_operator: Some(!change.admin_up) },

@@ -18,6 +18,8 @@ const BFD_UNKNOWN_US: u64 = 10_000_000;
 /// What ends, or sees another end on its own machine, has said so within this: scheduling on a busy
 /// machine.
 const ANNOUNCED_WITHIN: Span = Span::from_millis(50);
+/// How late after a loss of carrier the kernel's message may come.
+const CARRIER_REPORT: Span = Span::from_millis(1_020);
 /// A session that is not up sends no more often than this (RFC 5880 §6.8.3), in µs: so late may the
 /// wire say that BFD went down.
 const BFD_SLOW_US: u64 = 1_000_000;
@@ -75,9 +77,11 @@ pub(super) fn is_late(
         && at - start.earliest >= hold_time(before)
 }
 
-/// Bounds of a link's failure that was reported at `at`.
-pub(super) fn link_start(link: u32, at: Timestamp, life: &Life) -> Interval {
-    let reported = Interval { earliest: at - LINK_REPORT, estimate: at, latest: at };
+/// Bounds of a link's failure that was reported at `at`. What an operator sets down is reported at
+/// once; that a carrier is lost, Linux tells once a second at most (net/core/link_watch.c).
+pub(super) fn link_start(link: u32, set_down: bool, at: Timestamp, life: &Life) -> Interval {
+    let late = if set_down { LINK_REPORT } else { CARRIER_REPORT };
+    let reported = Interval { earliest: at - late, estimate: at, latest: at };
     let silence = life.silent_since(link, at);
     silence.and_then(|silence| intersection(silence, reported)).unwrap_or(reported)
 }
@@ -97,7 +101,7 @@ pub(super) fn interior_start(sign: &IgpSign, at: Timestamp, life: &Life) -> Inte
         estimate: if near { said - silence.dead } else { said },
         latest: at,
     };
-    narrowest(bounds, &sign.links, at, life)
+    narrowest(bounds, &sign.lost_on, at, life)
 }
 
 /// Bounds of a failure that one of those whom it hit announced: it had to notice and to speak.
