@@ -131,13 +131,13 @@ fn live_a_keepalive_that_comes_late_crosses_with_its_gap() {
     }
     for program in [Program::Xdp, Program::TcxIngress, Program::TcxEgress] {
         let mut ring = injected();
-        let send = |frame: &[u8]| assert!(ring.inject(program, frame, 1).is_ok());
-        send(&tcp_frame(1000, tcp_flags::SYN, b""));
-        send(&answer(tcp_frame(7000, tcp_flags::SYN | ACK, b"")));
-        send(&tcp_frame(1001, ACK, &open(90)));
-        send(&answer(tcp_frame(7001, ACK, &open(4))));
-        send(&tcp_frame(1030, ACK, &KEEPALIVE));
-        send(&answer(tcp_frame(7030, ACK, &KEEPALIVE)));
+        let send = |ring: &Ring, frame: &[u8]| assert!(ring.inject(program, frame, 1).is_ok());
+        send(&ring, &tcp_frame(1000, tcp_flags::SYN, b""));
+        send(&ring, &answer(tcp_frame(7000, tcp_flags::SYN | ACK, b"")));
+        send(&ring, &tcp_frame(1001, ACK, &open(90)));
+        send(&ring, &answer(tcp_frame(7001, ACK, &open(4))));
+        send(&ring, &tcp_frame(1030, ACK, &KEEPALIVE));
+        send(&ring, &answer(tcp_frame(7030, ACK, &KEEPALIVE)));
         let (mut seq, mut withheld) = (1049, 19);
         let deadline = Instant::now() + PATIENCE;
         // Past 11/20 of the shorter hold time, and before all of it, unless the machine stood still.
@@ -145,10 +145,10 @@ fn live_a_keepalive_that_comes_late_crosses_with_its_gap() {
             assert!(Instant::now() < deadline, "{program:?}: no keepalive crossed");
             pause(Duration::from_millis(2_400), "a keepalive to be late").unwrap();
             // It passes in two places; the next one is in time.
-            send(&tcp_frame(seq, ACK, &KEEPALIVE));
-            send(&tcp_frame(seq, ACK, &KEEPALIVE));
-            send(&tcp_frame(seq + 19, ACK, &KEEPALIVE));
-            send(&tcp_frame(seq + 38, ACK, &update(3)));
+            send(&ring, &tcp_frame(seq, ACK, &KEEPALIVE));
+            send(&ring, &tcp_frame(seq, ACK, &KEEPALIVE));
+            send(&ring, &tcp_frame(seq + 19, ACK, &KEEPALIVE));
+            send(&ring, &tcp_frame(seq + 38, ACK, &update(3)));
             let batch = collect(&mut ring, |batch, _| {
                 segments(batch).last().is_some_and(|last| last.seq == seq + 38)
             });

@@ -56,6 +56,8 @@ pub(super) struct IgpSign {
     pub(super) routers: Vec<Vertex>,
     /// Where the routers of a lost adjacency heard each other; empty when that is elsewhere.
     pub(super) links: Vec<u32>,
+    /// Where those that were lost had been heard: it fell silent there.
+    pub(super) lost_on: Vec<u32>,
     /// Prefixes that nobody in the area advertises any more.
     pub(super) prefixes: Vec<Prefix>,
     /// A neighbour may have been silent for this long before it was lost.
@@ -247,6 +249,16 @@ impl Adjacencies {
         links
     }
 
+    /// Where some of these routers were heard, sorted, if they knew `neighbour` there.
+    fn heard_on(&self, area: IgpArea, routers: &[NodeId], neighbour: NodeId) -> Vec<u32> {
+        let heard = self.speakers.iter().filter(|((link, of, router), speaker)| {
+            *link != 0 && *of == area && routers.contains(router) && speaker.knows(neighbour)
+        });
+        let mut links: Vec<u32> = heard.map(|((link, ..), _)| *link).collect();
+        links.dedup();
+        links
+    }
+
     /// The routers that are heard on a link.
     pub(super) fn routers_on(&self, link: u32) -> impl Iterator<Item = Vertex> {
         let from = (
@@ -428,6 +440,7 @@ impl Adjacencies {
             }
             _ => {}
         }
+        sign.lost_on = self.heard_on(area, others, router);
         Some(sign)
     }
 
@@ -481,6 +494,7 @@ fn blank(kind: TriggerKind, area: IgpArea, router: NodeId) -> IgpSign {
         protocol: area.protocol.into(),
         routers: Vec::new(),
         links: Vec::new(),
+        lost_on: Vec::new(),
         prefixes: Vec::new(),
         silence: None,
         age: Span(0),

@@ -43,6 +43,37 @@ fn an_advertisement_knows_no_better_than_a_hello_when_a_neighbour_fell_silent() 
 }
 
 #[test]
+fn the_silence_of_the_lost_neighbours_link_counts_and_not_that_of_its_loser() {
+    let on = |link, observation| Observation { link, ..observation };
+    // A bridge between the two: users send from 1 by 2, until routes lead elsewhere.
+    let mut all = vec![hello(1, 1, &[2], true), on(8, hello(2, 2, &[1], true))];
+    all.extend(traffic(10, 23_500));
+    all.extend(traffic(10, 20_000).into_iter().map(|sample| on(8, sample)));
+    all.push(hello(24_000, 1, &[], false));
+    let closed = run(all);
+    assert_eq!(closed.len(), 1);
+    let start = closed[0].incident.start;
+    assert_eq!((start.earliest, start.latest), (ms(19_979), ms(20_010)));
+}
+
+#[test]
+fn a_lost_carrier_may_be_told_a_second_late() {
+    for (admin_up, late_ms) in [(true, 1_020), (false, 20)] {
+        let mut all = passed_by();
+        all.push(link(0, UPLINK, true));
+        let mut down = link(9_000, UPLINK, false);
+        if let Observed::Link(change) = &mut down.what {
+            change.admin_up = admin_up;
+        }
+        all.push(down);
+        let closed = run(all);
+        assert_eq!(closed.len(), 1);
+        let expected = Interval { earliest: ms(9_000 - late_ms), ..Interval::exactly(ms(9_000)) };
+        assert_eq!(closed[0].incident.start, expected, "{admin_up}");
+    }
+}
+
+#[test]
 fn a_repair_tells_the_loss_once_more_and_that_is_no_second_failure() {
     for (repaired_ms, moves) in [(30_000, false), (2_000_000, false), (2_000_000, true)] {
         let mut all = if moves { interior() } else { passed_by() };
