@@ -425,7 +425,8 @@ impl Source {
         (prefixes, path_ids): (&[Prefix], &[u32]),
         verdicts: &mut Vec<Verdict>,
     ) {
-        let mut ahead = named(prefixes, path_ids, step.seed).skip(AHEAD);
+        verdicts.reserve(prefixes.len());
+        let mut ahead = named(past(prefixes), past(path_ids), step.seed);
         for name in named(prefixes, path_ids, step.seed) {
             if let Some(ahead) = ahead.next() {
                 self.fetch(memory, &ahead);
@@ -436,6 +437,11 @@ impl Source {
             });
         }
     }
+}
+
+/// What comes after the part that was fetched before.
+fn past<T>(list: &[T]) -> &[T] {
+    list.get(AHEAD..).unwrap_or_default()
 }
 
 /// The names of a list's prefixes; those past its path identifiers have none.
