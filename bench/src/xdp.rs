@@ -9,7 +9,7 @@ use crate::measure::{Contender, Effort, Series, Work, interleave};
 use crate::report::Section;
 use crate::ring::{open, unavailable};
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::{Program as AyaProgram, TestRun as _, TestRunOptions};
+use aya::programs::{Program as AyaProgram, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use edgelore_capture::ring::{Program, Ring};
 use nix::time::{ClockId, clock_gettime};
@@ -92,8 +92,8 @@ fn programs(hook: Hook, ring: &Ring, peer: Option<&Peer>, effort: Effort) -> Res
          the fastest rounds, which other load on the machine disturbs least; the ratio is the \
          median of ratios to the empty program. The first four frames are not control plane, the \
          last two are control plane that is withheld. The peer is `bench/peers/xdp.c` by clang 22: \
-         it finds the same of the first four, with a lookup for its counter, and does nothing with \
-         the others.",
+         it finds the same of the first four by the same tests, counts them in the same way, and does \
+         nothing with the others.",
     );
     let cases = [
         ("UDP over IPv4", frames::udp(), true),
@@ -111,11 +111,11 @@ fn programs(hook: Hook, ring: &Ring, peer: Option<&Peer>, effort: Effort) -> Res
 }
 
 /// The same first look in C, at both hooks.
-struct Peer(Ebpf);
+pub(crate) struct Peer(Ebpf);
 
 impl Peer {
     /// Compiles and loads them.
-    fn build() -> Result<Self> {
+    pub(crate) fn build() -> Result<Self> {
         let directory = tempfile::tempdir().context("make a temporary directory")?;
         let object = directory.path().join("xdp.o");
         let status = Command::new(CLANG)
@@ -138,6 +138,12 @@ impl Peer {
             loaded.with_context(|| format!("load {name}"))?;
         }
         Ok(Self(ebpf))
+    }
+
+    /// The XDP program that takes what a storm brings.
+    pub(crate) fn drain(&mut self) -> Result<&mut Xdp> {
+        let drain = self.0.program_mut("c_drain").context("find c_drain in the object")?;
+        Ok(drain.try_into()?)
     }
 
     /// This thread's CPU time for `repeat` runs, as [`Ring::inject`] takes it.
