@@ -40,7 +40,7 @@ use std::process::ExitCode;
 /// A scenario: its name and what it measures.
 type Scenario = (&'static str, fn(Effort) -> Result<Vec<Section>>);
 
-const SCENARIOS: [Scenario; 12] = [
+const SCENARIOS: [Scenario; 13] = [
     ("xdp", xdp::run),
     ("transport", transport::run),
     ("ring", ring::run),
@@ -51,6 +51,7 @@ const SCENARIOS: [Scenario; 12] = [
     ("packet", packet::run),
     ("store", store::run),
     ("wire", wire::run),
+    ("forwarded", forwarded::run),
     ("saturation", saturation::run),
     ("memory", memory::run),
 ];
