@@ -6,12 +6,11 @@
 //! **Invariant:** between two figures that are compared lies no more than one round, so that a slow
 //! moment of the machine hits them alike; what is attached is detached before the next one begins.
 
-use crate::attached::{Empty, attached};
+use crate::attached::Empty;
 use crate::measure::{Contender, Effort, Series, Work, interleave};
 use crate::report::Section;
 use crate::ring::unavailable;
 use crate::saturation::STORM_PAYLOAD_LEN;
-use crate::xdp::Peer;
 use anyhow::Result;
 use edgelore_capture::Clock;
 use edgelore_capture::ring::{Ring, Watch};
@@ -26,9 +25,6 @@ const WINDOW: Duration = Duration::from_millis(400);
 /// How long nothing is counted after something was attached.
 const SETTLE: Duration = Duration::from_millis(40);
 
-/// Where the storm ends.
-const TARGET: &str = "gw0";
-
 /// What is attached to both interfaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Watched {
@@ -37,20 +33,12 @@ enum Watched {
     Both,
     Tracepoints,
     Control,
-    DrainedEmpty,
-    Drained,
 }
 
 impl Watched {
-    const ALL: [Self; 7] = [
-        Self::Empty,
-        Self::Ingress,
-        Self::Both,
-        Self::Tracepoints,
-        Self::Control,
-        Self::DrainedEmpty,
-        Self::Drained,
-    ];
+    /// The first is what all are compared with.
+    const ALL: [Self; 5] =
+        [Self::Empty, Self::Ingress, Self::Both, Self::Tracepoints, Self::Control];
 
     const fn name(self) -> &'static str {
         match self {
@@ -59,18 +47,7 @@ impl Watched {
             Self::Both => "and tcx on egress",
             Self::Tracepoints => "and the tracepoints",
             Self::Control => "empty XDP program, control",
-            Self::DrainedEmpty => "nothing dropped: empty XDP program",
-            Self::Drained => "nothing dropped: XDP, tcx, tracepoints",
         }
-    }
-
-    /// The place in [`Self::ALL`] of what it is compared with.
-    const fn base(self) -> usize {
-        if self.is_drained() { 5 } else { 0 }
-    }
-
-    const fn is_drained(self) -> bool {
-        matches!(self, Self::DrainedEmpty | Self::Drained)
     }
 }
 
@@ -80,8 +57,6 @@ struct Stage<'a> {
     storm: Storm,
     empty: RefCell<Empty>,
     ring: RefCell<Ring>,
-    /// `None` without a compiler for it.
-    peer: Option<RefCell<Peer>>,
 }
 
 /// One contender's costs, round by round, beside its packets a second.
@@ -98,59 +73,38 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
         storm: Storm::start(from, (to, topology.link(0).hub[0]), STORM_PAYLOAD_LEN)?,
         empty: RefCell::new(Empty::load()?),
         ring: RefCell::new(topology.gateway().run(crate::ring::open)?),
-        peer: Peer::build().ok().map(RefCell::new),
     };
     let stage = &stage;
-    let all = || Watched::ALL.into_iter().filter(|one| stage.peer.is_some() || !one.is_drained());
     let costs = Watched::ALL.map(|_| Costs::default());
-    let contenders = all().zip(&costs).map(|(watched, costs)| {
+    let contenders = Watched::ALL.into_iter().zip(&costs).map(|(watched, costs)| {
         Contender::new(watched.name(), move || {
             let (work, cost) = stage.measure(watched)?;
             costs.borrow_mut().push(cost);
             Ok(work)
         })
     });
-    let series = interleave(effort.pick(30, 6), contenders.collect())?;
-    let costs = all().zip(costs).map(|(watched, costs)| {
+    let series = interleave(effort.pick(40, 6), contenders.collect())?;
+    let costs = Watched::ALL.into_iter().zip(costs).map(|(watched, costs)| {
         // The first round warms up, there as here.
         Series::beside(watched.name(), costs.take().split_off(1))
     });
-    let bases: Vec<usize> = all().map(Watched::base).collect();
-    Ok(vec![table(&bases, &series, &costs.collect::<Vec<_>>())])
+    Ok(vec![table(&series, &costs.collect::<Vec<_>>())])
 }
 
 impl Stage<'_> {
     fn measure(&self, watched: Watched) -> Result<(Work, f64)> {
         let (gateway, interfaces) = (self.topology.gateway(), self.topology.interfaces());
-        if watched.is_drained()
-            && let Some(peer) = &self.peer
-        {
-            let mut peer = peer.borrow_mut();
-            let target = [TARGET.to_owned()];
-            return attached(peer.drain()?, self.topology.hub(), &target, || {
-                self.beside(watched, gateway, &interfaces)
-            });
-        }
-        self.beside(watched, gateway, &interfaces)
-    }
-
-    fn beside(
-        &self,
-        watched: Watched,
-        gateway: &NetNs,
-        interfaces: &[String],
-    ) -> Result<(Work, f64)> {
         match watched {
-            Watched::Empty | Watched::Control | Watched::DrainedEmpty => {
+            Watched::Empty | Watched::Control => {
                 let mut empty = self.empty.borrow_mut();
-                empty.attached(gateway, interfaces, || self.count())
+                empty.attached(gateway, &interfaces, || self.count())
             }
-            Watched::Ingress => self.watching(interfaces, false),
-            Watched::Both => self.watching(interfaces, true),
-            Watched::Tracepoints | Watched::Drained => {
-                let links = gateway.run(|| indices(interfaces))?;
+            Watched::Ingress => self.watching(&interfaces, false),
+            Watched::Both => self.watching(&interfaces, true),
+            Watched::Tracepoints => {
+                let links = gateway.run(|| indices(&interfaces))?;
                 let _traced = TraceSource::open(&TraceConfig::new(Clock::new(), links))?;
-                self.watching(interfaces, true)
+                self.watching(&interfaces, true)
             }
         }
     }
@@ -168,7 +122,7 @@ impl Stage<'_> {
     /// What arrives during a window, and what sending a packet costs the sender then, ns.
     fn count(&self) -> Result<(Work, f64)> {
         pause(SETTLE, "the storm")?;
-        let arrived = || traffic(self.topology.hub(), TARGET).map(|counted| counted.rx_packets);
+        let arrived = || traffic(self.topology.hub(), "gw0").map(|counted| counted.rx_packets);
         let (start, before) = (Instant::now(), arrived()?);
         let (sent, cpu) = (self.storm.sent(), self.storm.cpu());
         pause(WINDOW, "the storm")?;
@@ -192,8 +146,7 @@ fn each(
     gateway.run(|| interfaces.iter().try_for_each(|name| act(name)))
 }
 
-/// `bases`: the place of what each is compared with.
-fn table(bases: &[usize], series: &[Series], costs: &[Series]) -> Section {
+fn table(series: &[Series], costs: &[Series]) -> Section {
     let columns = [
         "attached",
         "k packets/s",
@@ -212,24 +165,22 @@ fn table(bases: &[usize], series: &[Series], costs: &[Series]) -> Section {
          and programs that run within it; other load on the machine disturbs it less than the \
          packets that arrive. The control is the empty program once more: what is nearer to it \
          than its own quartiles are to each other is no difference. The storm ends in a socket that \
-         nobody reads, so this machine drops every packet, and every drop is a tracepoint's work; in \
-         the last two rows an XDP program of the target takes them instead, as a host further on \
-         would, and they are compared with each other.",
+         nobody reads, so this machine drops every packet, and the tracepoint of drops sees each.",
     );
     let quartiles = |of: &Series, base: &Series| {
         let (low, high) = of.speedup_quartiles(base);
         format!("{low:.3}..{high:.3}")
     };
-    for ((one, cost), &base) in series.iter().zip(costs).zip(bases) {
+    for (one, cost) in series.iter().zip(costs) {
         section.row([
             one.name.clone(),
             format!("{:.0}", one.per_second() / 1e3),
-            format!("{:.3}", one.speedup_over(&series[base])),
-            quartiles(one, &series[base]),
+            format!("{:.3}", one.speedup_over(&series[0])),
+            quartiles(one, &series[0]),
             format!("{:.0}", cost.ns()),
-            format!("{:.0}", cost.ns_above(&costs[base])),
-            format!("{:.3}", cost.speedup_over(&costs[base])),
-            quartiles(cost, &costs[base]),
+            format!("{:.0}", cost.ns_above(&costs[0])),
+            format!("{:.3}", cost.speedup_over(&costs[0])),
+            quartiles(cost, &costs[0]),
         ]);
     }
     section

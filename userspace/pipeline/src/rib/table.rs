@@ -66,7 +66,7 @@ const fn slots<K: Key>(area: &[u32]) -> usize {
 /// Where a hash's line begins. An area that is not empty has a power of two of lines.
 #[inline]
 const fn line_of<K: Key>(area: &[u32], hash: u64) -> usize {
-    (hash as usize * K::LINE_WORDS) & (area.len() - 1)
+    (hash as usize & (area.len() / K::LINE_WORDS - 1)) * K::LINE_WORDS
 }
 
 /// The slot of a key, or the empty one where it would go, as the first word of its state.

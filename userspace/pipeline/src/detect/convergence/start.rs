@@ -102,7 +102,7 @@ pub(super) fn interior_start(sign: &IgpSign, at: Timestamp, life: &Life) -> Inte
         estimate: if near { said - silence.dead } else { said },
         latest: at,
     };
-    narrowest(bounds, &sign.links, at, life)
+    narrowest(bounds, &sign.lost_on, at, life)
 }
 
 /// Bounds of a failure that one of those whom it hit announced: it had to notice and to speak.
