@@ -22,7 +22,7 @@ struct __sk_buff {
 	u32 len, unused[9], ifindex, more[8], data, data_end;
 };
 
-enum { TCX_NEXT = -1, XDP_DROP = 1, XDP_PASS = 2, PERCPU_ARRAY = 6, OTHER = 0, REST = 1 };
+enum { TCX_NEXT = -1, XDP_PASS = 2, PERCPU_ARRAY = 6, OTHER = 0, REST = 1 };
 
 struct {
 	int (*type)[PERCPU_ARRAY];
@@ -138,16 +138,6 @@ SEC("xdp.frags")
 int c_empty(struct xdp_md *ctx)
 {
 	return XDP_PASS;
-}
-
-// No peer, but a host behind the gateway that takes what a storm brings: UDP over IPv4.
-SEC("xdp.frags")
-int c_drain(struct xdp_md *ctx)
-{
-	u8 *p = (u8 *)(u64)ctx->data;
-	if (p + 24 > (u8 *)(u64)ctx->data_end)
-		return XDP_PASS;
-	return *(u16 *)(p + 12) == BE16(0x0800) && p[23] == 17 ? XDP_DROP : XDP_PASS;
 }
 
 SEC("classifier")

@@ -1,7 +1,6 @@
-//! Programs that are none of Edgelore's, attached to interfaces: one that does nothing, as the measure
-//! of what any XDP program costs the traffic, and one that takes a storm's packets at their goal.
+//! The program that does nothing, attached to interfaces: what any XDP program costs the traffic.
 //!
-//! **Invariant:** they are programs that this process loaded, and attached no longer than wanted.
+//! **Invariant:** it is a program that this process loaded, and it is attached no longer than wanted.
 
 use anyhow::{Context as _, Result};
 use aya::programs::{ProgramInfo, Xdp, XdpMode, loaded_programs};
@@ -33,31 +32,21 @@ impl Empty {
         interfaces: &[String],
         during: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        attached(&mut self.0, namespace, interfaces, during)
-    }
-}
-
-/// Runs `during` while `program` is attached, natively, to what comes in on `interfaces` of
-/// `namespace`.
-pub(crate) fn attached<T>(
-    program: &mut Xdp,
-    namespace: &NetNs,
-    interfaces: &[String],
-    during: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    let mut links = Vec::new();
-    namespace.run(|| {
-        for interface in interfaces {
-            let link = program.attach(interface, XdpMode::Driver);
-            links.push(link.with_context(|| format!("attach the program to {interface}"))?);
+        let Self(program) = self;
+        let mut links = Vec::new();
+        namespace.run(|| {
+            for interface in interfaces {
+                let link = program.attach(interface, XdpMode::Driver);
+                links.push(link.with_context(|| format!("attach the program to {interface}"))?);
+            }
+            Ok(())
+        })?;
+        let done = during();
+        for link in links {
+            program.detach(link).context("detach the empty program")?;
         }
-        Ok(())
-    })?;
-    let done = during();
-    for link in links {
-        program.detach(link).context("detach the program")?;
+        done
     }
-    done
 }
 
 /// The program of that name which this process has loaded.

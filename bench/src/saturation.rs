@@ -61,7 +61,7 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
             scene.beside_nothing(&mut control.borrow_mut())
         }),
     ];
-    let series = interleave(effort.pick(4, 2), contenders)?;
+    let series = interleave(effort.pick(5, 2), contenders)?;
     let costs =
         [(&series[0], empty), (&series[1], ours), (&series[2], control)].map(|(series, costs)| {
             // The first round warms up, there as here.

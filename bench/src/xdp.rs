@@ -9,7 +9,7 @@ use crate::measure::{Contender, Effort, Series, Work, interleave};
 use crate::report::Section;
 use crate::ring::{open, unavailable};
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::{Program as AyaProgram, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{Program as AyaProgram, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use edgelore_capture::ring::{Program, Ring};
 use nix::time::{ClockId, clock_gettime};
@@ -111,11 +111,11 @@ fn programs(hook: Hook, ring: &Ring, peer: Option<&Peer>, effort: Effort) -> Res
 }
 
 /// The same first look in C, at both hooks.
-pub(crate) struct Peer(Ebpf);
+struct Peer(Ebpf);
 
 impl Peer {
     /// Compiles and loads them.
-    pub(crate) fn build() -> Result<Self> {
+    fn build() -> Result<Self> {
         let directory = tempfile::tempdir().context("make a temporary directory")?;
         let object = directory.path().join("xdp.o");
         let status = Command::new(CLANG)
@@ -138,12 +138,6 @@ impl Peer {
             loaded.with_context(|| format!("load {name}"))?;
         }
         Ok(Self(ebpf))
-    }
-
-    /// The XDP program that takes what a storm brings.
-    pub(crate) fn drain(&mut self) -> Result<&mut Xdp> {
-        let drain = self.0.program_mut("c_drain").context("find c_drain in the object")?;
-        Ok(drain.try_into()?)
     }
 
     /// This thread's CPU time for `repeat` runs, as [`Ring::inject`] takes it.

@@ -159,7 +159,7 @@ fn a_dry_run_shows_the_bytes_that_leave_and_what_does_not() {
 
     // What a dry run of the same outcome shows is what leaves.
     let own = shown["outcome"].clone();
-    let again = lab.publish(&[own.clone()], &["--key", &key, "--dry-run", "--json"]);
+    let again = lab.publish(std::slice::from_ref(&own), &["--key", &key, "--dry-run", "--json"]);
     assert_eq!((&again[0]["packet"], &again[0]["changed"]), (&shown["packet"], &json!([])));
     let stored = lab.publish(&[own], &["--key", &key]);
     assert_eq!(stored[0]["packet_id"], shown["packet_id"]);

@@ -89,7 +89,10 @@ fn redis(url: &str, password: Option<String>) -> Result<Arc<dyn Backend>, Backen
 #[cfg(feature = "postgres")]
 fn postgres(url: &str, password: Option<String>) -> Result<Arc<dyn Backend>, BackendError> {
     use edgelore_routing::postgres::{Postgres, PostgresConfig};
-    Ok(crate::store::patient(Postgres::new(PostgresConfig { password, ..PostgresConfig::at(url) })?))
+    Ok(crate::store::patient(Postgres::new(PostgresConfig {
+        password,
+        ..PostgresConfig::at(url)
+    })?))
 }
 
 #[cfg(test)]

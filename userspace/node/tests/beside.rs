@@ -29,7 +29,8 @@ impl Served {
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Embedded::open(EmbeddedConfig::in_directory(directory.path())).unwrap();
-        let router = api::router(Arc::new(store), None);
+        let (_, stopping) = api::Stopping::new();
+        let router = api::router(Arc::new(store), api::Policy::default(), stopping);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

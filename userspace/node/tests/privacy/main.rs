@@ -93,7 +93,8 @@ fn packets(planted: &Planted) -> Vec<Vec<u8>> {
     for detected in told {
         match detected {
             Detected::Opened(opened) => keeper.opened(&opened).unwrap(),
-            Detected::Settled(settled) => drop(keeper.settled(*settled).unwrap()),
+            Detected::Joined(_) => {}
+            Detected::Settled(settled) => keeper.settled(*settled).unwrap(),
             Detected::Closed(finding) => {
                 let second = finding.incident.start.earliest > story::changed().latest;
                 if second && !changed {

@@ -96,6 +96,7 @@ impl Wire<'_> {
             wire_len: payload.len,
             payload,
             direction: Direction::Ingress,
+            gap: None,
         };
         self.push(when, SignalKind::Segment(segment));
     }

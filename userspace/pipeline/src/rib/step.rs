@@ -75,7 +75,7 @@ impl Step {
         Verdict { became, transitions, penalty, since_ms: 0, lasted_ms: 0 }
     }
 
-    #[inline(always)]
+    #[inline]
     fn change(self, state: &mut State) -> Verdict {
         let became = match (self.attributes, state.announced) {
             (None, false) => Became::WithdrawnAgain,

@@ -148,8 +148,8 @@ fn keys_that_succeed_each_other_have_one_vote_and_revoked_ones_none() {
     let follows = statement::succession(&old, &new, Timestamp(0));
     let gone = statement::revocation(&old, Timestamp(0));
     assert_eq!(votes(&[], &all), 3);
-    assert_eq!(votes(&[follows.clone()], &all), 2);
-    assert_eq!(votes(&[gone.clone()], &all), 2);
+    assert_eq!(votes(std::slice::from_ref(&follows), &all), 2);
+    assert_eq!(votes(std::slice::from_ref(&gone), &all), 2);
     assert_eq!(votes(&[follows.clone(), gone], &all), 2, "the new key for itself, and the other");
     // The new key takes back what the old one published.
     let mut back = all.clone();

@@ -47,9 +47,12 @@ ORDER BY near.distance, near.id
 LIMIT $9::bigint
 "#;
 
+/// Coarse cells with their numbers.
+type Cells = Arc<Vec<(i32, Cell)>>;
+
 /// The coarse cells of this space that the server holds, as of the highest number of one.
 #[derive(Default)]
-pub(super) struct Directory(Mutex<(i32, Arc<Vec<(i32, Cell)>>)>);
+pub(super) struct Directory(Mutex<(i32, Cells)>);
 
 /// Answers a query.
 pub(super) async fn query(
@@ -122,10 +125,7 @@ pub(super) fn withdrawing(ids: Vec<Vec<u8>>, bytes: Vec<Vec<u8>>) -> Vec<(Packet
 }
 
 /// The coarse cells that hold packets now.
-async fn directory(
-    shared: &Shared,
-    client: &Client,
-) -> Result<Arc<Vec<(i32, Cell)>>, BackendError> {
+async fn directory(shared: &Shared, client: &Client) -> Result<Cells, BackendError> {
     let highest = "SELECT coalesce(max(id), 0) FROM edgelore.cell";
     let highest = client.query_one(highest, &[]).await.map_err(|error| failed(&error))?;
     let highest: i32 = highest.get(0);
