@@ -1,9 +1,9 @@
 //! Opens the stores that a configuration or a command names.
 //!
 //! ```text
-//! Retry ─ Mirror (several stores) ┬ Failover (a,b) ─ Breaker ─ Timeout ─ HTTP
-//!                                 ├ Timeout ─ Redis, PostgreSQL
-//!                                 └ embedded
+//! Mirror (several stores) ┬ Retry ─ Failover (a,b) ─ Breaker ─ Timeout ─ HTTP
+//!                         ├ Retry ─ Timeout ─ Redis, PostgreSQL
+//!                         └ embedded
 //! ```
 
 use crate::api::{TokenError, Tokens};
@@ -114,8 +114,7 @@ pub fn open(stores: &Stores, access: &Access) -> Result<Arc<dyn Backend>, StoreE
     if stores.len() == 1 {
         return Ok(stores.remove(0).1);
     }
-    let mirror = Mirror::new(stores).ok_or(StoreError::None)?;
-    Ok(Arc::new(Retry::new(mirror, ATTEMPTS, PAUSE)))
+    Ok(Arc::new(Mirror::new(stores).ok_or(StoreError::None)?))
 }
 
 fn store(name: &str, access: &Access) -> Result<Arc<dyn Backend>, StoreError> {

@@ -4,8 +4,7 @@
 //! (another node's `edgelore serve`), and, each a feature, `redis` and `postgres`, with [`layers`]
 //! around any of them. Never ranks what it finds and never seals a packet.
 //!
-//! **Invariant:** a packet that leaves a backend was verified in this process; an acknowledged
-//! packet survives a crash.
+//! **Invariant:** a packet that leaves a backend was verified in this process, X
 #![forbid(unsafe_code)]
 
 mod admission;

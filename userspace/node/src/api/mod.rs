@@ -157,6 +157,8 @@ pub fn router(store: Arc<dyn Backend>, policy: Policy, stopping: Stopping) -> Ro
         .route("/v1/health", get(handlers::health))
         .route("/v1/ready", get(handlers::ready))
         .route("/v1/openapi.json", get(openapi::serve))
+        .fallback(nothing)
+        .method_not_allowed_fallback(not_so)
         .layer(from_fn(in_time))
         .with_state(Served { store, stopping })
 }
@@ -179,6 +181,15 @@ async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
         Some(wait) => throttled(wait),
         None => next.run(request).await,
     }
+}
+
+async fn nothing() -> Response {
+    refuse(StatusCode::NOT_FOUND, Kind::NotFound, "there is nothing at this address")
+}
+
+async fn not_so() -> Response {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    refuse(status, Kind::Request, "this address takes other methods")
 }
 
 /// Gives up on a request whose body does not come.

@@ -259,9 +259,12 @@ async fn what_is_described_is_served_and_nothing_else_at_its_address() {
             let answer = served.client.request(wanted, &address).send().await.unwrap();
             let known = methods.get(method).is_some();
             assert_eq!(answer.status() != 405, known, "{method} {path}: {}", answer.status());
-            if answer.status() == 404 {
-                assert_eq!(refused(answer).await, (404, Kind::NotFound), "{method} {path}");
+            match answer.status().as_u16() {
+                404 => assert_eq!(refused(answer).await, (404, Kind::NotFound), "{method} {path}"),
+                405 => assert_eq!(refused(answer).await, (405, Kind::Request), "{method} {path}"),
+                _ => {}
             }
         }
     }
+    assert_eq!(refused(served.get("/v2/query").await).await, (404, Kind::NotFound));
 }

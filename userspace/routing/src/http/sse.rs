@@ -65,7 +65,8 @@ impl EventStream {
         if let Some(cursor) = self.cursor {
             request = request.header("Last-Event-ID", cursor.0.to_string());
         }
-        let mut response = send(request).await?;
+        let asked = tokio::time::timeout(SILENCE_MAX, send(request)).await;
+        let mut response = asked.map_err(|_| silent())??;
         let ready = read_event(&mut response, &mut self.buffer).await?;
         match ready.id {
             Some(id) if ready.name == EVENT_READY => {
@@ -93,6 +94,10 @@ impl EventStream {
     }
 }
 
+fn silent() -> BackendError {
+    BackendError::Unavailable("the stream has fallen silent".into())
+}
+
 /// Reads up to the next empty line. What was read of an unfinished event stays in `buffer`.
 async fn read_event(response: &mut Response, buffer: &mut Vec<u8>) -> Result<Event, BackendError> {
     loop {
@@ -106,8 +111,8 @@ async fn read_event(response: &mut Response, buffer: &mut Vec<u8>) -> Result<Eve
         if buffer.len() > EVENT_BYTES_MAX {
             return Err(BackendError::Answer(format!("an event exceeds {EVENT_BYTES_MAX} bytes")));
         }
-        let silent = |_| BackendError::Unavailable("the stream has fallen silent".into());
-        let chunk = tokio::time::timeout(SILENCE_MAX, response.chunk()).await.map_err(silent)?;
+        let chunk = tokio::time::timeout(SILENCE_MAX, response.chunk()).await;
+        let chunk = chunk.map_err(|_| silent())?;
         let chunk = chunk.map_err(|error| unavailable(&error))?;
         let chunk = chunk.ok_or(BackendError::Unavailable("the stream was closed".into()))?;
         buffer.extend_from_slice(&chunk);

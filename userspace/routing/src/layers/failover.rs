@@ -48,7 +48,9 @@ impl Failover {
             let (name, server) = &self.servers[number];
             match call(server.as_ref()).await {
                 Err(error) if !error.is_final() => {
-                    tracing::warn!(server = name, %error, "a server failed, asking the next one");
+                    if count > 1 {
+                        tracing::warn!(server = name, %error, "one of several servers failed");
+                    }
                     said.push((name, error));
                 }
                 result => {

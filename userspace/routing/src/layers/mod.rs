@@ -1,9 +1,9 @@
 //! What can be put around any backend.
 //!
 //! ```text
-//! several stores at once        servers that stand in for one another
-//! Mirror ─┬─ Failover ─┬─ Breaker ─ Timeout ─ http://a
-//!         │            └─ Breaker ─ Timeout ─ http://b
+//! several stores at once   servers that stand in for one another
+//! Mirror ─┬─ Retry ─ Failover ─┬─ Breaker ─ Timeout ─ http://a
+//!         │                    └─ Breaker ─ Timeout ─ http://b
 //!         └─ embedded
 //! ```
 //!
