@@ -4,7 +4,8 @@
 //! (another node's `edgelore serve`), and, each a feature, `redis` and `postgres`, with [`layers`]
 //! around any of them. Never ranks what it finds and never seals a packet.
 //!
-//! **Invariant:** a packet that leaves a backend was verified in this process, X
+//! **Invariant:** a packet that leaves a backend was verified in this process, or by the one that put
+//! it into the embedded store; an acknowledged packet survives a crash.
 #![forbid(unsafe_code)]
 
 mod admission;
