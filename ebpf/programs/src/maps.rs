@@ -1,10 +1,11 @@
 //! Owns the maps. Every one is bounded; what does not fit is counted (ring) or forgotten least
 //! recently used first (flows, BFD sessions, hello senders), which costs a redundant record and nothing else.
 
-use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
+use aya_ebpf::bindings::bpf_func_id::BPF_FUNC_get_smp_processor_id;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use core::cell::UnsafeCell;
+use core::mem::transmute;
 use edgelore_events::{
     BFD_SESSIONS_MAX, BfdKey, BfdState, CHUNK_LEN, FLOWS_MAX, FlowKey, FlowState, HELLOS_MAX,
     HelloKey, HelloState, PASSED_CPU_COUNTERS, PASSED_CPUS_MAX, Passed, RING_BYTES_DEFAULT,
@@ -94,11 +95,23 @@ unsafe impl Sync for PassedMap {}
 static EDGELORE_PASSED: PassedMap =
     PassedMap(UnsafeCell::new([[0; PASSED_CPU_COUNTERS]; PASSED_CPUS_MAX]));
 
+/// `bpf_get_smp_processor_id` with the register that every helper fills, whole: as `u32`, in which
+/// the bindings declare it, it would be widened anew for each packet.
+#[inline(always)]
+unsafe fn processor_id() -> u64 {
+    let number = BPF_FUNC_get_smp_processor_id as usize;
+    // SAFETY: the number of a helper stands for its address, and this one takes nothing and returns
+    // a number of 64 bits (`RET_INTEGER`).
+    let helper: unsafe extern "C" fn() -> u64 = unsafe { transmute(number) };
+    // SAFETY: the helper has no preconditions.
+    unsafe { helper() }
+}
+
 /// Counts a packet that the first look passed.
 #[inline(always)]
 pub(crate) fn count_passed(direction: u8) {
     // SAFETY: the helper has no preconditions.
-    let cpu = unsafe { bpf_get_smp_processor_id() } as usize;
+    let cpu = unsafe { processor_id() } as usize;
     if cpu >= PASSED_CPUS_MAX {
         return count(direction, counter::OTHER);
     }

@@ -136,6 +136,7 @@ macro_rules! direction {
         }
 
         /// What few packets need, once more through the helper where the linear part ends too soon.
+        #[cold]
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $walk(skb: *mut __sk_buff) -> i32 {

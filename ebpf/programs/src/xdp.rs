@@ -76,7 +76,9 @@ fn edgelore_xdp(ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// What few packets need: apart from the program's entry, which every packet takes.
+/// What few packets need: apart from the program's entry, which every packet takes, and laid out
+/// behind the way of the others.
+#[cold]
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn edgelore_xdp_walk(ctx: *mut xdp_md) -> i32 {

@@ -2,8 +2,9 @@
 //! plane's, plainly over IPv4 or IPv6, perhaps with one VLAN tag. For these a handful of loads at
 //! fixed offsets is the whole walk.
 //!
-//! Every test looks at four octets at once, as they lie in the packet. The shortest frame that can
-//! hold two ports is as long as the first look needs, so one comparison of lengths does for it.
+//! Each test loads just the octets that it looks at: comparing what was loaded is then all there is to
+//! do, without masks and shifts. The shortest frame that can hold two ports is as long as the first look
+//! needs, so one comparison of lengths does for it.
 
 use super::ethertype::{IPV4, IPV6};
 use super::link::{ETHERNET_LEN, VLAN_8021Q, VLAN_TAG_LEN};
@@ -11,55 +12,42 @@ use super::network::{IPV4_FRAGMENT_MASK, IPV4_LEN_MIN, IPV6_LEN, TCP, UDP};
 use super::{Scope, port};
 use crate::Bytes;
 
+const PORT_LEN: usize = 2;
 /// Source and destination port, which both TCP and UDP begin with.
-const PORTS_LEN: usize = 4;
-/// Where the octets begin that the EtherType opens: two of it, two of what follows.
-const TYPE_AT: usize = ETHERNET_LEN - 2;
+const PORTS_LEN: usize = 2 * PORT_LEN;
+/// Octets from the EtherType to what it announces.
+const ETHERTYPE_LEN: usize = 2;
+const TAGGED_LEN: usize = ETHERNET_LEN + VLAN_TAG_LEN;
 /// An Ethernet frame up to the ports of IPv4, tagged or not.
-const HEAD_LEN: usize = ETHERNET_LEN + VLAN_TAG_LEN + IPV4_LEN_MIN + PORTS_LEN;
-/// Next header and hop limit lie within the second half of the first eight octets.
+const HEAD_LEN: usize = TAGGED_LEN + IPV4_LEN_MIN + PORTS_LEN;
+/// Where the next header lies.
 const IPV6_NEXT_AT: usize = 6;
 /// Flags and fragment offset, time to live, protocol.
 const IPV4_FRAGMENT_AT: usize = 6;
-
-/// EtherType, and the octet after it.
-const TYPE_MASK: u32 = u32::from_ne_bytes([0xff, 0xff, 0xff, 0]);
-const ETHERTYPE_MASK: u32 = u32::from_ne_bytes([0xff, 0xff, 0, 0]);
-/// IPv4 without options.
-const IPV4_PLAIN: u32 = after_ethertype(IPV4, 0x45);
-const IPV6_ANY: u32 = after_ethertype(IPV6, 0);
-const VLAN: u32 = after_ethertype(VLAN_8021Q, 0);
+/// Version and length of an IPv4 header without options.
+const IPV4_PLAIN: u8 = 0x45;
 
 /// Whether the Ethernet frame is certainly none of the control plane's; false when it takes the
 /// whole walk to say.
 #[must_use]
 #[inline(always)]
 pub fn is_other<B: Bytes + ?Sized>(frame: &B, scope: Scope) -> bool {
-    other(frame, scope).unwrap_or(false)
+    let Some(head) = frame.octets::<HEAD_LEN>(0) else { return false };
+    match half(&head, ETHERNET_LEN - ETHERTYPE_LEN) {
+        IPV4_NETWORK => ipv4(&head, ETHERNET_LEN, scope),
+        IPV6_NETWORK => ipv6::<B, { ETHERNET_LEN + IPV6_LEN + PORTS_LEN }>(frame, scope),
+        VLAN_NETWORK => match half(&head, TAGGED_LEN - ETHERTYPE_LEN) {
+            IPV4_NETWORK => ipv4(&head, TAGGED_LEN, scope),
+            IPV6_NETWORK => ipv6::<B, { TAGGED_LEN + IPV6_LEN + PORTS_LEN }>(frame, scope),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
-#[inline(always)]
-fn other<B: Bytes + ?Sized>(frame: &B, scope: Scope) -> Option<bool> {
-    let head: [u8; HEAD_LEN] = frame.octets(0)?;
-    let mut kind = word(&head, TYPE_AT);
-    if kind & TYPE_MASK == IPV4_PLAIN {
-        return Some(ipv4(&head, ETHERNET_LEN, scope));
-    }
-    let mut at = ETHERNET_LEN;
-    if kind & ETHERTYPE_MASK == VLAN {
-        kind = word(&head, TYPE_AT + VLAN_TAG_LEN);
-        at += VLAN_TAG_LEN;
-        if kind & TYPE_MASK == IPV4_PLAIN {
-            return Some(ipv4(&head, ETHERNET_LEN + VLAN_TAG_LEN, scope));
-        }
-    }
-    if kind & ETHERTYPE_MASK != IPV6_ANY {
-        return None;
-    }
-    let head: [u8; IPV6_LEN + PORTS_LEN] = frame.octets(at)?;
-    let ports = word(&head, IPV6_LEN);
-    Some(no_control(head[IPV6_NEXT_AT].into(), UDP.into(), TCP.into(), ports, scope))
-}
+const IPV4_NETWORK: u16 = IPV4.to_be();
+const IPV6_NETWORK: u16 = IPV6.to_be();
+const VLAN_NETWORK: u16 = VLAN_8021Q.to_be();
 
 /// `at` is a constant wherever this is called.
 #[inline(always)]
@@ -67,17 +55,37 @@ fn ipv4(head: &[u8; HEAD_LEN], at: usize, scope: Scope) -> bool {
     const MASK: u32 = of_fragment(IPV4_FRAGMENT_MASK, u8::MAX);
     const WHOLE_UDP: u32 = of_fragment(0, UDP);
     const WHOLE_TCP: u32 = of_fragment(0, TCP);
+    if head[at] != IPV4_PLAIN {
+        return false;
+    }
     let carried = word(head, at + IPV4_FRAGMENT_AT) & MASK;
-    no_control(carried, WHOLE_UDP, WHOLE_TCP, word(head, at + IPV4_LEN_MIN), scope)
+    no_control(carried, WHOLE_UDP, WHOLE_TCP, head, at + IPV4_LEN_MIN, scope)
 }
 
-/// `ports` as they lie there: source, then destination.
+/// IPv6 in a frame whose ports end at `END`.
 #[inline(always)]
-fn no_control(carried: u32, udp: u32, tcp: u32, ports: u32, scope: Scope) -> bool {
+fn ipv6<B: Bytes + ?Sized, const END: usize>(frame: &B, scope: Scope) -> bool {
+    let Some(head) = frame.octets::<END>(0) else { return false };
+    let ports = END - PORTS_LEN;
+    let next = head[ports - IPV6_LEN + IPV6_NEXT_AT];
+    no_control(next.into(), UDP.into(), TCP.into(), &head, ports, scope)
+}
+
+/// The ports lie at `ports`: source, then destination.
+#[inline(always)]
+fn no_control<const N: usize>(
+    carried: u32,
+    udp: u32,
+    tcp: u32,
+    head: &[u8; N],
+    ports: usize,
+    scope: Scope,
+) -> bool {
     if carried == udp {
-        !is_udp_control(ports)
+        !is_udp_control(head, ports)
     } else if carried == tcp {
-        !is_tcp_control(ports, scope)
+        let (source, destination) = (half(head, ports), half(head, ports + PORT_LEN));
+        !is_tcp_port(source, scope) && !is_tcp_port(destination, scope)
     } else {
         false
     }
@@ -86,11 +94,12 @@ fn no_control(carried: u32, udp: u32, tcp: u32, ports: u32, scope: Scope) -> boo
 /// A destination port of ours has a first octet of 2, 14, 18, 26 or 30: three tests of the mask's
 /// bits in one, which nearly every other packet fails.
 #[inline(always)]
-const fn is_udp_control(ports: u32) -> bool {
-    const MASK: u32 = u32::from_ne_bytes([0, 0, 0xe3, 0]);
-    const OURS: u32 = u32::from_ne_bytes([0, 0, 0x02, 0]);
-    source(ports) == port::BFD_SEAMLESS.to_be()
-        || (ports & MASK == OURS && is_udp_destination(destination(ports)))
+fn is_udp_control<const N: usize>(head: &[u8; N], ports: usize) -> bool {
+    const MASK: u8 = 0xe3;
+    const OURS: u8 = 0x02;
+    half(head, ports) == port::BFD_SEAMLESS.to_be()
+        || (head[ports + PORT_LEN] & MASK == OURS
+            && is_udp_destination(half(head, ports + PORT_LEN)))
 }
 
 /// In network order.
@@ -105,11 +114,6 @@ const fn is_udp_destination(port: u16) -> bool {
     matches!(port, LDP | SINGLE_HOP | ECHO | MULTI_HOP | LAG | SEAMLESS)
 }
 
-#[inline(always)]
-const fn is_tcp_control(ports: u32, scope: Scope) -> bool {
-    is_tcp_port(source(ports), scope) || is_tcp_port(destination(ports), scope)
-}
-
 /// One of the two ports, in network order.
 #[inline(always)]
 const fn is_tcp_port(port: u16, scope: Scope) -> bool {
@@ -117,24 +121,6 @@ const fn is_tcp_port(port: u16, scope: Scope) -> bool {
     const LDP: u16 = port::LDP.to_be();
     const BMP: u16 = port::BMP.to_be();
     port == BGP || port == LDP || (matches!(scope, Scope::Capture) && port == BMP)
-}
-
-#[inline(always)]
-const fn source(ports: u32) -> u16 {
-    let [a, b, _, _] = ports.to_ne_bytes();
-    u16::from_ne_bytes([a, b])
-}
-
-#[inline(always)]
-const fn destination(ports: u32) -> u16 {
-    let [_, _, a, b] = ports.to_ne_bytes();
-    u16::from_ne_bytes([a, b])
-}
-
-/// An EtherType and the octet after it, as they lie in a packet.
-const fn after_ethertype(ethertype: u16, octet: u8) -> u32 {
-    let [high, low] = ethertype.to_be_bytes();
-    u32::from_ne_bytes([high, low, octet, 0])
 }
 
 /// Flags with fragment offset, and protocol; between them the time to live.
@@ -147,4 +133,10 @@ const fn of_fragment(fragment: u16, protocol: u8) -> u32 {
 #[inline(always)]
 fn word<const N: usize>(head: &[u8; N], at: usize) -> u32 {
     head[at..].first_chunk().map_or(0, |octets| u32::from_ne_bytes(*octets))
+}
+
+/// Two octets as they lie there, in one load.
+#[inline(always)]
+fn half<const N: usize>(head: &[u8; N], at: usize) -> u16 {
+    head[at..].first_chunk().map_or(0, |octets| u16::from_ne_bytes(*octets))
 }
