@@ -51,11 +51,15 @@ impl Known {
         tables + protocols + self.book.overflows + routes
     }
 
-    /// What became of the prefixes of a delta, withdrawn ones first.
-    pub(super) fn routes_moved(&mut self, delta: &RouteDelta, at: Timestamp) -> Vec<Verdict> {
-        let mut verdicts = Vec::with_capacity(delta.withdrawn.len() + delta.announced.len());
-        self.rib.apply(delta, at, &mut verdicts);
-        verdicts
+    /// What became of the prefixes of a delta, withdrawn ones first, instead of what `verdicts` held.
+    pub(super) fn routes_moved(
+        &mut self,
+        delta: &RouteDelta,
+        at: Timestamp,
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        verdicts.clear();
+        self.rib.apply(delta, at, verdicts);
     }
 
     /// What is set where `scope` is.

@@ -40,6 +40,7 @@ pub use saturation::SaturationConfig;
 pub use sessions::{BfdTimers, SessionSettings};
 pub use settings::{EdgeCosts, LinkSettings, QueueSettings, RouterSettings, Settings, Settled};
 
+use crate::rib::Verdict;
 use clock::{Clock, Heard};
 use convergence::{Convergences, Ending};
 use degradation::Degradations;
@@ -96,6 +97,8 @@ pub struct Detector {
     /// A session that has ended, whose routes are read and forgotten with the next observation:
     /// that takes longer than to tell that it has ended.
     ended: Option<(SessionKey, Timestamp)>,
+    /// On the prefixes of the last delta: kept for its memory.
+    verdicts: Vec<Verdict>,
     now: Timestamp,
     /// What did not fit before history began anew.
     overflows_before: u64,
@@ -115,6 +118,7 @@ impl Detector {
             clock: Clock::new(),
             windows: Vec::new(),
             ended: None,
+            verdicts: Vec::new(),
             now: Timestamp(i64::MIN),
             overflows_before: 0,
             known: Known::new(bounds, &config.flap),
@@ -316,9 +320,9 @@ impl Detector {
     fn routes(&mut self, delta: &RouteDelta, link: u32, at: Timestamp, out: &mut Vec<Detected>) {
         let known = &mut self.known;
         if known.sessions.routes_seen(delta, link) {
-            let verdicts = known.routes_moved(delta, at);
-            self.convergences.routes_moved(delta, &verdicts, at, known, out);
-            self.flaps.routes_moved(delta, &verdicts, at);
+            known.routes_moved(delta, at, &mut self.verdicts);
+            self.convergences.routes_moved(delta, &self.verdicts, at, known, out);
+            self.flaps.routes_moved(delta, &self.verdicts, at);
         }
     }
 

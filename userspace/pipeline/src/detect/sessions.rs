@@ -361,7 +361,7 @@ impl Sessions {
             }
             Session::default()
         });
-        if link != 0 {
+        if link != 0 && session.link != link {
             session.link = link;
             if session.links.len() < SESSION_LINKS_MAX {
                 session.links.insert(link);

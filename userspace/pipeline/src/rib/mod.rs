@@ -194,7 +194,7 @@ impl Rib {
     /// Has the memory brought near that applying a delta will need, without waiting for it. To be
     /// called a few deltas ahead; changes nothing.
     pub fn foresee(&self, delta: &RouteDelta) {
-        let Some(source) = self.known(&(delta.session, delta.speaker, delta.rib)) else { return };
+        let Some(source) = self.known(delta) else { return };
         let source = &self.sources[source];
         let withdrawn = named(&delta.withdrawn, &delta.withdrawn_path_ids, self.config.seed);
         let announced = named(&delta.announced, &delta.announced_path_ids, self.config.seed);
@@ -211,7 +211,7 @@ impl Rib {
         verdicts: &mut Vec<Verdict>,
     ) -> Changes {
         let first = verdicts.len();
-        let Some(source) = self.source((delta.session, delta.speaker, delta.rib)) else {
+        let Some(source) = self.source(delta) else {
             self.overflow.deltas += 1;
             return passed_over(delta, verdicts);
         };
@@ -359,16 +359,20 @@ impl Rib {
         }
     }
 
+    /// Nearly always the source of the last delta: compared where it lies, without putting its key
+    /// together.
     #[inline]
-    fn known(&self, key: &SourceKey) -> Option<usize> {
-        match self.last {
-            Some((last, id)) if last == *key => Some(id),
-            _ => self.ids.get(key).copied(),
+    fn known(&self, delta: &RouteDelta) -> Option<usize> {
+        let RouteDelta { session, speaker, rib, .. } = delta;
+        match &self.last {
+            Some(((s, who, table), id)) if (s, who, table) == (session, speaker, rib) => Some(*id),
+            _ => self.ids.get(&(*session, *speaker, *rib)).copied(),
         }
     }
 
-    fn source(&mut self, key: SourceKey) -> Option<usize> {
-        let id = match self.known(&key) {
+    fn source(&mut self, delta: &RouteDelta) -> Option<usize> {
+        let key = (delta.session, delta.speaker, delta.rib);
+        let id = match self.known(delta) {
             Some(id) => id,
             None => {
                 if self.sources.len() >= self.config.sources_max.min(usize::from(u16::MAX)) {
@@ -379,7 +383,9 @@ impl Rib {
                 self.sources.len() - 1
             }
         };
-        self.last = Some((key, id));
+        if !matches!(self.last, Some((_, last)) if last == id) {
+            self.last = Some((key, id));
+        }
         Some(id)
     }
 
@@ -425,7 +431,8 @@ impl Source {
         (prefixes, path_ids): (&[Prefix], &[u32]),
         verdicts: &mut Vec<Verdict>,
     ) {
-        let mut ahead = named(prefixes, path_ids, step.seed).skip(AHEAD);
+        verdicts.reserve(prefixes.len());
+        let mut ahead = named(past(prefixes), past(path_ids), step.seed);
         for name in named(prefixes, path_ids, step.seed) {
             if let Some(ahead) = ahead.next() {
                 self.fetch(memory, &ahead);
@@ -436,6 +443,11 @@ impl Source {
             });
         }
     }
+}
+
+/// What comes after the part that was fetched before.
+fn past<T>(list: &[T]) -> &[T] {
+    list.get(AHEAD..).unwrap_or_default()
 }
 
 /// The names of a list's prefixes; those past its path identifiers have none.

@@ -162,7 +162,8 @@ const IPV6_FORM: u8 = 1;
 const IPV4_FORM: u8 = IPV6_FORM + 129;
 
 impl AnyName {
-    #[inline]
+    /// Always inlined: handing a name back through memory takes as long as making it.
+    #[inline(always)]
     pub(super) fn new(prefix: Prefix, path_id: u32, seed: u64) -> Self {
         match prefix.address() {
             IpAddr::V4(address) if path_id == 0 => Self::Narrow(Name::new(

@@ -63,10 +63,10 @@ const fn slots<K: Key>(area: &[u32]) -> usize {
     area.len() / K::LINE_WORDS * LINE_SLOTS
 }
 
-/// Where a hash's line begins.
+/// Where a hash's line begins. An area that is not empty has a power of two of lines.
 #[inline]
 const fn line_of<K: Key>(area: &[u32], hash: u64) -> usize {
-    hash as usize % (area.len() / K::LINE_WORDS) * K::LINE_WORDS
+    (hash as usize & (area.len() / K::LINE_WORDS - 1)) * K::LINE_WORDS
 }
 
 /// The slot of a key, or the empty one where it would go, as the first word of its state.
@@ -88,7 +88,7 @@ fn probe<K: Key>(area: &[u32], name: &Name<K>) -> Probe {
                 return Probe::Empty(at + begin + K::WORDS);
             }
         }
-        at = (at + K::LINE_WORDS) % area.len();
+        at = (at + K::LINE_WORDS) & (area.len() - 1);
     }
     Probe::Crowded
 }
