@@ -26,6 +26,7 @@ mod ring;
 mod saturation;
 mod store;
 mod transport;
+mod wire;
 mod xdp;
 
 use anyhow::{Context as _, Result};
@@ -39,7 +40,7 @@ use std::process::ExitCode;
 /// A scenario: its name and what it measures.
 type Scenario = (&'static str, fn(Effort) -> Result<Vec<Section>>);
 
-const SCENARIOS: [Scenario; 11] = [
+const SCENARIOS: [Scenario; 13] = [
     ("xdp", xdp::run),
     ("transport", transport::run),
     ("ring", ring::run),
@@ -49,6 +50,8 @@ const SCENARIOS: [Scenario; 11] = [
     ("pipeline", pipeline::run),
     ("packet", packet::run),
     ("store", store::run),
+    ("wire", wire::run),
+    ("forwarded", forwarded::run),
     ("saturation", saturation::run),
     ("memory", memory::run),
 ];

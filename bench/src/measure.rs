@@ -112,16 +112,19 @@ impl Series {
     /// The first and the third quartile of what [`Series::speedup_over`] is the median of.
     pub(crate) fn speedup_quartiles(&self, base: &Self) -> (f64, f64) {
         let pairs = base.ns_per_unit.iter().zip(&self.ns_per_unit);
-        let mut ratios: Vec<f64> = pairs.map(|(base, this)| base / this).collect();
-        ratios.sort_by(f64::total_cmp);
-        let at = |quarter: usize| ratios[(ratios.len() - 1) * quarter / 4];
-        (at(1), at(3))
+        quartiles(pairs.map(|(base, this)| base / this).collect())
     }
 
     /// How many ns a unit more than `base`: the median over the rounds.
     pub(crate) fn ns_above(&self, base: &Self) -> f64 {
         let pairs = base.ns_per_unit.iter().zip(&self.ns_per_unit);
         median(&pairs.map(|(base, this)| this - base).collect::<Vec<_>>())
+    }
+
+    /// The first and the third quartile of what [`Series::ns_above`] is the median of.
+    pub(crate) fn ns_above_quartiles(&self, base: &Self) -> (f64, f64) {
+        let pairs = base.ns_per_unit.iter().zip(&self.ns_per_unit);
+        quartiles(pairs.map(|(base, this)| this - base).collect())
     }
 }
 
@@ -164,6 +167,13 @@ pub(crate) fn percentiles_us(histogram: &Histogram<u64>) -> [String; 4] {
 /// Columns of [`percentiles_us`].
 pub(crate) const PERCENTILES: [&str; 4] = ["p50 µs", "p90 µs", "p99 µs", "max µs"];
 
+/// The first and the third quartile of at least one value.
+fn quartiles(mut values: Vec<f64>) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let at = |quarter: usize| values[(values.len() - 1) * quarter / 4];
+    (at(1), at(3))
+}
+
 /// The middle value, or the mean of the two in the middle; 0 of none.
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -191,6 +201,7 @@ mod tests {
         assert_eq!(base.per_second(), 5e7);
         assert_eq!(fast.speedup_over(&base), 3.0, "of 2, 3 and 10");
         assert_eq!(base.ns_above(&fast), 18.0, "of 5, 20 and 18");
+        assert_eq!(base.ns_above_quartiles(&fast), (5.0, 18.0));
         assert_eq!(series(&[1.0, 2.0, 4.0, 9.0]).ns(), 3.0);
     }
 

@@ -1,4 +1,5 @@
-//! How much memory a node takes: idle, with a full table gone by, and after its withdrawal.
+//! How much memory a node takes: idle, with full tables of two sessions in place, and after their
+//! withdrawal.
 //!
 //! A real `edgelore run` stands in the gateway of a laboratory; its figures are the kernel's.
 //!
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 const TITLE: &str = "Memory of a node";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Sessions that bring a table each.
+const SESSIONS: usize = 2;
 /// After the last change: the node's own timers have run, its journal is written.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -39,23 +42,24 @@ fn binary() -> Result<PathBuf> {
 }
 
 fn measure(binary: &Path, prefixes: u32) -> Result<Section> {
-    let topology = Topology::build("mem", Vantage::Routed, 1)?;
+    let topology = Topology::build("mem", Vantage::Routed, SESSIONS)?;
     let directory = scratch("memory")?;
     let (node, data) = start(&topology, binary, directory.path())?;
     let mut section = Section::new(TITLE, &["state", "resident MB", "peak MB", "CPU s"]);
     section.note(format!(
-        "`edgelore run` on both interfaces of a forwarding gateway; {} prefixes from BIRD pass. \
-         `VmRSS` and `VmHWM`, and the CPU time of all its threads so far.",
+        "`edgelore run` on all interfaces of a forwarding gateway; {SESSIONS} sessions of BIRD bring \
+         {} prefixes each. `VmRSS` and `VmHWM`, and the CPU time of all its threads so far.",
         grouped(prefixes.into())
     ));
     pause(SETTLE, "an idle node")?;
     section.row(row("idle", node.pid())?);
     let mut feed = Feed::start(&topology, prefixes)?;
-    await_decoded(&data, |counts| counts.ipv4_announced >= u64::from(prefixes))?;
-    section.row(row("full table announced", node.pid())?);
+    let all = u64::from(prefixes) * SESSIONS as u64;
+    await_decoded(&data, |counts| counts.ipv4_announced >= all)?;
+    section.row(row("full tables announced", node.pid())?);
     feed.withdraw()?;
-    await_decoded(&data, |counts| counts.ipv4_withdrawn >= u64::from(prefixes))?;
-    section.row(row("full table withdrawn", node.pid())?);
+    await_decoded(&data, |counts| counts.ipv4_withdrawn >= all)?;
+    section.row(row("full tables withdrawn", node.pid())?);
     Ok(section)
 }
 

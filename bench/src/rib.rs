@@ -20,6 +20,7 @@ use edgelore_pipeline::decode::bgp::update::{Delta, Encoding, PathIdHint};
 use edgelore_pipeline::decode::bgp::{self, AsWidth};
 use edgelore_pipeline::detect::{DetectConfig, Detected, Detector};
 use edgelore_pipeline::rib::{Changes, Rib, RibConfig};
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -39,14 +40,17 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     // Two sets of messages that differ in their attributes alone.
     let [first, second] = [1, 2].map(|med| messages(prefixes, med));
     let before = resident_kib()?;
+    // Once before in memory that this machine may never have touched: a hypervisor then has to find it.
+    let untouched = fill(&mut Rib::new(RibConfig::default()), &first, prefixes)?.longest;
     let mut rib = Rib::new(RibConfig::default());
     let filling = fill(&mut rib, &first, prefixes)?;
     let grown = resident_kib()?.saturating_sub(before);
     let series = measure(&mut rib, &first, &second, effort)?;
-    let kept = memory(&rib, grown, &filling);
+    let kept = memory(&rib, grown, &filling, untouched);
     drop(rib);
-    let detection = detection([&first, &second], prefixes, effort)?;
-    Ok(vec![rates(&series, prefixes), kept, detection])
+    let mut sections = vec![rates(&series, prefixes), kept];
+    sections.extend(detection([&first, &second], prefixes, effort)?);
+    Ok(sections)
 }
 
 /// What it took to put the tables in place.
@@ -79,8 +83,8 @@ fn measure(
     second: &Updates,
     effort: Effort,
 ) -> Result<Vec<Series>> {
-    let rib = std::cell::RefCell::new(rib);
-    let clock = std::cell::Cell::new(0);
+    let rib = RefCell::new(rib);
+    let clock = Cell::new(0);
     let mut plain = Plain::default();
     let mut turn = false;
     let mut plain_turn = false;
@@ -130,22 +134,39 @@ fn rates(series: &[Series], prefixes: u32) -> Section {
     section
 }
 
-fn memory(rib: &Rib, grown_kib: u64, filling: &Filling) -> Section {
-    let columns = ["entries", "slots MiB", "resident MiB", "fill ms", "longest UPDATE µs"];
+fn memory(rib: &Rib, grown_kib: u64, filling: &Filling, untouched: Duration) -> Section {
+    let columns = [
+        "entries",
+        "slots MiB",
+        "resident MiB",
+        "fill ms",
+        "longest UPDATE µs",
+        "in memory not used before",
+    ];
     let mut section = Section::new("Memory of the state", &columns);
-    section.note("Resident memory of the process after the state was filled, less that before.");
+    section.note(
+        "Resident memory of the process after the state was filled, less that before. The state was \
+         filled twice: the first time, beside which stands the longest UPDATE alone, in memory that \
+         this machine may not have used before.",
+    );
     section.row([
         grouped(rib.entries() as u64),
         format!("{:.1}", rib.bytes() as f64 / 1_048_576.0),
         format!("{:.1}", grown_kib as f64 / 1024.0),
         format!("{:.0}", filling.whole.as_secs_f64() * 1e3),
         format!("{:.0}", filling.longest.as_secs_f64() * 1e6),
+        format!("{:.0}", untouched.as_secs_f64() * 1e6),
     ]);
     section
 }
 
 /// Hours from one round to the next: penalties are forgotten meanwhile, and nothing flaps.
 const ROUND: Span = Span::from_millis(3 * 3_600_000);
+/// From one delta to the next, as a table comes in live: time passes for the detector as well.
+const PACE: Span = Span(2_000);
+
+/// Takes how long one UPDATE took in ns, and its prefixes.
+type Took<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// A detector with a full table of two sessions in it, and its time.
 struct Resident {
@@ -159,64 +180,147 @@ impl Resident {
         let detector = Detector::new(DetectConfig::default());
         let mut resident = Self { detector, now: Timestamp(0), detected: Vec::new() };
         for speaker in SPEAKERS {
-            resident.observe_all(&observations(updates, speaker, Timestamp(0)), |_| {});
+            resident.round(updates, speaker, None);
         }
         resident
     }
 
-    /// Observes all as the engine does, some told ahead; hands on how long each took in ns.
-    fn observe_all(&mut self, all: &[Observation], mut took: impl FnMut(u64)) {
-        for (at, observation) in all.iter().enumerate() {
-            let began = Instant::now();
-            if let Some(coming) = all.get(at + LOOKAHEAD) {
-                self.detector.foresee(coming);
+    /// Decodes and observes all, as the engine does it, and says how many prefixes that were; hands on
+    /// how long the detector took with each UPDATE in ns, and its prefixes, if that is asked for.
+    fn round(&mut self, updates: &Updates, speaker: u8, mut took: Option<Took<'_>>) -> u64 {
+        self.now = self.now + ROUND;
+        let (mut prefixes, mut waiting) = (0, VecDeque::with_capacity(LOOKAHEAD));
+        for message in updates.iter().map(Some).chain([None; LOOKAHEAD]) {
+            let coming = message.map(|message| {
+                self.now = self.now + PACE;
+                observation(message, speaker, self.now)
+            });
+            let began = took.is_some().then(Instant::now);
+            coming.iter().for_each(|coming| self.detector.foresee(coming));
+            waiting.extend(coming);
+            if waiting.len() < LOOKAHEAD && message.is_some() {
+                continue;
             }
-            self.detector.observe(observation, &mut self.detected);
-            took(began.elapsed().as_nanos() as u64);
+            let Some(observation) = waiting.pop_front() else { break };
+            self.detector.observe(&observation, &mut self.detected);
+            let ns = began.map(|began| began.elapsed().as_nanos() as u64);
+            let moved = prefixes_of(&observation);
+            prefixes += moved;
+            if let (Some(took), Some(ns)) = (&mut took, ns) {
+                took(ns, moved);
+            }
         }
+        prefixes
     }
 }
 
-fn observations(updates: &Updates, speaker: u8, at: Timestamp) -> Vec<Observation> {
-    let observation =
-        |message| Observation { at, link: 1, what: Observed::Routes(read(message, speaker)) };
-    updates.iter().map(observation).collect()
+fn observation(message: &[u8], speaker: u8, at: Timestamp) -> Observation {
+    Observation { at, link: 1, what: Observed::Routes(read(message, speaker)) }
 }
 
-fn detection(sets: [&Updates; 2], prefixes: u32, effort: Effort) -> Result<Section> {
-    let mut resident = Resident::new(sets[0]);
+fn prefixes_of(observation: &Observation) -> u64 {
+    match &observation.what {
+        Observed::Routes(delta) => (delta.withdrawn.len() + delta.announced.len()) as u64,
+        _ => 0,
+    }
+}
+
+/// Decodes all and lets each wait as long as before it is detected, which it never is.
+fn decode_all(updates: &Updates, speaker: u8) -> u64 {
+    let (mut prefixes, mut waiting) = (0, VecDeque::with_capacity(LOOKAHEAD));
+    for message in updates.iter() {
+        if waiting.len() == LOOKAHEAD {
+            waiting.pop_front();
+        }
+        let observation = observation(message, speaker, Timestamp(0));
+        prefixes += prefixes_of(&observation);
+        waiting.push_back(black_box(observation));
+    }
+    prefixes
+}
+
+fn detection(sets: [&Updates; 2], prefixes: u32, effort: Effort) -> Result<Vec<Section>> {
+    let resident = RefCell::new(Resident::new(sets[0]));
+    let turn = Cell::new(0);
+    let [repeating, changing] = SPEAKERS;
+    let contenders = vec![
+        Contender::timed("decoded", || Ok(decode_all(sets[0], repeating))),
+        Contender::timed("decoded and detected: repeated", || {
+            Ok(resident.borrow_mut().round(sets[0], repeating, None))
+        }),
+        Contender::timed("decoded and detected: changed", || {
+            turn.set(1 - turn.get());
+            Ok(resident.borrow_mut().round(sets[turn.get()], changing, None))
+        }),
+    ];
+    let series = interleave(effort.pick(21, 5), contenders)?;
+    let added = added(&series, prefixes);
+    let mut resident = resident.into_inner();
+    let alone = alone(&mut resident, sets, turn.get(), effort);
+    ensure!(resident.detected.is_empty(), "no incident was due: {:?}", resident.detected.first());
+    ensure!(resident.detector.overflows() == 0, "all prefixes have their place");
+    Ok(vec![added, alone])
+}
+
+fn added(series: &[Series], prefixes: u32) -> Section {
+    let columns = ["work", "ns a prefix", "min", "max", "added: median", "quartiles"];
+    let mut section =
+        Section::new("Detector: what it adds to a route delta, full tables in place", &columns);
+    section.note(format!(
+        "{} prefixes of each of {} sessions in place. UPDATEs of 1 to 6 prefixes in random order, each \
+         2 µs after the one before, are decoded to observations, on one thread, and left at that or \
+         handed to the detector, its per-prefix state included. A route delta is one prefix that was \
+         announced. What is added is the difference to decoding alone, taken round by round, each round a \
+         whole table. Goal: 60 ns.",
+        grouped(prefixes.into()),
+        SPEAKERS.len(),
+    ));
+    for one in series {
+        let (fast, slow) = one.ns_range();
+        let (low, high) = one.ns_above_quartiles(&series[0]);
+        section.row([
+            one.name.clone(),
+            format!("{:.1}", one.ns()),
+            format!("{fast:.1}"),
+            format!("{slow:.1}"),
+            format!("{:.1}", one.ns_above(&series[0])),
+            format!("{low:.1}..{high:.1}"),
+        ]);
+    }
+    section
+}
+
+/// Each delta alone; `turn` is the set that was announced last.
+fn alone(resident: &mut Resident, sets: [&Updates; 2], turn: usize, effort: Effort) -> Section {
     let columns: Vec<&str> =
-        ["announcements", "ns a prefix (mean)"].into_iter().chain(PERCENTILES).collect();
-    let mut section = Section::new("Detector: one route delta with full tables in place", &columns);
+        ["announcements", "p50 ns a prefix"].into_iter().chain(PERCENTILES).collect();
+    let mut section = Section::new("Detector: one UPDATE's deltas alone", &columns);
     let mut clock = latencies();
     for _ in 0..100_000 {
         let began = Instant::now();
         clock.saturating_record(began.elapsed().as_nanos() as u64);
     }
+    let reading = clock.value_at_quantile(0.5);
     section.note(format!(
-        "{} prefixes of each of {} sessions; each delta of 1 to 6 prefixes in random order timed \
-         alone, in µs. Reading the clock takes {} ns (p50) of each.",
-        grouped(prefixes.into()),
-        SPEAKERS.len(),
-        clock.value_at_quantile(0.5),
+        "The same, each UPDATE of 1 to 6 prefixes timed alone, in µs, and by prefix: less what reading \
+         the clock takes, {reading} ns (p50)."
     ));
-    for (name, order) in [("repeated", [0, 0, 0]), ("changed", [1, 0, 1])] {
-        let (mut histogram, mut whole) = (latencies(), 0);
-        let rounds = effort.pick(3, 1);
-        for &set in &order[..rounds] {
-            resident.now = resident.now + ROUND;
-            let all = observations(sets[set], SPEAKERS[1], resident.now);
-            let began = Instant::now();
-            resident.observe_all(&all, |ns| histogram.saturating_record(ns));
-            whole += began.elapsed().as_nanos() as u64;
+    let rounds = effort.pick(3, 1);
+    for (name, speaker) in [("repeated", SPEAKERS[0]), ("changed", SPEAKERS[1])] {
+        let (mut whole, mut each) = (latencies(), latencies());
+        for round in 1..=rounds {
+            let set = if name == "changed" { (turn + round) % 2 } else { 0 };
+            let mut took = |ns: u64, prefixes: u64| {
+                whole.saturating_record(ns);
+                let by_prefix = ns.saturating_sub(reading) / prefixes.max(1);
+                each.saturating_record_n(by_prefix.max(1), prefixes);
+            };
+            resident.round(sets[set], speaker, Some(&mut took));
         }
-        let mean = whole as f64 / (rounds as f64 * f64::from(prefixes));
-        let cells = [name.to_owned(), format!("{mean:.1}")];
-        section.row(cells.into_iter().chain(percentiles_us(&histogram)));
+        let cells = [name.to_owned(), each.value_at_quantile(0.5).to_string()];
+        section.row(cells.into_iter().chain(percentiles_us(&whole)));
     }
-    ensure!(resident.detected.is_empty(), "no incident was due: {:?}", resident.detected.first());
-    ensure!(resident.detector.overflows() == 0, "all prefixes have their place");
-    Ok(section)
+    section
 }
 
 fn apply_all(rib: &mut Rib, updates: &Updates, speaker: u8, at: Timestamp) -> Changes {

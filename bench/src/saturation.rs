@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 const TITLE: &str = "Saturation: a full table through a storm";
 /// Payload of the storm's datagrams: 64-byte frames.
-const STORM_PAYLOAD_LEN: usize = 22;
+pub(crate) const STORM_PAYLOAD_LEN: usize = 22;
 /// How long packets are counted: about as long as a table takes to come anew.
 const WINDOW: Duration = Duration::from_secs(20);
 const WINDOW_QUICK: Duration = Duration::from_secs(2);
@@ -39,7 +39,6 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     }
     let prefixes = effort.pick(900_000, 100_000);
     let topology = Topology::build("sat", Vantage::Routed, 1)?;
-    let parts = crate::forwarded::run(&topology, STORM_PAYLOAD_LEN, effort)?;
     let empty_program = RefCell::new(Empty::load()?);
     let feed = Feed::start(&topology, prefixes)?;
     let scene = Scene {
@@ -69,7 +68,7 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
             Series::beside(&series.name, costs.take().split_off(1))
         });
     let section = throughput(&series, &costs, prefixes);
-    Ok(vec![parts, section, losses(&passes.borrow(), prefixes)])
+    Ok(vec![section, losses(&passes.borrow(), prefixes)])
 }
 
 /// Why there can be no table here.

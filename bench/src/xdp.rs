@@ -92,8 +92,8 @@ fn programs(hook: Hook, ring: &Ring, peer: Option<&Peer>, effort: Effort) -> Res
          the fastest rounds, which other load on the machine disturbs least; the ratio is the \
          median of ratios to the empty program. The first four frames are not control plane, the \
          last two are control plane that is withheld. The peer is `bench/peers/xdp.c` by clang 22: \
-         it finds the same of the first four, with a lookup for its counter, and does nothing with \
-         the others.",
+         it finds the same of the first four by the same tests, counts them in the same way, and does \
+         nothing with the others.",
     );
     let cases = [
         ("UDP over IPv4", frames::udp(), true),
