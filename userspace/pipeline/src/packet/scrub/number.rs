@@ -247,12 +247,19 @@ pub(super) fn identifies(word: &str, place: Place<'_>, known: &dyn Fn(u64) -> bo
     }
     let counted = has_unit(place) || has_quantity(place);
     parts.any(|part| {
-        let whole: String = part.split('.').next().unwrap_or_default().replace(',', "");
+        let (whole, fraction) = part.split_once('.').unwrap_or((part, ""));
+        let whole = whole.replace(',', "");
         let value = whole.parse::<u64>().ok();
-        let known = value.is_some_and(known);
-        let long = whole.len() >= 4;
+        let known = value.is_some_and(known) || asdot(&whole, fraction).is_some_and(known);
+        let long = whole.len().max(fraction.len()) >= 4;
         (known && (long || !counted)) || (long && !counted) || (whole.len() > 7 && !has_unit(place))
     })
+}
+
+/// The AS number that two halves with a dot between stand for (RFC 5396 §2).
+fn asdot(high: &str, low: &str) -> Option<u64> {
+    let half = |text: &str| text.parse::<u16>().ok().map(u64::from);
+    Some((half(high)? << 16) | half(low)?)
 }
 
 /// 0x and more than three digits: a long value in hexadecimal, such as an address or a community.

@@ -34,6 +34,8 @@ fn addresses_go_in_every_notation() {
         ("3221225985", "[number]"),
         ("ip-192-0-2-1", "[address]"),
         ("192-0-2-1", "[address]"),
+        ("route-map in 657.54878", "route-map in [number]"),
+        ("rose by 2.5 and 0.125 ms", "rose by 2.5 and 0.125 ms"),
         ("1.2.0.192.in-addr.arpa", "[address]"),
         ("area 0.0.0.10", "area [address]"),
         ("net 49.0001.1920.0000.2001.00", "net [address]"),
