@@ -6,18 +6,19 @@ use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::synthesise::{self, Policy};
 use edgelore_routing::{Backend, BackendError};
 
-/// Ranked advice for a situation, from outcomes that have not expired at `now`.
+/// Ranked advice for a situation, measured in the store's space, from outcomes that have not
+/// expired at `now`.
 ///
 /// # Errors
 /// When the store does not answer.
 pub async fn seek(
     store: &dyn Backend,
+    space: &Space,
     query: &Query,
     limits: &AdviseConfig,
     now: Timestamp,
 ) -> Result<Vec<Advice>, BackendError> {
-    let space = Space::default_definition();
     let found = store.query(query, limits.radius_milli, limits.outcomes_max).await?;
     let policy = Policy { now: Some(now), ..Policy::default() };
-    Ok(synthesise::advise(&space, query, &found, &policy))
+    Ok(synthesise::advise(space, query, &found, &policy))
 }

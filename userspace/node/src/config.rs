@@ -2,6 +2,7 @@
 
 use crate::interfaces::Selection;
 use crate::maintenance::MaintenanceConfig;
+use crate::similarity;
 use edgelore_capture::bmp;
 use edgelore_capture::ring::XdpPolicy;
 use edgelore_model::Prefix;
@@ -30,6 +31,14 @@ pub enum ConfigError {
         path: PathBuf,
         /// Where and why.
         source: Box<toml::de::Error>,
+    },
+    /// The similarity definition cannot be used.
+    #[error("in configuration {path}: similarity.definition: {source}")]
+    Similarity {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: similarity::DefinitionError,
     },
     /// A value is outside its bounds.
     #[error("in configuration {path}: {key} = {value} is outside {bounds}")]
@@ -61,6 +70,8 @@ pub struct Config {
     pub publish: PublishConfig,
     /// How advice is sought.
     pub advise: AdviseConfig,
+    /// When situations are alike.
+    pub similarity: SimilarityConfig,
     /// When incidents are of the operator's own making.
     pub maintenance: MaintenanceConfig,
     /// The router's own configuration.
@@ -225,6 +236,15 @@ pub struct PublishConfig {
     pub key: Option<PathBuf>,
 }
 
+/// `[similarity]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SimilarityConfig {
+    /// A similarity definition of one's own, checked by `edgelore similarity check`; the one that
+    /// ships with Edgelore without it. The store has to use the same.
+    pub definition: Option<PathBuf>,
+}
+
 /// `[advise]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -337,6 +357,8 @@ impl Config {
         })?;
         config.check(path)?;
         config.router.check(path)?;
+        similarity::load(config.similarity.definition.as_deref())
+            .map_err(|source| ConfigError::Similarity { path: path.to_owned(), source })?;
         Ok(config)
     }
 
@@ -446,6 +468,7 @@ mod tests {
             ("[capture]\nqueue_interval_ms = 9", "capture.queue_interval_ms"),
             ("[node]\nworkers = 0", "node.workers"),
             ("[maintenance]\nwindows = [{ every = 'Sun' , lasts_minutes = 3 }]", "Sun"),
+            ("[similarity]\ndefinition = '/nonexistent'", "similarity.definition"),
             ("[router]\ninterval_ms = 10", "router.interval_ms"),
             ("[router]\ntimeout_ms = 0", "router.timeout_ms"),
             ("[router]\nfrr_vtysh = 3", "frr_vtysh"),

@@ -30,6 +30,7 @@ pub mod reload;
 pub mod replay;
 pub mod router;
 pub mod serve;
+pub mod similarity;
 pub mod site;
 pub mod status;
 pub mod store;
@@ -42,7 +43,6 @@ use edgelore_capture::Clock;
 use edgelore_model::Span;
 use edgelore_pipeline::decode::DecodeConfig;
 use edgelore_pipeline::detect::{Detected, Finding};
-use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::Privacy;
 use edgelore_pipeline::resolve::Change;
 use edgelore_pipeline::topology::{SiteTracker, TopologyConfig};
@@ -98,6 +98,9 @@ pub enum NodeError {
     /// Capture.
     #[error(transparent)]
     Live(#[from] live::LiveError),
+    /// The similarity definition.
+    #[error(transparent)]
+    Similarity(#[from] similarity::DefinitionError),
     /// The router's own configuration.
     #[error(transparent)]
     Router(#[from] router::RouterError),
@@ -182,12 +185,12 @@ fn open(
     let data_dir = &config.node.data_dir;
     let key_file = config.publish.key.clone().unwrap_or_else(|| data_dir.join("key"));
     let key = keys::load_or_generate(&key_file)?;
+    let space = similarity::load(config.similarity.definition.as_deref())?;
     let store = match &config.publish.store {
-        Some(name) => Some(store::open(name, config.publish.token_file.as_deref())?),
+        Some(name) => Some(store::open_in(name, config.publish.token_file.as_deref(), &space)?),
         None => None,
     };
     let journal = Arc::new(Journal::open(data_dir)?);
-    let space = Space::default_definition();
     let maintenance = maintenance::Board::open(Arc::clone(&journal), config.maintenance.windows())?;
     let keeper = Keeper::new(
         site::Siting::of(&config.node).site(None),
@@ -195,7 +198,7 @@ fn open(
         config.distil.clone(),
         Arc::clone(&journal),
         key,
-        space,
+        space.clone(),
         privacy(&config.capture),
     )?;
     Ok(control::Context {
@@ -203,6 +206,7 @@ fn open(
         keeper: Arc::new(Mutex::new(keeper)),
         store,
         limits: config.advise.clone(),
+        space,
         maintenance: Arc::new(Mutex::new(maintenance)),
         status: status.clone(),
         clock,

@@ -2,6 +2,7 @@
 
 use crate::api;
 use crate::store::{TokenError, embedded, read_token};
+use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::BackendError;
 use std::future::IntoFuture;
 use std::net::SocketAddr;
@@ -36,7 +37,7 @@ pub enum ServeError {
     },
 }
 
-/// Serves until SIGTERM or SIGINT, then lets running requests finish.
+/// Serves a store that measures with `space` until SIGTERM or SIGINT, then lets running requests finish.
 ///
 /// # Errors
 /// See [`ServeError`].
@@ -44,10 +45,11 @@ pub async fn serve(
     address: SocketAddr,
     directory: &Path,
     token_file: Option<&Path>,
+    space: Space,
 ) -> Result<(), ServeError> {
     let token = token_file.map(read_token).transpose()?;
     api::check_address(address, token.as_deref())?;
-    let store = embedded(directory)?;
+    let store = embedded(directory, space)?;
     let listen = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;

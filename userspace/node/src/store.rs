@@ -39,26 +39,38 @@ pub enum StoreError {
     },
 }
 
-/// Opens `http://HOST:PORT` or `embedded:DIRECTORY`.
+/// Opens `http://HOST:PORT` or `embedded:DIRECTORY`, with the shipped similarity definition.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub fn open(name: &str, token_file: Option<&Path>) -> Result<Arc<dyn Backend>, StoreError> {
+    open_in(name, token_file, &Space::default_definition())
+}
+
+/// Opens `http://HOST:PORT` or `embedded:DIRECTORY`, which measures with `space`.
+///
+/// # Errors
+/// See [`StoreError`].
+pub fn open_in(
+    name: &str,
+    token_file: Option<&Path>,
+    space: &Space,
+) -> Result<Arc<dyn Backend>, StoreError> {
     let failed = |source| StoreError::Backend { name: name.to_owned(), source };
     if let Some(directory) = name.strip_prefix("embedded:") {
-        return Ok(Arc::new(embedded(Path::new(directory)).map_err(failed)?));
+        return Ok(Arc::new(embedded(Path::new(directory), space.clone()).map_err(failed)?));
     }
     if !name.starts_with("http://") && !name.starts_with("https://") {
         return Err(StoreError::Unknown(name.to_owned()));
     }
     let token = token_file.map(read_token).transpose()?;
-    let remote = Http::new(name, token, Space::default_definition()).map_err(failed)?;
+    let remote = Http::new(name, token, space.clone()).map_err(failed)?;
     Ok(Arc::new(Timeout::new(remote, ANSWER_TIMEOUT)))
 }
 
 /// Opens the embedded store in a directory, made if it is not there.
-pub(crate) fn embedded(directory: &Path) -> Result<Embedded, BackendError> {
-    Embedded::open(EmbeddedConfig::in_directory(directory))
+pub(crate) fn embedded(directory: &Path, space: Space) -> Result<Embedded, BackendError> {
+    Embedded::open(EmbeddedConfig { space, ..EmbeddedConfig::in_directory(directory) })
 }
 
 /// Reads a bearer token: the file's content without surrounding white space.

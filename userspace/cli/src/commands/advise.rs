@@ -1,6 +1,6 @@
 //! `edgelore advise`: what helped in situations like yours.
 
-use super::{SituationArguments, block_on, radius_milli};
+use super::{SimilarityArguments, SituationArguments, block_on, radius_milli};
 use crate::output;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -27,6 +27,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     token_file: Option<PathBuf>,
     #[command(flatten)]
+    similarity: SimilarityArguments,
+    #[command(flatten)]
     situation: SituationArguments,
     /// How far a situation may be, in units such as `3` or `2.5`.
     #[arg(long, value_parser = radius_milli)]
@@ -47,9 +49,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 let mut limits = AdviseConfig::default();
                 limits.radius_milli = arguments.radius.unwrap_or(limits.radius_milli);
                 let query = arguments.situation.query();
-                let advice =
-                    seek(store::open(store, token)?.as_ref(), &query, &limits, Clock::new().now())
-                        .await?;
+                let space = arguments.similarity.space()?;
+                let store = store::open_in(store, token, &space)?;
+                let now = Clock::new().now();
+                let advice = seek(store.as_ref(), &space, &query, &limits, now).await?;
                 Ok(AdviceReport { query, advice })
             }
             (None, None) => {

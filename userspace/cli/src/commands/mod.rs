@@ -8,18 +8,22 @@ pub(crate) mod incidents;
 pub(crate) mod keygen;
 pub(crate) mod maintenance;
 pub(crate) mod outcomes;
+pub(crate) mod packet;
 pub(crate) mod publish;
 pub(crate) mod query;
 pub(crate) mod replay;
 pub(crate) mod resolve;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod similar;
+pub(crate) mod similarity;
 pub(crate) mod status;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use edgelore_model::Query;
 use edgelore_node::control::Control;
+use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::Backend;
 use std::future::Future;
 use std::path::PathBuf;
@@ -34,12 +38,34 @@ pub(crate) struct StoreArguments {
     /// File with the store's bearer token.
     #[arg(long)]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    similarity: SimilarityArguments,
 }
 
 impl StoreArguments {
     /// Opens the store.
     pub(crate) fn open(&self) -> Result<Arc<dyn Backend>> {
-        Ok(edgelore_node::store::open(&self.store, self.token_file.as_deref())?)
+        let token = self.token_file.as_deref();
+        Ok(edgelore_node::store::open_in(&self.store, token, &self.space()?)?)
+    }
+
+    /// The definition that the store measures with.
+    pub(crate) fn space(&self) -> Result<Space> {
+        self.similarity.space()
+    }
+}
+
+/// When situations are alike.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SimilarityArguments {
+    /// A similarity definition of one's own; the shipped one without it.
+    #[arg(long, value_name = "FILE", env = "EDGELORE_SIMILARITY")]
+    similarity: Option<PathBuf>,
+}
+
+impl SimilarityArguments {
+    pub(crate) fn space(&self) -> Result<Space> {
+        Ok(edgelore_node::similarity::load(self.similarity.as_deref())?)
     }
 }
 

@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use clap::Args;
 use edgelore_capture::Clock;
 use edgelore_model::{Outcome, Span, Timestamp};
-use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::fingerprint::reference::Packet;
 use edgelore_pipeline::packet::{self, Sealed};
 use serde::Serialize;
@@ -40,7 +39,7 @@ struct Report {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let key = edgelore_node::keys::load(&arguments.key)?;
-    let space = Space::default_definition();
+    let space = arguments.store.space()?;
     let mut sealed = Vec::new();
     for (number, text) in read(&arguments.file)?.lines().enumerate() {
         if text.trim().is_empty() {

@@ -1,6 +1,6 @@
 //! `edgelore serve`: a store for other networks.
 
-use super::block_on;
+use super::{SimilarityArguments, block_on};
 use anyhow::Result;
 use clap::Args;
 use std::net::SocketAddr;
@@ -17,11 +17,14 @@ pub(crate) struct Arguments {
     /// File with the bearer token that clients must present.
     #[arg(long)]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    similarity: SimilarityArguments,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     block_on(async {
         let token = arguments.token_file.as_deref();
-        Ok(edgelore_node::serve::serve(arguments.listen, &arguments.store, token).await?)
+        let space = arguments.similarity.space()?;
+        Ok(edgelore_node::serve::serve(arguments.listen, &arguments.store, token, space).await?)
     })
 }

@@ -15,7 +15,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use edgelore_model::{Situation, Timestamp};
-use edgelore_pipeline::packet::{self, Opened};
+use edgelore_pipeline::packet::{self, Opened, PacketError};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
@@ -147,18 +147,19 @@ impl Disk {
     ) -> Result<Vec<Option<Opened>>, BackendError> {
         self.read("reading packets", |transaction| {
             let table = transaction.open_table(PACKETS)?;
-            let mut packets = Vec::new();
-            for sequence in sequences {
-                let opened = table.get(sequence)?.map(|bytes| packet::open(bytes.value()));
-                packets.push(opened.and_then(|opened| {
-                    opened
-                        .inspect_err(|error| {
-                            tracing::error!(%error, sequence, "a stored packet is damaged");
-                        })
-                        .ok()
-                }));
-            }
-            Ok(packets)
+            let stored = sequences.into_iter().map(|sequence| Ok((sequence, table.get(sequence)?)));
+            let stored: Vec<_> = stored.collect::<Result<_, redb::StorageError>>()?;
+            let there = stored.iter().filter_map(|(_, bytes)| bytes.as_ref());
+            let there: Vec<&[u8]> = there.map(|bytes| bytes.value()).collect();
+            let mut opened = packet::open_batch(&there).into_iter();
+            let verdict = |(sequence, bytes): &(u64, Option<_>)| {
+                let opened = bytes.as_ref().and_then(|_| opened.next())?;
+                let told = |error: &PacketError| {
+                    tracing::error!(%error, sequence, "a stored packet is damaged");
+                };
+                opened.inspect_err(told).ok()
+            };
+            Ok(stored.iter().map(verdict).collect())
         })
     }
 
