@@ -115,7 +115,14 @@ fn servers() -> Result<bool> {
 /// Debian's compiler brings no other target along, and other systems have none of its packages:
 /// there the cross-check says what it lacks.
 fn foreign() -> Result<bool> {
-    Ok(apt::is_debian() && !cross::rustup_has_target() && foreign::install()?)
+    if !apt::is_debian() {
+        return Ok(false);
+    }
+    let compiler = !shell::succeeds(Command::new(cross::FOREIGN_CC).arg("--version"));
+    let packages: &[&str] =
+        if compiler { &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"] } else { &[] };
+    let installed = install("the cross-check", packages)?;
+    Ok((!cross::rustup_has_target() && foreign::install()?) || installed)
 }
 
 fn lints() -> Result<bool> {
