@@ -8,7 +8,9 @@ use anyhow::Result;
 use ed25519_dalek::Signer as _;
 use edgelore_model::{Known, Outcome, Resolution, Situation, Timestamp};
 use edgelore_pipeline::fingerprint::Space;
-use edgelore_pipeline::packet::{PACKET_BYTES_MAX, SigningKey, open, seal};
+use edgelore_pipeline::packet::{
+    BATCH_PACKETS, PACKET_BYTES_MAX, SigningKey, open, open_batch, seal,
+};
 use std::hint::black_box;
 
 const DAY_NS: i64 = 86_400_000_000_000;
@@ -78,15 +80,19 @@ pub(crate) fn key() -> SigningKey {
 fn speeds(effort: Effort) -> Result<Section> {
     let columns = ["operation", "M/s", "min", "max", "ns each", "× bare Ed25519"];
     let mut section = Section::new("Packets: sealing and opening", &columns);
-    section.note(
-        "The reference's four-step example; bare Ed25519 signs, and strictly verifies, as many \
-         bytes as the packet has. One core.",
-    );
+    section.note(format!(
+        "The reference's four-step example; bare Ed25519 (`ed25519-dalek`) signs, and strictly \
+         verifies, as many bytes as the packet has, with the key's point decoded once for all; a \
+         packet brings its key with it, so beside it stands the verification with the key's bytes. \
+         The batch has {BATCH_PACKETS} packets of as many publishers, and of one. One core."
+    ));
     let count = effort.pick(2_000, 500);
     let (key, space, outcome) = (key(), Space::default_definition(), example(CREATED));
     let packet = seal(&outcome, &key, &space)?.bytes;
     let bare = ed25519_dalek::SigningKey::from_bytes(&SEED);
     let (public, signature) = (bare.verifying_key(), bare.sign(&packet));
+    let key_bytes = public.to_bytes();
+    let (many, same) = (batch(BATCH_PACKETS)?, batch(1)?);
     let times = |work: &dyn Fn() -> Result<()>| (0..count).try_for_each(|_| work()).map(|()| count);
     let contenders = vec![
         Contender::timed("Ed25519 sign", || {
@@ -104,19 +110,59 @@ fn speeds(effort: Effort) -> Result<Section> {
         Contender::timed("Ed25519 verify", || {
             times(&|| Ok(public.verify_strict(black_box(&packet), &signature)?))
         }),
+        Contender::timed("Ed25519 verify, key from its bytes", || {
+            times(&|| {
+                let public = ed25519_dalek::VerifyingKey::from_bytes(black_box(&key_bytes))?;
+                Ok(public.verify_strict(black_box(&packet), &signature)?)
+            })
+        }),
         Contender::timed("open", || {
             times(&|| {
                 black_box(open(black_box(&packet))?);
                 Ok(())
             })
         }),
+        Contender::timed("open in batches, many publishers", || open_all(&many, count)),
+        Contender::timed("open in batches, one publisher", || open_all(&same, count)),
     ];
     let all = interleave(effort.pick(15, 5), contenders)?;
     for (at, series) in all.iter().enumerate() {
-        let base = &all[at & !1];
+        let base = &all[if at < 2 { 0 } else { 2 }];
         section.row([series.name.clone()].into_iter().chain(rate_cells(series, base)));
     }
     Ok(section)
+}
+
+/// Opens the packets in one call, again and again, until it was `count` of them.
+fn open_all(packets: &[Vec<u8>], count: u64) -> Result<u64> {
+    let slices: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+    let length = slices.len() as u64;
+    let rounds = count.div_ceil(length);
+    for _ in 0..rounds {
+        for opened in open_batch(black_box(&slices)) {
+            black_box(opened?);
+        }
+    }
+    Ok(rounds * length)
+}
+
+/// As many packets as a batch has, sealed by this many publishers in turn.
+fn batch(publishers: usize) -> Result<Vec<Vec<u8>>> {
+    let mut random = Random::new(9);
+    let keys: Vec<_> = (0..publishers)
+        .map(|n| {
+            let mut seed = SEED;
+            seed[..8].copy_from_slice(&(n as u64).to_le_bytes());
+            SigningKey::from_seed(&mut seed)
+        })
+        .collect();
+    keys.iter()
+        .cycle()
+        .take(BATCH_PACKETS)
+        .map(
+            |key| Ok(seal(&varied(CREATED, &mut random), key, &Space::default_definition())?.bytes),
+        )
+        .collect()
 }
 
 fn sizes() -> Result<Section> {

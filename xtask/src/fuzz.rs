@@ -61,6 +61,8 @@ fn seeds(target: &str) -> PathBuf {
     let folder = match target {
         "formats" => "tracepoints",
         "netlink" | "detect" => "netlink",
+        "json" | "similarity" => target,
+        "packet" => "packets",
         _ => "captures",
     };
     root().join("userspace/fixtures").join(folder)

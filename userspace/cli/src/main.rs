@@ -40,6 +40,12 @@ enum Command {
     Resolve(commands::resolve::Arguments),
     /// Begin or end maintenance: incidents in it count for no outcome.
     Maintenance(commands::maintenance::Arguments),
+    /// Say how alike two situations are, field by field.
+    Similar(commands::similar::Arguments),
+    /// Check a similarity definition, or say what a change of it does.
+    Similarity(commands::similarity::Arguments),
+    /// Take a packet apart.
+    Packet(commands::packet::Arguments),
     /// Serve a store to other networks over HTTP.
     Serve(commands::serve::Arguments),
     /// Look after a store: check, export, import, count, compact.
@@ -77,6 +83,9 @@ fn main() -> ExitCode {
         Command::Advise(arguments) => commands::advise::run(&arguments),
         Command::Resolve(arguments) => commands::resolve::run(&arguments),
         Command::Maintenance(arguments) => commands::maintenance::run(&arguments),
+        Command::Similar(arguments) => commands::similar::run(&arguments),
+        Command::Similarity(arguments) => commands::similarity::run(&arguments),
+        Command::Packet(arguments) => commands::packet::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Store(arguments) => commands::store::run(&arguments),
         Command::Keygen(arguments) => commands::keygen::run(&arguments),

@@ -8,23 +8,24 @@ use edgelore_pipeline::synthesise::{self, Policy};
 use edgelore_routing::{Backend, BackendError};
 use std::collections::BTreeSet;
 
-/// Ranked advice for a situation, from outcomes that have not expired at `now`. What nobody signed
-/// is shown as evidence that does not vote; keys that succeed each other have one vote.
+/// Ranked advice for a situation, measured in the store's space, from outcomes that have not expired
+/// at `now`. What nobody signed is shown as evidence that does not vote; keys that succeed each other
+/// have one vote.
 ///
 /// # Errors
 /// When the store does not answer.
 pub async fn seek(
     store: &dyn Backend,
+    space: &Space,
     query: &Query,
     limits: &AdviseConfig,
     now: Timestamp,
 ) -> Result<Vec<Advice>, BackendError> {
-    let space = Space::default_definition();
     let found = store.query(query, limits.radius_milli, limits.outcomes_max).await?;
     let publishers: BTreeSet<[u8; 32]> = found.iter().map(|f| f.opened.publisher).collect();
     let publishers: Vec<[u8; 32]> = publishers.into_iter().collect();
     let lineage = Lineage::of(&store.statements(&publishers).await?);
     let unsigned = store.imported(query, limits.radius_milli, limits.outcomes_max).await?;
     let policy = Policy { now: Some(now), lineage, ..Policy::default() };
-    Ok(synthesise::advise_with(&space, query, &found, &unsigned, &policy))
+    Ok(synthesise::advise_with(space, query, &found, &unsigned, &policy))
 }

@@ -3,6 +3,7 @@
 use crate::interfaces::Selection;
 use crate::maintenance::MaintenanceConfig;
 use crate::privacy::PrivacyConfig;
+use crate::similarity;
 use crate::store::{Access, Stores};
 use edgelore_capture::bmp;
 use edgelore_capture::ring::XdpPolicy;
@@ -33,6 +34,14 @@ pub enum ConfigError {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
+    /// The similarity definition cannot be used.
+    #[error("in configuration {path}: similarity.definition: {source}")]
+    Similarity {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: similarity::DefinitionError,
+    },
     /// A value is outside its bounds.
     #[error("in configuration {path}: {key} = {value} is outside {bounds}")]
     OutOfBounds {
@@ -45,6 +54,19 @@ pub enum ConfigError {
         /// What is allowed.
         bounds: &'static str,
     },
+}
+
+/// A key, whether its value is within its bounds, the value, and the bounds.
+type Check = (&'static str, bool, String, &'static str);
+
+/// Refuses the first value that is out of its bounds.
+fn all_hold(checks: impl IntoIterator<Item = Check>, path: &Path) -> Result<(), ConfigError> {
+    match checks.into_iter().find(|(_, holds, ..)| !holds) {
+        Some((key, _, value, bounds)) => {
+            Err(ConfigError::OutOfBounds { path: path.to_owned(), key, value, bounds })
+        }
+        None => Ok(()),
+    }
 }
 
 /// The whole configuration.
@@ -65,6 +87,8 @@ pub struct Config {
     pub privacy: PrivacyConfig,
     /// How advice is sought.
     pub advise: AdviseConfig,
+    /// When situations are alike.
+    pub similarity: SimilarityConfig,
     /// When incidents are of the operator's own making.
     pub maintenance: MaintenanceConfig,
     /// The router's own configuration.
@@ -198,6 +222,57 @@ impl CaptureConfig {
     pub fn selection(&self) -> Result<Selection, glob::PatternError> {
         Selection::new(&self.interfaces)
     }
+
+    fn checks(&self) -> Vec<Check> {
+        let mut checks = vec![
+            (
+                "capture.interfaces",
+                self.selection().is_ok(),
+                format!("{:?}", self.interfaces),
+                "names, well-formed globs and all",
+            ),
+            (
+                "capture.ring_bytes",
+                self.ring_bytes.is_power_of_two() && self.ring_bytes >= 1 << 16,
+                self.ring_bytes.to_string(),
+                "the powers of two from 65536",
+            ),
+            (
+                "capture.counter_interval_ms",
+                (1..=1000).contains(&self.counter_interval_ms),
+                self.counter_interval_ms.to_string(),
+                "1 to 1000",
+            ),
+            (
+                "capture.queue_interval_ms",
+                (10..=10_000).contains(&self.queue_interval_ms),
+                self.queue_interval_ms.to_string(),
+                "10 to 10000",
+            ),
+            (
+                "capture.reorder_ms",
+                self.reorder_ms <= 1000,
+                self.reorder_ms.to_string(),
+                "0 to 1000",
+            ),
+        ];
+        checks.extend(self.bmp.iter().flat_map(BmpConfig::checks));
+        checks
+    }
+}
+
+impl BmpConfig {
+    fn checks(&self) -> [Check; 2] {
+        [
+            (
+                "capture.bmp.routers_max",
+                (1..=bmp::ROUTERS_MAX).contains(&self.routers_max),
+                self.routers_max.to_string(),
+                "1 to 1024",
+            ),
+            ("capture.bmp.allow", !self.allow.is_empty(), "[]".to_owned(), "one router and more"),
+        ]
+    }
 }
 
 impl Default for CaptureConfig {
@@ -234,6 +309,15 @@ pub struct PublishConfig {
     pub certificate_key_file: Option<PathBuf>,
     /// The signing key; by default `key` in the data directory, made at the first start.
     pub key: Option<PathBuf>,
+}
+
+/// `[similarity]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SimilarityConfig {
+    /// A similarity definition of one's own, checked by `edgelore similarity check`; the one that
+    /// ships with Edgelore without it. The store has to use the same.
+    pub definition: Option<PathBuf>,
 }
 
 /// `[advise]`
@@ -301,7 +385,7 @@ const ROUTER_FILES_MAX: usize = 64;
 impl RouterConfig {
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
         let files = self.files.len();
-        for (key, holds, value, bounds) in [
+        let checks = [
             ("router.files", files <= ROUTER_FILES_MAX, files.to_string(), "64 files"),
             (
                 "router.interval_ms",
@@ -315,12 +399,8 @@ impl RouterConfig {
                 self.timeout_ms.to_string(),
                 "100 to 60000",
             ),
-        ] {
-            if !holds {
-                return Err(ConfigError::OutOfBounds { path: path.to_owned(), key, value, bounds });
-            }
-        }
-        Ok(())
+        ];
+        all_hold(checks, path)
     }
 }
 
@@ -361,19 +441,13 @@ impl Config {
         })?;
         config.check(path)?;
         config.router.check(path)?;
+        similarity::load(config.similarity.definition.as_deref())
+            .map_err(|source| ConfigError::Similarity { path: path.to_owned(), source })?;
         Ok(config)
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let capture = &self.capture;
-        let bmp = capture.bmp.as_ref();
-        let checks: [(&'static str, bool, String, &'static str); 9] = [
-            (
-                "capture.interfaces",
-                capture.selection().is_ok(),
-                format!("{:?}", capture.interfaces),
-                "names, well-formed globs and all",
-            ),
+        let checks = self.capture.checks().into_iter().chain([
             (
                 "node.workers",
                 (1..=64).contains(&self.node.workers),
@@ -381,48 +455,12 @@ impl Config {
                 "1 to 64",
             ),
             (
-                "capture.ring_bytes",
-                capture.ring_bytes.is_power_of_two() && capture.ring_bytes >= 1 << 16,
-                capture.ring_bytes.to_string(),
-                "the powers of two from 65536",
-            ),
-            (
-                "capture.counter_interval_ms",
-                (1..=1000).contains(&capture.counter_interval_ms),
-                capture.counter_interval_ms.to_string(),
-                "1 to 1000",
-            ),
-            (
-                "capture.queue_interval_ms",
-                (10..=10_000).contains(&capture.queue_interval_ms),
-                capture.queue_interval_ms.to_string(),
-                "10 to 10000",
-            ),
-            (
-                "capture.reorder_ms",
-                capture.reorder_ms <= 1000,
-                capture.reorder_ms.to_string(),
-                "0 to 1000",
-            ),
-            (
-                "capture.bmp.routers_max",
-                bmp.is_none_or(|bmp| (1..=bmp::ROUTERS_MAX).contains(&bmp.routers_max)),
-                bmp.map_or(0, |bmp| bmp.routers_max).to_string(),
-                "1 to 1024",
-            ),
-            (
-                "capture.bmp.allow",
-                bmp.is_none_or(|bmp| !bmp.allow.is_empty()),
-                "[]".to_owned(),
-                "one router and more",
-            ),
-            (
                 "detect.convergence.quiet_ms",
                 self.detect.convergence.quiet_ms >= 1,
                 self.detect.convergence.quiet_ms.to_string(),
                 "1 and more",
             ),
-        ];
+        ]);
         let privacy = self.privacy.fault();
         let distil =
             self.distil.fault().map(|(key, value, bounds)| (key, value.to_string(), bounds));
@@ -430,12 +468,7 @@ impl Config {
             let path = path.to_owned();
             return Err(ConfigError::OutOfBounds { path, key, value, bounds });
         }
-        for (key, holds, value, bounds) in checks {
-            if !holds {
-                return Err(ConfigError::OutOfBounds { path: path.to_owned(), key, value, bounds });
-            }
-        }
-        Ok(())
+        all_hold(checks, path)
     }
 }
 
@@ -473,6 +506,7 @@ mod tests {
             ("[capture]\nqueue_interval_ms = 9", "capture.queue_interval_ms"),
             ("[node]\nworkers = 0", "node.workers"),
             ("[maintenance]\nwindows = [{ every = 'Sun' , lasts_minutes = 3 }]", "Sun"),
+            ("[similarity]\ndefinition = '/nonexistent'", "similarity.definition"),
             ("[router]\ninterval_ms = 10", "router.interval_ms"),
             ("[router]\ntimeout_ms = 0", "router.timeout_ms"),
             ("[router]\nfrr_vtysh = 3", "frr_vtysh"),

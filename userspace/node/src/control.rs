@@ -22,6 +22,7 @@ use edgelore_model::{Advice, Interval, Query, Scope, Situation, Span};
 use edgelore_pipeline::detect::Finding;
 use edgelore_pipeline::distil::Site;
 use edgelore_pipeline::explain::Account;
+use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::resolve::{WordError, declared};
 use edgelore_routing::{Backend, BackendError};
 use serde::de::DeserializeOwned;
@@ -45,6 +46,8 @@ pub struct Context {
     pub store: Option<Arc<dyn Backend>>,
     /// How advice is sought.
     pub limits: AdviseConfig,
+    /// How alike situations are.
+    pub space: Space,
     /// Maintenance windows.
     pub maintenance: Arc<Mutex<Board>>,
     /// Live figures.
@@ -199,7 +202,7 @@ async fn advise(
     let query = site::ask(Query::from(&situation));
     let mut limits = context.limits.clone();
     limits.radius_milli = request.radius_milli.unwrap_or(limits.radius_milli);
-    let advice = seek(store.as_ref(), &query, &limits, context.clock.now()).await?;
+    let advice = seek(store.as_ref(), &context.space, &query, &limits, context.clock.now()).await?;
     context.journal.advised(&JournaledAdvice {
         at: context.clock.now(),
         event_type: situation.event_type,

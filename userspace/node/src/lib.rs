@@ -33,6 +33,7 @@ pub mod replay;
 pub mod router;
 pub mod serve;
 pub mod servers;
+pub mod similarity;
 pub mod site;
 pub mod status;
 pub mod store;
@@ -45,7 +46,6 @@ use edgelore_capture::Clock;
 use edgelore_model::Span;
 use edgelore_pipeline::decode::DecodeConfig;
 use edgelore_pipeline::detect::{Detected, Finding};
-use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::scrub::AllowError;
 use edgelore_pipeline::resolve::{Change, Identifiers};
 use edgelore_pipeline::topology::{SiteTracker, TopologyConfig};
@@ -104,6 +104,9 @@ pub enum NodeError {
     /// Capture.
     #[error(transparent)]
     Live(#[from] live::LiveError),
+    /// The similarity definition.
+    #[error(transparent)]
+    Similarity(#[from] similarity::DefinitionError),
     /// The router's own configuration.
     #[error(transparent)]
     Router(#[from] router::RouterError),
@@ -196,12 +199,12 @@ fn open(
     let key_file = config.publish.key.clone().unwrap_or_else(|| data_dir.join("key"));
     let key = keys::load_or_generate(&key_file)?;
     let succession = keys::succession(&key_file)?;
+    let space = similarity::load(config.similarity.definition.as_deref())?;
     let store = match &config.publish.store {
-        Some(stores) => Some(store::open(stores, &config.publish.access())?),
+        Some(stores) => Some(store::open(stores, &config.publish.access(), &space)?),
         None => None,
     };
     let journal = Arc::new(Journal::open(data_dir)?);
-    let space = Space::default_definition();
     let maintenance = maintenance::Board::open(Arc::clone(&journal), config.maintenance.windows())?;
     let privacy = config.privacy.privacy(&config.capture)?;
     let mut keeper = Keeper::new(
@@ -210,7 +213,7 @@ fn open(
         config.distil.clone(),
         Arc::clone(&journal),
         key,
-        space,
+        space.clone(),
         privacy,
     )?;
     keeper.succeeds(succession);
@@ -219,6 +222,7 @@ fn open(
         keeper: Arc::new(Mutex::new(keeper)),
         store,
         limits: config.advise.clone(),
+        space,
         maintenance: Arc::new(Mutex::new(maintenance)),
         status: status.clone(),
         clock,

@@ -5,6 +5,7 @@
 
 use crate::api::{self, Policy, Stopping, TlsFiles, Tokens};
 use crate::store::embedded;
+use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::BackendError;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -28,6 +29,8 @@ pub struct ServeConfig {
     pub token_file: Option<PathBuf>,
     /// Certificates; plain HTTP without.
     pub tls: Option<TlsFiles>,
+    /// The similarity definition that the store measures with.
+    pub space: Space,
     /// Requests a second of each caller.
     pub rate: NonZeroU32,
 }
@@ -70,7 +73,7 @@ pub async fn serve(config: &ServeConfig) -> Result<(), ServeError> {
     if tls.is_none() && !address.ip().to_canonical().is_loopback() {
         tracing::warn!("tokens and packets travel in plain text: give a certificate for TLS");
     }
-    let store = Arc::new(embedded(&config.store)?);
+    let store = Arc::new(embedded(&config.store, config.space.clone())?);
     let listen = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;

@@ -4,6 +4,7 @@
 //!
 //! **Invariant:** no error text holds a URL, for it may hold a password.
 
+use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::{Backend, BackendError};
 use std::sync::Arc;
 
@@ -51,15 +52,16 @@ pub(crate) fn scheme(url: &str) -> Option<Scheme> {
     SCHEMES.into_iter().find(|scheme| scheme.name == name)
 }
 
-/// Opens a database server; `password` replaces the URL's.
+/// Opens a database server, to measure with `space`; `password` replaces the URL's.
 pub(crate) fn open(
     scheme: Scheme,
     url: &str,
     password: Option<String>,
+    space: &Space,
 ) -> Result<Arc<dyn Backend>, ServerError> {
     let refused = |source| ServerError::Backend { scheme: scheme.name, source };
     let missing = ServerError::NotBuilt { scheme: scheme.name, feature: scheme.feature };
-    built(scheme.feature, url, password).ok_or(missing)?.map_err(refused)
+    built(scheme.feature, url, password, space).ok_or(missing)?.map_err(refused)
 }
 
 /// `None` when this binary was built without the feature.
@@ -67,30 +69,41 @@ fn built(
     feature: &str,
     url: &str,
     password: Option<String>,
+    space: &Space,
 ) -> Option<Result<Arc<dyn Backend>, BackendError>> {
     match feature {
         #[cfg(feature = "redis")]
-        "redis" => Some(redis(url, password)),
+        "redis" => Some(redis(url, password, space)),
         #[cfg(feature = "postgres")]
-        "postgres" => Some(postgres(url, password)),
+        "postgres" => Some(postgres(url, password, space)),
         _ => {
-            drop((url, password));
+            drop((url, password, space));
             None
         }
     }
 }
 
 #[cfg(feature = "redis")]
-fn redis(url: &str, password: Option<String>) -> Result<Arc<dyn Backend>, BackendError> {
+fn redis(
+    url: &str,
+    password: Option<String>,
+    space: &Space,
+) -> Result<Arc<dyn Backend>, BackendError> {
     use edgelore_routing::redis::{Redis, RedisConfig};
-    Ok(crate::store::patient(Redis::new(RedisConfig { password, ..RedisConfig::at(url) })?))
+    let space = space.clone();
+    Ok(crate::store::patient(Redis::new(RedisConfig { password, space, ..RedisConfig::at(url) })?))
 }
 
 #[cfg(feature = "postgres")]
-fn postgres(url: &str, password: Option<String>) -> Result<Arc<dyn Backend>, BackendError> {
+fn postgres(
+    url: &str,
+    password: Option<String>,
+    space: &Space,
+) -> Result<Arc<dyn Backend>, BackendError> {
     use edgelore_routing::postgres::{Postgres, PostgresConfig};
     Ok(crate::store::patient(Postgres::new(PostgresConfig {
         password,
+        space: space.clone(),
         ..PostgresConfig::at(url)
     })?))
 }
@@ -107,7 +120,7 @@ mod tests {
             ("postgres://a:secret@localhost/b", cfg!(feature = "postgres")),
             ("postgresql://a:secret@localhost/b", cfg!(feature = "postgres")),
         ] {
-            match open(scheme(url).unwrap(), url, None) {
+            match open(scheme(url).unwrap(), url, None, &Space::default_definition()) {
                 Ok(backend) => assert!(built && !backend.capability().name.is_empty()),
                 Err(error @ ServerError::NotBuilt { .. }) => {
                     assert!(!built && error.to_string().contains("feature"), "{error}");
@@ -123,7 +136,7 @@ mod tests {
     fn a_password_is_in_no_error() {
         for url in ["redis://:secret@localhost/x", "postgres://a:secret@localhost/b?sslmode=maybe"]
         {
-            let error = open(scheme(url).unwrap(), url, None).err();
+            let error = open(scheme(url).unwrap(), url, None, &Space::default_definition()).err();
             let text = error.expect("it is refused").to_string();
             assert!(!text.contains("secret"), "{text}");
         }

@@ -103,12 +103,16 @@ pub enum StoreError {
     },
 }
 
-/// Opens what is named; remote stores are reached when they are first asked.
+/// Opens what is named, to measure with `space`; remote stores are reached when they are first asked.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub fn open(stores: &Stores, access: &Access) -> Result<Arc<dyn Backend>, StoreError> {
-    let named = |name: &String| Ok((name.clone(), store(name, access)?));
+pub fn open(
+    stores: &Stores,
+    access: &Access,
+    space: &Space,
+) -> Result<Arc<dyn Backend>, StoreError> {
+    let named = |name: &String| Ok((name.clone(), store(name, access, space)?));
     let mut stores: Vec<Named> =
         stores.names().iter().map(named).collect::<Result<_, StoreError>>()?;
     if stores.len() == 1 {
@@ -117,17 +121,17 @@ pub fn open(stores: &Stores, access: &Access) -> Result<Arc<dyn Backend>, StoreE
     Ok(Arc::new(Mirror::new(stores).ok_or(StoreError::None)?))
 }
 
-fn store(name: &str, access: &Access) -> Result<Arc<dyn Backend>, StoreError> {
+fn store(name: &str, access: &Access, space: &Space) -> Result<Arc<dyn Backend>, StoreError> {
     let failed = |source| StoreError::Backend { name: name.to_owned(), source };
     if let Some(directory) = name.strip_prefix("embedded:") {
-        return Ok(Arc::new(embedded(Path::new(directory)).map_err(failed)?));
+        return Ok(Arc::new(embedded(Path::new(directory), space.clone()).map_err(failed)?));
     }
     if let Some(scheme) = servers::scheme(name) {
         let password = access.token.as_deref().map(password).transpose()?;
-        return Ok(servers::open(scheme, name, password)?);
+        return Ok(servers::open(scheme, name, password, space)?);
     }
     let servers = name.split(',').map(str::trim).filter(|url| !url.is_empty());
-    let servers = servers.map(|url| Ok((url.to_owned(), remote(url, access)?)));
+    let servers = servers.map(|url| Ok((url.to_owned(), remote(url, access, space)?)));
     let servers = Failover::new(servers.collect::<Result<_, StoreError>>()?);
     let servers = servers.ok_or_else(|| StoreError::Unknown(name.to_owned()))?;
     Ok(Arc::new(Retry::new(servers, ATTEMPTS, PAUSE)))
@@ -146,7 +150,7 @@ fn password(path: &Path) -> Result<String, StoreError> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn remote(url: &str, access: &Access) -> Result<Arc<dyn Backend>, StoreError> {
+fn remote(url: &str, access: &Access, space: &Space) -> Result<Arc<dyn Backend>, StoreError> {
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err(StoreError::Unknown(url.to_owned()));
     }
@@ -163,15 +167,15 @@ fn remote(url: &str, access: &Access) -> Result<Arc<dyn Backend>, StoreError> {
         token: access.token.as_deref().map(Tokens::read_one).transpose()?,
         ca: access.ca.as_ref().map(read).transpose()?,
         identity,
-        space: Space::default_definition(),
+        space: space.clone(),
     });
     let http = http.map_err(|source| StoreError::Backend { name: url.to_owned(), source })?;
     Ok(Arc::new(Breaker::new(Timeout::new(http, ANSWER_TIMEOUT))))
 }
 
 /// Opens the embedded store in a directory, made if it is not there.
-pub(crate) fn embedded(directory: &Path) -> Result<Embedded, BackendError> {
-    Embedded::open(EmbeddedConfig::in_directory(directory))
+pub(crate) fn embedded(directory: &Path, space: Space) -> Result<Embedded, BackendError> {
+    Embedded::open(EmbeddedConfig { space, ..EmbeddedConfig::in_directory(directory) })
 }
 
 #[cfg(test)]
@@ -179,7 +183,7 @@ mod tests {
     use super::*;
 
     fn error(stores: &Stores, access: &Access) -> String {
-        open(stores, access).err().expect("it is refused").to_string()
+        open(stores, access, &Space::default_definition()).err().expect("it is refused").to_string()
     }
 
     #[test]
@@ -187,7 +191,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let embedded = format!("embedded:{}", directory.path().display());
         let several = Stores::Several(vec![embedded, "http://a:1, https://b:2".into()]);
-        assert_eq!(open(&several, &Access::default()).unwrap().capability().name, "embedded");
+        let opened = open(&several, &Access::default(), &Space::default_definition());
+        assert_eq!(opened.unwrap().capability().name, "embedded");
         for wrong in ["ftp://a", "http://a:1,b:2", "", ","] {
             assert!(error(&wrong.into(), &Access::default()).contains("is neither"), "{wrong}");
         }

@@ -1,6 +1,6 @@
 //! `edgelore advise`: what helped in situations like yours.
 
-use super::{AccessArguments, SituationArguments, block_on, radius_milli};
+use super::{AccessArguments, SimilarityArguments, SituationArguments, block_on, radius_milli};
 use crate::output;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -25,6 +25,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     access: AccessArguments,
     #[command(flatten)]
+    similarity: SimilarityArguments,
+    #[command(flatten)]
     situation: SituationArguments,
     /// How far a situation may be, in units such as `3` or `2.5`.
     #[arg(long, value_parser = radius_milli)]
@@ -44,13 +46,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 let mut limits = AdviseConfig::default();
                 limits.radius_milli = arguments.radius.unwrap_or(limits.radius_milli);
                 let query = arguments.situation.query();
-                let advice = seek(
-                    arguments.access.open(stores)?.as_ref(),
-                    &query,
-                    &limits,
-                    Clock::new().now(),
-                )
-                .await?;
+                let space = arguments.similarity.space()?;
+                let store = arguments.access.open(stores, &space)?;
+                let now = Clock::new().now();
+                let advice = seek(store.as_ref(), &space, &query, &limits, now).await?;
                 Ok(AdviceReport { query, advice })
             }
             (None, []) => {

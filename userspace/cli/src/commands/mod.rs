@@ -8,6 +8,7 @@ pub(crate) mod incidents;
 pub(crate) mod keygen;
 pub(crate) mod maintenance;
 pub(crate) mod outcomes;
+pub(crate) mod packet;
 pub(crate) mod publish;
 pub(crate) mod query;
 pub(crate) mod replay;
@@ -15,6 +16,8 @@ pub(crate) mod resolve;
 pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod similar;
+pub(crate) mod similarity;
 pub(crate) mod status;
 pub(crate) mod store;
 
@@ -23,6 +26,7 @@ use clap::Args;
 use edgelore_model::Query;
 use edgelore_node::control::Control;
 use edgelore_node::store::{Access, Stores};
+use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::Backend;
 use std::future::Future;
 use std::path::PathBuf;
@@ -38,6 +42,8 @@ pub(crate) struct StoreArguments {
     store: Vec<String>,
     #[command(flatten)]
     access: AccessArguments,
+    #[command(flatten)]
+    similarity: SimilarityArguments,
 }
 
 /// What proves to a store who asks.
@@ -58,22 +64,27 @@ pub(crate) struct AccessArguments {
 }
 
 impl AccessArguments {
-    /// Opens stores.
-    pub(crate) fn open(&self, stores: &[String]) -> Result<Arc<dyn Backend>> {
+    /// Opens stores, to measure with `space`.
+    pub(crate) fn open(&self, stores: &[String], space: &Space) -> Result<Arc<dyn Backend>> {
         let access = Access {
             token: self.token_file.clone(),
             ca: self.ca_file.clone(),
             certificate: self.certificate_file.clone(),
             key: self.certificate_key_file.clone(),
         };
-        Ok(edgelore_node::store::open(&Stores::Several(stores.to_vec()), &access)?)
+        Ok(edgelore_node::store::open(&Stores::Several(stores.to_vec()), &access, space)?)
     }
 }
 
 impl StoreArguments {
     /// Opens the store.
     pub(crate) fn open(&self) -> Result<Arc<dyn Backend>> {
-        self.access.open(&self.store)
+        self.access.open(&self.store, &self.space()?)
+    }
+
+    /// The definition that the store measures with.
+    pub(crate) fn space(&self) -> Result<Space> {
+        self.similarity.space()
     }
 }
 
@@ -85,12 +96,35 @@ pub(crate) struct OptionalStore {
     store: Vec<String>,
     #[command(flatten)]
     access: AccessArguments,
+    #[command(flatten)]
+    similarity: SimilarityArguments,
 }
 
 impl OptionalStore {
     /// Opens the store, if there is one.
     pub(crate) fn open(&self) -> Result<Option<Arc<dyn Backend>>> {
-        (!self.store.is_empty()).then(|| self.access.open(&self.store)).transpose()
+        let space = self.space()?;
+        (!self.store.is_empty()).then(|| self.access.open(&self.store, &space)).transpose()
+    }
+
+    /// The definition that outcomes are sealed under, with a store or without.
+    pub(crate) fn space(&self) -> Result<Space> {
+        self.similarity.space()
+    }
+}
+
+/// When situations are alike.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SimilarityArguments {
+    /// A similarity definition of one's own; the shipped one without it.
+    #[arg(long, value_name = "FILE", env = "EDGELORE_SIMILARITY")]
+    similarity: Option<PathBuf>,
+}
+
+impl SimilarityArguments {
+    /// The definition.
+    pub(crate) fn space(&self) -> Result<Space> {
+        Ok(edgelore_node::similarity::load(self.similarity.as_deref())?)
     }
 }
 

@@ -98,6 +98,7 @@ struct Ready {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let key = edgelore_node::keys::load(&arguments.key)?;
     let privacy = arguments.privacy.privacy()?;
+    let space = arguments.store.space()?;
     let outcomes = outcomes(&arguments.file)?;
     block_on(async {
         let asked = !arguments.dry_run || privacy.k_anonymity > 1;
@@ -106,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         // Nothing leaves unless all of it can.
         let mut all = Vec::new();
         for (place, outcome) in outcomes {
-            all.push(ready(&outcome, &key, &privacy, store.as_ref()).await.context(place)?);
+            all.push(ready(&outcome, &key, &space, &privacy, store.as_ref()).await.context(place)?);
         }
         if arguments.dry_run {
             return all.iter().try_for_each(|ready| show(ready, arguments.json));
@@ -149,20 +150,20 @@ fn counts(text: &str) -> Result<Counts, String> {
 async fn ready(
     outcome: &Outcome,
     key: &SigningKey,
+    space: &Space,
     privacy: &Privacy,
     store: Option<&Arc<dyn Backend>>,
 ) -> Result<Ready> {
-    let space = Space::default_definition();
     let changed = privacy.explain(outcome).1;
     let seal = |outcome: &Outcome, counts: Counts| {
         let privacy = Privacy { counts, ..privacy.clone() };
-        packet::seal_with(outcome, key, &space, &privacy)
+        packet::seal_with(outcome, key, space, &privacy)
     };
     let (true, Some(store)) = (privacy.k_anonymity > 1, store) else {
         return Ok(Ready { sealed: seal(outcome, privacy.counts)?, changed, held: None });
     };
     let (own, k) = (key.publisher(), privacy.k_anonymity);
-    Ok(match release(store.as_ref(), &space, outcome, own, k).await? {
+    Ok(match release(store.as_ref(), space, outcome, own, k).await? {
         // A form is as coarse as it shall be.
         Release::As(form) => {
             Ready { sealed: seal(&form.outcome, Counts::Exact)?, changed, held: None }

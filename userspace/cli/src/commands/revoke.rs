@@ -47,10 +47,11 @@ struct Report {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let key = edgelore_node::keys::load(&arguments.key)?;
     let now = Clock::new().now();
+    let space = arguments.store.space()?;
     let report = block_on(async {
         let store = arguments.store.open()?;
         match &arguments.id {
-            Some(id) => revoke_packet(store.as_ref(), id, &key, now).await,
+            Some(id) => revoke_packet(store.as_ref(), &space, id, &key, now).await,
             None => revoke_key(store.as_ref(), &key, now).await,
         }
     })?;
@@ -68,6 +69,7 @@ async fn revoke_key(store: &dyn Backend, key: &SigningKey, now: Timestamp) -> Re
 
 async fn revoke_packet(
     store: &dyn Backend,
+    space: &Space,
     named: &str,
     key: &SigningKey,
     now: Timestamp,
@@ -83,12 +85,12 @@ async fn revoke_packet(
         hex::encode(opened.publisher),
     );
     ensure!(opened.outcome.expires > now, "packet {named} has expired and counts no more");
-    let stored = store.store(taken_back(&opened, key, now)?.bytes).await?;
+    let stored = store.store(taken_back(&opened, key, space, now)?.bytes).await?;
     Ok(Report { revoked: named.to_owned(), id: hex::encode(stored.id), new: stored.new })
 }
 
 /// The packet that takes back another one: it lies in the same place and counts for as long.
-fn taken_back(opened: &Opened, key: &SigningKey, now: Timestamp) -> Result<Sealed> {
+fn taken_back(opened: &Opened, key: &SigningKey, space: &Space, now: Timestamp) -> Result<Sealed> {
     let mut outcome = Outcome {
         created: Timestamp::from_secs_nanos(now.secs(), 0),
         revokes: Some(opened.id),
@@ -98,5 +100,5 @@ fn taken_back(opened: &Opened, key: &SigningKey, now: Timestamp) -> Result<Seale
     };
     outcome.resolution.steps.clear();
     let privacy = Privacy::with(Counts::Exact);
-    Ok(packet::seal_with(&outcome, key, &Space::default_definition(), &privacy)?)
+    Ok(packet::seal_with(&outcome, key, space, &privacy)?)
 }

@@ -1,5 +1,6 @@
 //! `edgelore serve`: a store for other networks.
 
+use super::SimilarityArguments;
 use anyhow::{Context, Result};
 use clap::Args;
 use edgelore_node::api::{RATE_DEFAULT, TlsFiles};
@@ -32,12 +33,14 @@ pub(crate) struct Arguments {
     /// many may come at once.
     #[arg(long, default_value_t = RATE_DEFAULT)]
     rate: NonZeroU32,
+    #[command(flatten)]
+    similarity: SimilarityArguments,
 }
 
 impl Arguments {
-    fn config(&self) -> ServeConfig {
+    fn config(&self) -> Result<ServeConfig> {
         let files = self.tls_cert.clone().zip(self.tls_key.clone());
-        ServeConfig {
+        Ok(ServeConfig {
             listen: self.listen,
             store: self.store.clone(),
             token_file: self.token_file.clone(),
@@ -46,15 +49,17 @@ impl Arguments {
                 key,
                 client_ca: self.client_ca.clone(),
             }),
+            space: self.similarity.space()?,
             rate: self.rate,
-        }
+        })
     }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let config = arguments.config()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    Ok(runtime.block_on(serve(&arguments.config()))?)
+    Ok(runtime.block_on(serve(&config))?)
 }

@@ -1,6 +1,6 @@
 //! `edgelore store`: looks after an embedded store while no server has it open.
 
-use super::block_on;
+use super::{SimilarityArguments, block_on};
 use crate::output;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
@@ -46,6 +46,8 @@ struct Import {
     file: PathBuf,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    similarity: SimilarityArguments,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -97,7 +99,9 @@ struct Imported {
 }
 
 async fn run_import(import: &Import) -> Result<()> {
-    let store = Embedded::open(EmbeddedConfig::in_directory(&import.place.store))?;
+    let space = import.similarity.space()?;
+    let config = EmbeddedConfig { space, ..EmbeddedConfig::in_directory(&import.place.store) };
+    let store = Embedded::open(config)?;
     let mut imported = Imported::default();
     for (number, line) in open(&import.file)?.lines().enumerate() {
         let line = line.with_context(|| format!("reading {}", import.file.display()))?;

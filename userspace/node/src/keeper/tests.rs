@@ -220,7 +220,8 @@ async fn pending_outcomes_reach_the_store_and_are_marked() {
     let (mut keeper, journal) = keeper(directory.path());
     keeper.keep(&finding(1, 8_000, false)).unwrap();
     let outcomes = keeper.keep(&finding(2, 800, true)).unwrap();
-    let store = crate::store::embedded(&directory.path().join("store")).unwrap();
+    let space = Space::default_definition();
+    let store = crate::store::embedded(&directory.path().join("store"), space).unwrap();
     let store: Arc<dyn Backend> = Arc::new(store);
     let pending = Arc::new(Notify::new());
     let publisher = Publisher {
@@ -263,7 +264,8 @@ async fn what_too_few_share_stays_in_the_journal_until_enough_do() {
     keeper.privacy.k_anonymity = 3;
     keeper.keep(&finding(1, 8_000, false)).unwrap();
     keeper.keep(&finding(2, 800, true)).unwrap();
-    let store = crate::store::embedded(&directory.path().join("store")).unwrap();
+    let space = Space::default_definition();
+    let store = crate::store::embedded(&directory.path().join("store"), space).unwrap();
     let store: Arc<dyn Backend> = Arc::new(store);
     let pending = Arc::new(Notify::new());
     let keeper = Arc::new(Mutex::new(keeper));

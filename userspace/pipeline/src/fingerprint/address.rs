@@ -14,10 +14,10 @@
 //!
 //! **The common prefix grows with similarity**, as it does with IP prefixes: two addresses that
 //! share their first `bits` bits belong to situations at most [`Space::farthest`]`(bits)` apart, and
-//! that bound falls with every field, and within an ordinal with every bit, that is shared. (Two
-//! different words that no taxonomy holds can share a code: one pair in 2^15, of topology classes
-//! one in 2^31.) The converse does not hold: neighbours on two sides of a power of two share little, so
-//! distances are never measured on addresses, but by [`Space`], and what lies near is found by
+//! that bound falls with every field, and within an ordinal with every bit, that is shared. (Of two
+//! different words that no taxonomy holds, one pair in 2^15 shares a code and escapes the bound.)
+//! The converse does not hold: neighbours on two sides of a power of two share little, so distances
+//! are never measured on addresses, but by [`Space`], and what lies near is found by
 //! [`Space::cells_near`].
 //!
 //! The path `edgelore/1/<space>/<family>/<class>/<protocol>/<event>/<severity>/<prefixes>` is the
