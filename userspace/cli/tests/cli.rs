@@ -1,10 +1,13 @@
 //! The command line as a script uses it: exit codes, JSON, errors that say where and why.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod served;
+
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
+use served::Server;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 fn edgelore(arguments: &[&str]) -> Output {
@@ -192,47 +195,13 @@ fn a_configuration_is_checked_without_running() {
     assert!(error.contains("intrfaces") && error.contains("line 2"), "{error}");
 }
 
-/// A server that is ended when the test ends.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    /// Starts on a free port of loopback and reads from its log which.
-    fn start(store: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_edgelore"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", text(store)])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("address=") {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the server ended");
-        }
-        let address = line.split("address=").nth(1).unwrap();
-        let address = address.split_whitespace().next().unwrap();
-        Self { child, url: format!("http://{address}") }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself, which the test has noticed by then.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The reference's own example: asked with 300 s and 6,000 prefixes, answered from 340 s and 8,200.
 #[test]
 fn the_reference_example_is_published_found_and_advised() {
     let scratch = tempfile::tempdir().unwrap();
     let key = scratch.path().join("key");
     assert!(edgelore(&["keygen", "--out", text(&key)]).status.success());
-    let server = Server::start(&scratch.path().join("store"));
+    let server = Server::start(&["--store", text(&scratch.path().join("store"))]);
     let vectors = std::fs::read_to_string(fixture("outcome_hash.jsonl")).unwrap();
     let first: Value = serde_json::from_str(vectors.lines().next().unwrap()).unwrap();
     let publish = |extra: &[&str]| {

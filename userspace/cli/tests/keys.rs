@@ -2,11 +2,14 @@
 //! line against a real server.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod served;
+
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
+use served::Server;
+use std::io::{BufRead, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 fn edgelore(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_edgelore")).args(arguments).output().expect("it starts")
@@ -24,29 +27,17 @@ fn error_of(output: &Output) -> String {
 
 /// A store that is served while it lives, with keys beside it.
 struct Lab {
+    // Ends before its directory goes.
+    server: Server,
     directory: tempfile::TempDir,
-    child: Child,
-    url: String,
 }
 
 impl Lab {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = directory.path().join("store");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_edgelore"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", store.to_str().unwrap()])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("address=") {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the server ended");
-        }
-        let address = line.split("address=").nth(1).unwrap();
-        let url = format!("http://{}", address.split_whitespace().next().unwrap());
-        Self { directory, child, url }
+        let server = Server::start(&["--store", store.to_str().unwrap()]);
+        Self { server, directory }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -65,7 +56,7 @@ impl Lab {
     /// Publishes outcomes; what the command reports of each.
     fn publish(&self, outcomes: &[Value], arguments: &[&str]) -> Vec<Value> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_edgelore"));
-        command.args(["publish", "-", "--store", &self.url]).args(arguments);
+        command.args(["publish", "-", "--store", &self.server.url]).args(arguments);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -82,23 +73,23 @@ impl Lab {
 
     fn found(&self) -> Vec<Value> {
         let arguments =
-            ["query", "--store", &self.url, "--json", "--protocol", "bgp", "--radius", "30"];
+            ["query", "--store", &self.server.url, "--json", "--protocol", "bgp", "--radius", "30"];
         done(edgelore(&arguments)).as_array().unwrap().clone()
     }
 
     fn votes(&self) -> u64 {
-        let arguments =
-            ["advise", "--store", &self.url, "--json", "--protocol", "bgp", "--radius", "30"];
+        let arguments = [
+            "advise",
+            "--store",
+            &self.server.url,
+            "--json",
+            "--protocol",
+            "bgp",
+            "--radius",
+            "30",
+        ];
         let report = done(edgelore(&arguments));
         report["advice"].as_array().unwrap().iter().map(|one| one["votes"].as_u64().unwrap()).sum()
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        // It may have ended by itself, which the test has noticed by then.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -188,7 +179,7 @@ fn an_outcome_is_taken_back_by_its_own_key_alone() {
     let theirs = lab.publish(&[packet()], &["--key", &other])[0]["packet_id"].clone();
     assert_eq!((lab.found().len(), lab.votes()), (2, 2));
     let revoke = |key: &str, id: &str| {
-        edgelore(&["revoke", id, "--key", key, "--store", &lab.url, "--json"])
+        edgelore(&["revoke", id, "--key", key, "--store", &lab.server.url, "--json"])
     };
     let refused = error_of(&revoke(&other, mine));
     assert!(refused.contains("neither is nor succeeds"), "{refused}");
@@ -210,8 +201,16 @@ fn a_key_is_succeeded_with_overlap_and_revoked_as_a_whole() {
     let old = lab.key("old");
     let first = lab.publish(&[packet()], &["--key", &old])[0]["packet_id"].clone();
     let new = lab.path("new").to_str().unwrap().to_owned();
-    let rotated =
-        edgelore(&["keygen", "--rotate", &old, "--out", &new, "--store", &lab.url, "--json"]);
+    let rotated = edgelore(&[
+        "keygen",
+        "--rotate",
+        &old,
+        "--out",
+        &new,
+        "--store",
+        &lab.server.url,
+        "--json",
+    ]);
     let rotated = done(rotated);
     assert_eq!(rotated["told"], true);
     assert!(Path::new(rotated["succession"].as_str().unwrap()).exists());
@@ -224,11 +223,11 @@ fn a_key_is_succeeded_with_overlap_and_revoked_as_a_whole() {
 
     // The new key may take back what the old one published.
     let id = first.as_str().unwrap();
-    done(edgelore(&["revoke", id, "--key", &new, "--store", &lab.url, "--json"]));
+    done(edgelore(&["revoke", id, "--key", &new, "--store", &lab.server.url, "--json"]));
     assert!(lab.found().iter().all(|found| found["packet_id"] != first));
 
     // With the old key gone as a whole the new one stands for itself.
-    let gone = edgelore(&["revoke", "--all", "--key", &old, "--store", &lab.url, "--json"]);
+    let gone = edgelore(&["revoke", "--all", "--key", &old, "--store", &lab.server.url, "--json"]);
     assert_eq!(done(gone)["new"], true);
     assert_eq!(lab.votes(), 1);
     let third = lab.publish(&[packet()], &["--key", &old])[0]["packet_id"].clone();
@@ -283,7 +282,7 @@ fn a_python_program_publishes_and_asks_as_the_reference_does() {
     let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference_client.py");
     let output = Command::new("python3")
         .arg(client)
-        .arg(&lab.url)
+        .arg(&lab.server.url)
         .arg(&packets)
         .output()
         .expect("python3 starts");
@@ -298,7 +297,7 @@ fn a_python_program_publishes_and_asks_as_the_reference_does() {
     assert_eq!(found[1]["resolution_steps"], json!(["Asked [email]"]));
 
     // Nobody signed it: it is shown as evidence and does not vote.
-    let arguments = ["advise", "--store", &lab.url, "--json", "--protocol", "bgp"];
+    let arguments = ["advise", "--store", &lab.server.url, "--json", "--protocol", "bgp"];
     let report = done(edgelore(&arguments));
     let advice = &report["advice"][0];
     assert_eq!((&advice["pattern"], &advice["votes"]), (&json!("bfd_tuning"), &json!(1)));

@@ -2,10 +2,13 @@
 //! is served.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod served;
+
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
+use served::Server;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 const DEFAULT: &str = include_str!("../../pipeline/src/fingerprint/similarity.toml");
 
@@ -61,38 +64,6 @@ fn outcome(topology: &str, severity: u64) -> String {
         "method": [1, 2, 3, 4, 5, 6, 7, 8], "parents": [], "supersedes": null, "revokes": null,
     })
     .to_string()
-}
-
-/// A server that is ended when the test ends.
-struct Server {
-    child: Child,
-    url: String,
-}
-
-impl Server {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_edgelore"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("address=") {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the server ended");
-        }
-        let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
-        Self { url: format!("http://{address}"), child }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `edgelore serve` as a process: TLS, tokens, limits, failover, its end.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../served/mod.rs"]
+mod served;
 mod server;
 
 use std::io::{BufRead, BufReader, Write};
@@ -9,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use server::{Authority, Server, edgelore, error_of, lines, text};
+use server::{Authority, Server, edgelore, error_of, lines, start, text};
 use tempfile::TempDir;
 
 /// Fails with what the command says, unless it succeeded.
@@ -78,8 +80,8 @@ fn certificates_are_asked_for_on_both_sides() {
     let tls = ["--tls-cert", text(&certificate), "--tls-key", text(&key)];
     let with_ca = [&tls[..], &["--client-ca", text(&ours.certificate)]].concat();
     // A certificate is asked for, so others may be served; here only loopback is there to ask.
-    let server = Server::start(&store, &[&with_ca[..], &["--listen", "0.0.0.0:0"]].concat());
-    let url = format!("https://127.0.0.1:{}", server.address.rsplit(':').next().unwrap());
+    let server = start(&store, &[&with_ca[..], &["--listen", "0.0.0.0:0"]].concat());
+    let url = format!("https://127.0.0.1:{}", server.address().rsplit(':').next().unwrap());
 
     let trusting = ["--ca-file", text(&ours.certificate)];
     let (certificate, key) = ours.sign("denver");
@@ -106,11 +108,11 @@ fn a_token_travels_over_tls_and_any_of_the_file_is_taken() {
     let authority = Authority::new(scratch.directory.path(), "authority");
     let (certificate, key) = authority.sign("localhost");
     let tokens = scratch.token_file("tokens", "of-singapore-0123456\nof-denver-0123456789\n");
-    let server = Server::start(
+    let server = start(
         &scratch.path("store"),
         &["--tls-cert", text(&certificate), "--tls-key", text(&key), "--token-file", text(&tokens)],
     );
-    let url = format!("https://localhost:{}", server.address.rsplit(':').next().unwrap());
+    let url = format!("https://localhost:{}", server.address().rsplit(':').next().unwrap());
     let ask = |token: &str| {
         let token = scratch.token_file("token", token);
         let more = ["--ca-file", text(&authority.certificate), "--token-file", text(&token)];
@@ -152,9 +154,9 @@ fn what_cannot_be_served_is_refused_at_the_start() {
 #[test]
 fn a_client_waits_when_it_is_told_to() {
     let scratch = Scratch::new();
-    let server = Server::start(&scratch.path("store"), &["--rate", "10"]);
+    let server = start(&scratch.path("store"), &["--rate", "10"]);
     // Twenty may come at once; the rest is told to come back.
-    let stored = lines(&scratch.publish(25, &[&server.url()], &[]));
+    let stored = lines(&scratch.publish(25, &[&server.url], &[]));
     assert_eq!(stored.len(), 25);
     assert!(stored.iter().all(|stored| stored["new"] == true));
 }
@@ -162,11 +164,11 @@ fn a_client_waits_when_it_is_told_to() {
 #[test]
 fn another_server_takes_over() {
     let scratch = Scratch::new();
-    let mut first = Server::start(&scratch.path("first"), &[]);
-    let second = Server::start(&scratch.path("second"), &[]);
-    let both = format!("{},{}", first.url(), second.url());
+    let mut first = start(&scratch.path("first"), &[]);
+    let second = start(&scratch.path("second"), &[]);
+    let both = format!("{},{}", first.url, second.url);
     assert_eq!(lines(&scratch.publish(1, &[&both], &[])).len(), 1);
-    assert_eq!((found(&[&first.url()], &[]), found(&[&second.url()], &[])), (1, 0));
+    assert_eq!((found(&[&first.url], &[]), found(&[&second.url], &[])), (1, 0));
     first.kill();
     assert_eq!(lines(&scratch.publish(3, &[&both], &[])).len(), 3);
     assert_eq!(found(&[&both], &[]), 3);
@@ -175,9 +177,9 @@ fn another_server_takes_over() {
 #[test]
 fn several_stores_are_all_written_and_any_is_read() {
     let scratch = Scratch::new();
-    let mut first = Server::start(&scratch.path("first"), &[]);
-    let second = Server::start(&scratch.path("second"), &[]);
-    let (a, b) = (first.url(), second.url());
+    let mut first = start(&scratch.path("first"), &[]);
+    let second = start(&scratch.path("second"), &[]);
+    let (a, b) = (first.url.clone(), second.url.clone());
     assert_eq!(lines(&scratch.publish(2, &[&a, &b], &[])).len(), 2);
     assert_eq!((found(&[&a], &[]), found(&[&b], &[])), (2, 2));
     first.kill();
@@ -192,12 +194,12 @@ struct Stream(BufReader<TcpStream>);
 
 impl Stream {
     fn open(server: &Server, cursor: &str) -> Self {
-        let mut stream = TcpStream::connect(&server.address).unwrap();
+        let mut stream = TcpStream::connect(server.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         write!(
             stream,
             "GET /v1/subscribe HTTP/1.1\r\nHost: {}\r\nLast-Event-ID: {cursor}\r\n\r\n",
-            server.address
+            server.address()
         )
         .unwrap();
         Self(BufReader::new(stream))
@@ -220,8 +222,8 @@ impl Stream {
 fn sigterm_ends_the_streams_and_a_new_process_resumes_them() {
     let scratch = Scratch::new();
     let store = scratch.path("store");
-    let mut server = Server::start(&store, &[]);
-    scratch.publish(2, &[&server.url()], &[]);
+    let mut server = start(&store, &[]);
+    scratch.publish(2, &[&server.url], &[]);
     let mut stream = Stream::open(&server, "0");
     for id in ["id: 0", "id: 1", "id: 2"] {
         assert_eq!(stream.line("id: ").unwrap(), id);
@@ -230,8 +232,8 @@ fn sigterm_ends_the_streams_and_a_new_process_resumes_them() {
     assert_eq!(stream.line("id: "), None, "the stream ends, it is not cut");
     assert!(server.ended().success());
 
-    let server = Server::start(&store, &[]);
-    scratch.publish(3, &[&server.url()], &[]);
+    let server = start(&store, &[]);
+    scratch.publish(3, &[&server.url], &[]);
     let mut stream = Stream::open(&server, "1");
     for id in ["id: 1", "id: 2", "id: 3"] {
         assert_eq!(stream.line("id: ").unwrap(), id);
@@ -241,16 +243,16 @@ fn sigterm_ends_the_streams_and_a_new_process_resumes_them() {
 #[test]
 fn a_connection_that_sends_half_a_request_does_not_keep_the_server() {
     let scratch = Scratch::new();
-    let mut server = Server::start(&scratch.path("store"), &[]);
+    let mut server = start(&scratch.path("store"), &[]);
     let mut halves = Vec::new();
     for half in
         ["", "PUT /v1/pa", "POST /v1/packets HTTP/1.1\r\nHost: x\r\nContent-Length: 400\r\n\r\nx"]
     {
-        let mut stream = TcpStream::connect(&server.address).unwrap();
+        let mut stream = TcpStream::connect(server.address()).unwrap();
         stream.write_all(half.as_bytes()).unwrap();
         halves.push(stream);
     }
-    assert_eq!(lines(&scratch.publish(1, &[&server.url()], &[])).len(), 1);
+    assert_eq!(lines(&scratch.publish(1, &[&server.url], &[])).len(), 1);
     server.terminate();
     assert!(server.ended().success());
 }
@@ -259,14 +261,14 @@ fn a_connection_that_sends_half_a_request_does_not_keep_the_server() {
 fn the_description_is_served_without_a_token() {
     let scratch = Scratch::new();
     let token = scratch.token_file("token", "of-singapore-0123456\n");
-    let server = Server::start(&scratch.path("store"), &["--token-file", text(&token)]);
+    let server = start(&scratch.path("store"), &["--token-file", text(&token)]);
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/openapi.json");
     let committed: Value = serde_json::from_slice(&std::fs::read(committed).unwrap()).unwrap();
     edgelore_routing::http::use_ring();
     let served =
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(
             async {
-                let url = format!("{}/v1/openapi.json", server.url());
+                let url = format!("{}/v1/openapi.json", server.url);
                 reqwest::get(url).await.unwrap().json::<Value>().await.unwrap()
             },
         );
@@ -277,8 +279,8 @@ fn the_description_is_served_without_a_token() {
 fn a_store_is_checked_counted_exported_and_imported() {
     let scratch = Scratch::new();
     let store = scratch.path("store");
-    let server = Server::start(&store, &[]);
-    assert_eq!(lines(&scratch.publish(5, &[&server.url()], &[])).len(), 5);
+    let server = start(&store, &[]);
+    assert_eq!(lines(&scratch.publish(5, &[&server.url], &[])).len(), 5);
     let run = |command: &str, store: &Path, input: &str| {
         edgelore(&["store", command, "--store", text(store)], input)
     };

@@ -1,12 +1,14 @@
 //! The real `edgelore serve` process, and certificates for it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
+
+pub(crate) use crate::served::Server;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -41,39 +43,15 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A running server; killed when the test ends.
-pub(crate) struct Server {
-    child: Child,
-    pub(crate) address: String,
+/// Starts a server with more arguments than the store.
+pub(crate) fn start(store: &Path, more: &[&str]) -> Server {
+    Server::start(&[&["--store", text(store)][..], more].concat())
 }
 
 impl Server {
-    /// Starts with more arguments than the store, and reads from its log where it listens.
-    pub(crate) fn start(store: &Path, more: &[&str]) -> Self {
-        let listen: &[&str] =
-            if more.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
-        let mut child = Command::new(env!("CARGO_BIN_EXE_edgelore"))
-            .args(["serve", "--store", text(store)])
-            .args(listen)
-            .args(more)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("address=") {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the server ended");
-        }
-        let address = line.split("address=").nth(1).unwrap();
-        let address = address.split_whitespace().next().unwrap().to_owned();
-        // Its log goes on being read, or it would wait for us.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address }
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+    /// Where it listens, as `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
     }
 
     /// Asks it to stop.
@@ -98,14 +76,6 @@ impl Server {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself, which the test has noticed by then.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
