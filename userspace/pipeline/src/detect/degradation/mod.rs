@@ -275,6 +275,11 @@ impl Degradations {
         out: &mut Vec<Detected>,
     ) {
         let Loss { place, what, link, occasion } = loss;
+        // What is sent again into silence is the failure's, and no loss on the way.
+        let resent = matches!(what.0, Kind::Segments | Kind::OwnSegments);
+        if resent && known.life.silent_since(link, occasion.at).is_some() {
+            return;
+        }
         let full = self.ailing.len() >= self.bounds.ailing_max;
         if full && !self.ailing.contains_key(&(place, what)) {
             self.overflows += 1;

@@ -1,6 +1,7 @@
 //! Sessions that died before anybody said so: what bounds the start, and whose the end is.
 
 use super::*;
+use edgelore_model::KernelEvent;
 
 /// What is seen without the kernel's table.
 fn on_the_wire() -> Vec<Observation> {
@@ -128,5 +129,24 @@ fn a_lost_carrier_may_be_told_a_second_late() {
         let incident = &closed[0].incident;
         assert_eq!(incident.start.earliest, ms(earliest.max(8_940)));
         assert_eq!(incident.chain[0].kind, TriggerKind::LinkDown);
+    }
+}
+
+#[test]
+fn what_is_sent_again_into_silence_is_no_degradation() {
+    let again = |at_ms| {
+        let (session, count) = (Some(session()), 1);
+        at(at_ms, Observed::Kernel(KernelEvent::Retransmitted { session, port: 179, count }))
+    };
+    // The link carries packets every 10 ms, and none from the twentieth second on in one case.
+    for (lives_until, degradations) in [(20_000, 0), (40_000, 1)] {
+        let mut all = established();
+        all.extend(traffic(10, lives_until));
+        all.extend((0..8).map(|n| again(20_300 + n * 1_500)));
+        all.push(at(120_000, Observed::Tick));
+        all.sort_by_key(|observation| observation.at);
+        let closed = run(all);
+        let found = closed.iter().filter(|f| f.incident.event == EventType::Degradation).count();
+        assert_eq!(found, degradations, "packets until {lives_until} ms");
     }
 }
