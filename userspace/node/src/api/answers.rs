@@ -1,4 +1,4 @@
-//! Errors as answers.
+//! Errors and acknowledgements as answers.
 //!
 //! Owns which status stands for which error. **Invariant:** each answer that is not a success has
 //! a JSON body with the reason.
@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgelore_pipeline::packet::PacketError;
-use edgelore_routing::BackendError;
-use edgelore_routing::http::wire::{ErrorReply, Kind};
+use edgelore_routing::http::wire::{ErrorReply, Kind, StoredReply};
+use edgelore_routing::{BackendError, Stored};
 
 /// The answer to a request that the store did not do.
 pub(super) fn failure(error: &BackendError) -> Response {
@@ -44,4 +44,16 @@ pub(super) fn throttled(wait: Duration) -> Response {
     let seconds = HeaderValue::from(ms.div_ceil(1_000).max(1));
     response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response
+}
+
+/// What was acknowledged: 201 when it was not there before, else 200.
+pub(super) fn stored(result: Result<Stored, BackendError>) -> Response {
+    match result {
+        Ok(stored) => {
+            let status = if stored.new { StatusCode::CREATED } else { StatusCode::OK };
+            let reply = StoredReply { id: hex::encode(stored.id), new: stored.new };
+            (status, Json(reply)).into_response()
+        }
+        Err(error) => failure(&error),
+    }
 }

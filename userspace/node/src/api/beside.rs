@@ -17,10 +17,10 @@ use edgelore_pipeline::fingerprint::reference::Packet as Reference;
 use edgelore_pipeline::packet::statement::STATEMENT_BYTES_MAX;
 use edgelore_routing::http::beside::{ReferenceReply, StatementsReply};
 use edgelore_routing::http::wire::{ErrorReply, Kind, QueryRequest, StoredReply};
-use edgelore_routing::{BackendError, LIMIT_DEFAULT, PUBLISHERS_MAX, Stored};
+use edgelore_routing::{LIMIT_DEFAULT, PUBLISHERS_MAX};
 
 use super::Served;
-use super::answers::{failure, refuse};
+use super::answers::{failure, refuse, stored};
 
 /// The longest packet of the reference's form, bytes.
 const REFERENCE_BYTES_MAX: usize = 16 * 1024;
@@ -39,17 +39,6 @@ pub(super) fn routes() -> Router<Served> {
         .route("/v1/reference/query", post(query))
         .layer(DefaultBodyLimit::max(REFERENCE_BYTES_MAX));
     statements.merge(about).merge(reference)
-}
-
-fn stored(result: Result<Stored, BackendError>) -> Response {
-    match result {
-        Ok(stored) => {
-            let status = if stored.new { StatusCode::CREATED } else { StatusCode::OK };
-            let reply = StoredReply { id: hex::encode(stored.id), new: stored.new };
-            (status, Json(reply)).into_response()
-        }
-        Err(error) => failure(&error),
-    }
 }
 
 fn bad(reason: &str) -> Response {

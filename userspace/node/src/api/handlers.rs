@@ -12,7 +12,7 @@ use edgelore_routing::http::wire::{ErrorReply, Kind, QueryReply, QueryRequest, S
 use edgelore_routing::{Capability, LIMIT_DEFAULT, PacketId};
 
 use super::Served;
-use super::answers::{failure, refuse};
+use super::answers::{failure, refuse, stored};
 
 /// The media type of a packet (RFC 9052 §2).
 pub(super) const COSE_SIGN1: &str = "application/cose; cose-type=\"cose-sign1\"";
@@ -80,14 +80,7 @@ pub(super) async fn put_packet(
 }
 
 async fn store(served: &Served, body: Bytes) -> Response {
-    match served.store.store(body.to_vec()).await {
-        Ok(stored) => {
-            let status = if stored.new { StatusCode::CREATED } else { StatusCode::OK };
-            let reply = StoredReply { id: hex::encode(stored.id), new: stored.new };
-            (status, Json(reply)).into_response()
-        }
-        Err(error) => failure(&error),
-    }
+    stored(served.store.store(body.to_vec()).await)
 }
 
 /// Read a packet, expired or not.
