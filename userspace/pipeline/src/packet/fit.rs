@@ -14,12 +14,20 @@ const FLAG_BYTES: usize = 2;
 /// Bytes of a packet id with its head.
 const PARENT_BYTES: usize = 34;
 
-/// Cuts steps and parents until the payload fits; says whether steps were lost.
-pub(super) fn fit(outcome: &mut Outcome, space: [u8; 8]) -> bool {
-    let mut parents = std::mem::take(&mut outcome.parents);
-    parents.dedup();
-    parents.truncate(PARENTS_MAX);
-    let mut parents = parents.into_iter();
+/// Cuts steps and parents until the payload fits; gives it, and says whether steps were lost.
+pub(super) fn fit(outcome: &mut Outcome, space: [u8; 8]) -> (Vec<u8>, bool) {
+    outcome.parents.dedup();
+    outcome.parents.truncate(PARENTS_MAX);
+    let payload = cbor::encode(outcome, space, false);
+    if payload.len() <= PAYLOAD_BYTES_MAX {
+        return (payload, false);
+    }
+    let truncated = cut_to_fit(outcome, space);
+    (cbor::encode(outcome, space, truncated), truncated)
+}
+
+fn cut_to_fit(outcome: &mut Outcome, space: [u8; 8]) -> bool {
+    let mut parents = std::mem::take(&mut outcome.parents).into_iter();
     outcome.parents.extend(parents.next());
     let steps = std::mem::take(&mut outcome.resolution.steps);
     // All but the array of steps, whose head takes one byte while it is empty.

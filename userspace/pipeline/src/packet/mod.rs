@@ -161,8 +161,7 @@ pub fn seal_with(
     if terms > TERMS_BYTES_MAX {
         return Err(PacketError::Terms(terms));
     }
-    let truncated = fit::fit(&mut outcome, space.short_id());
-    let payload = cbor::encode(&outcome, space.short_id(), truncated);
+    let (payload, truncated) = fit::fit(&mut outcome, space.short_id());
     let bytes = sign::sign(&payload, key);
     assert!(bytes.len() <= PACKET_BYTES_MAX, "the fitting keeps every packet within its bound");
     let id = hash(&bytes);

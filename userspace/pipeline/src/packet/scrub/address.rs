@@ -6,6 +6,9 @@
 
 /// Six or eight octets with `:` or `-`, or groups of four digits with dots, or twelve digits bare.
 pub(super) fn is_mac(word: &str) -> bool {
+    if word.len() < 12 {
+        return false;
+    }
     let groups = |separator: char, width: usize| {
         let mut count = 0;
         for group in word.split(separator) {
@@ -27,6 +30,9 @@ pub(super) fn is_mac(word: &str) -> bool {
 
 /// `word` with its punctuation, in small letters.
 pub(super) fn is_address(word: &str) -> bool {
+    if word.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return false;
+    }
     let colons = word.matches(':').count();
     let hexadecimal = word.bytes().all(|b| b.is_ascii_hexdigit() || b"./:%".contains(&b));
     let dotted = dotted_groups(word);

@@ -15,7 +15,7 @@ pub(super) struct Folded<'t> {
     /// Without what nobody sees.
     seen: Cow<'t, str>,
     /// In small letters, folded.
-    pub(super) text: String,
+    pub(super) text: Cow<'t, str>,
     /// For each byte of `text` the character of `seen` that it stands for: where it begins and
     /// ends. Empty when they are the same.
     origin: Vec<(u32, u32)>,
@@ -25,32 +25,16 @@ impl<'t> Folded<'t> {
     pub(super) fn new(text: &'t str) -> Self {
         let seen = joined(visible(text));
         if seen.is_ascii() {
-            let text = seen.to_ascii_lowercase();
+            let small = !seen.bytes().fold(false, |found, b| found | b.is_ascii_uppercase());
+            let text = if small { seen.clone() } else { seen.to_ascii_lowercase().into() };
             return Self { seen, text, origin: Vec::new() };
         }
-        let mut folded = Self { seen: Cow::Borrowed(""), text: String::new(), origin: Vec::new() };
+        let (mut text, mut origin) = (String::new(), Vec::new());
         for (at, character) in seen.char_indices() {
-            folded.push(character, at);
+            push_folded(character, &mut text);
+            origin.resize(text.len(), (at as u32, (at + character.len_utf8()) as u32));
         }
-        folded.seen = seen;
-        folded
-    }
-
-    fn push(&mut self, character: char, at: usize) {
-        let before = self.text.len();
-        decompose_compatible(character, |part| {
-            if !is_combining_mark(part) {
-                self.text.extend(alike(part).to_lowercase());
-            }
-        });
-        // A "⑴" is the word 1, not a word between two brackets.
-        if self.text[before..].contains(is_word) {
-            let kept: String = self.text[before..].chars().filter(|c| is_word(*c)).collect();
-            self.text.truncate(before);
-            self.text.push_str(&kept);
-        }
-        let origin = (at as u32, (at + character.len_utf8()) as u32);
-        self.origin.resize(self.text.len(), origin);
+        Self { seen, text: text.into(), origin }
     }
 
     /// What a stretch of the folded form was.
@@ -74,6 +58,21 @@ impl<'t> Folded<'t> {
     /// As [`Folded::seen`], for good.
     pub(super) fn into_seen(self) -> Cow<'t, str> {
         self.seen
+    }
+}
+
+fn push_folded(character: char, text: &mut String) {
+    let before = text.len();
+    decompose_compatible(character, |part| {
+        if !is_combining_mark(part) {
+            text.extend(alike(part).to_lowercase());
+        }
+    });
+    // A "⑴" is the word 1, not a word between two brackets.
+    if text[before..].contains(is_word) {
+        let kept: String = text[before..].chars().filter(|c| is_word(*c)).collect();
+        text.truncate(before);
+        text.push_str(&kept);
     }
 }
 
@@ -106,9 +105,28 @@ fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().filter(|c| !is_unseen(*c)).collect())
 }
 
+/// A bit for each ASCII character that makes up words: letters, digits, and what stands in the
+/// middle of names and numbers.
+const ASCII_OF_WORDS: u128 = {
+    let (mut bits, mut at) = (0, 0);
+    while at < 128 {
+        let byte = at as u8;
+        if byte.is_ascii_alphanumeric()
+            || matches!(byte, b'.' | b'_' | b':' | b'-' | b'/' | b'%' | b'@')
+        {
+            bits |= 1 << at;
+        }
+        at += 1;
+    }
+    bits
+};
+
 /// Characters that make up words; a comma between the digits of a number does too.
 pub(super) fn is_word(character: char) -> bool {
-    matches!(character, '.' | '_' | ':' | '-' | '/' | '%' | '@') || character.is_alphanumeric()
+    if character.is_ascii() {
+        return ASCII_OF_WORDS >> u32::from(character) & 1 != 0;
+    }
+    character.is_alphanumeric()
 }
 
 /// Takes no room on a screen, so that it could part what one reads as a whole.

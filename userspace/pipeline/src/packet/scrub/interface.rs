@@ -1,8 +1,10 @@
 //! Names of interfaces, on Linux and on the usual routers.
 
+use super::words::Words;
+
 /// Words that names of interfaces begin with.
 #[rustfmt::skip]
-const INTERFACES: &[&str] = &[
+static INTERFACES: Words = Words::new(&[
     "eth", "en", "ens", "eno", "enp", "enx", "em", "wl", "wlan", "wlp", "wlx", "ww", "wwan", "lo", "bond", "team",
     "br", "bridge", "virbr", "docker", "veth", "vnet", "tap", "tun", "wg", "ppp", "vlan", "vxlan", "geneve",
     "gre", "gretap", "sit", "ipip", "vti", "ib", "dummy", "ifb", "macvlan", "macvtap", "ipvlan", "vrf", "swp",
@@ -12,15 +14,15 @@ const INTERFACES: &[&str] = &[
     "fastethernet", "ethernet", "po", "port-channel", "portchannel", "bundle-ether", "be", "lag", "loopback",
     "serial", "se", "tunnel", "tu", "mgmt", "mgmteth", "management", "bvi", "bdi", "nve", "vmnic", "dp", "cali",
     "cilium", "nic", "uplink", "downlink", "wan", "lan", "dsl", "lte", "svi", "subif", "pw", "mpls",
-];
+]);
 /// After these a number is one of an interface, though a space stands between.
 #[rustfmt::skip]
-const SPELT: &[&str] = &[
+static SPELT: Words = Words::new(&[
     "gigabitethernet", "gige", "tengige", "tengigabitethernet", "twentyfivegige", "fortygige",
     "fortygigabitethernet", "hundredgige", "hundredgigabitethernet", "fourhundredgige", "fastethernet",
     "ethernet", "port-channel", "portchannel", "bundle-ether", "loopback", "vlan", "vxlan", "tunnel", "serial",
     "bond", "irb", "bvi", "bdi", "nve", "eth", "swp", "vrf", "vni", "ifindex",
-];
+]);
 /// After these, an interface's name goes on with letters.
 const OPEN: &[&str] = &["veth", "enx", "wlx", "cali", "lxc"];
 const ANY: &[&str] =
@@ -32,8 +34,11 @@ pub(super) fn is_interface(word: &str, before: Option<&str>) -> bool {
         word.starts_with(|c: char| c.is_ascii_digit())
             && word.bytes().all(|b| b.is_ascii_digit() || others.contains(&b))
     };
-    let known = before.is_some_and(|word| INTERFACES.contains(&word));
-    let spelt = before.is_some_and(|word| SPELT.contains(&word));
+    let spelt = before.is_some_and(|word| SPELT.contains(word));
+    if word.bytes().all(|b| b.is_ascii_digit()) {
+        return spelt && !word.is_empty();
+    }
+    let known = before.is_some_and(|word| INTERFACES.contains(word));
     let slashes = word.matches('/').count();
     let port = slashes > 0 && numeric(b"/.:") && (known || slashes >= 2);
     let lettered = word.split_once('/').is_some_and(|(before, after)| {
@@ -54,7 +59,7 @@ fn is_name(word: &str) -> bool {
         return true;
     }
     let Some(at) = word.find(|c: char| c.is_numeric()) else { return false };
-    INTERFACES.contains(&word[..at].trim_end_matches(['-', '/']))
+    INTERFACES.contains(word[..at].trim_end_matches(['-', '/']))
 }
 
 /// A name that may have no digit.

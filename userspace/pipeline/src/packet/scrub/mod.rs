@@ -25,6 +25,7 @@ mod interface;
 mod names;
 mod number;
 mod token;
+mod words;
 
 pub use allow::{ALLOWED_BYTES_MAX, ALLOWED_MAX, AllowError, Allowed};
 pub use names::NAMES_MAX;
@@ -159,6 +160,9 @@ impl Scrubber {
 
     fn scrub_telling<'t>(&self, text: &'t str, mut tell: impl FnMut(Rule, &str)) -> Cow<'t, str> {
         let folded = Folded::new(text);
+        if self.names.is_empty() && !folded.text.contains('[') && is_plain_text(&folded.text) {
+            return folded.into_seen();
+        }
         let mut tokens = token::tokens(&folded.text, &self.names.find(&folded.text));
         for at in 0..tokens.len() {
             if let Some(rule) = self.judge(&folded, &tokens, at) {
@@ -190,11 +194,21 @@ impl Scrubber {
     }
 }
 
+/// Words of letters alone, and none of them the name of an interface.
+fn is_plain_text(text: &str) -> bool {
+    is_lettered(text) && !text.split(|c| !fold::is_word(c)).any(interface::is_lettered_name)
+}
+
 /// Without digits and punctuation that could make it more than a word.
 fn is_plain(word: &str) -> bool {
-    let bytes = word.as_bytes();
-    !bytes.iter().any(|b| b.is_ascii_digit() || b".:/%@".contains(b) || *b >= 0x80)
-        && !interface::is_lettered_name(word)
+    is_lettered(word) && !interface::is_lettered_name(word)
+}
+
+/// ASCII without digits and what stands in addresses.
+fn is_lettered(text: &str) -> bool {
+    let telling = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b':' | b'/' | b'%' | b'@');
+    // No early end: so it is done in vectors.
+    !text.bytes().fold(false, |found, b| found | telling(b) | (b >= 0x80))
 }
 
 /// A word without the punctuation around it.

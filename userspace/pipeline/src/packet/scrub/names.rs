@@ -46,6 +46,10 @@ impl Names {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Where names stand as whole words, in order, the longest of those that overlap.
     pub(super) fn find(&self, text: &str) -> Vec<Range<usize>> {
         let Some(automaton) = &self.automaton else { return Vec::new() };

@@ -8,6 +8,8 @@
 
 use super::Rule;
 use super::token::{Kind, Token};
+use super::words::Words;
+use std::borrow::Cow;
 
 /// Words that are looked at on each side of a number.
 const WORDS_SEEN: usize = 10;
@@ -84,48 +86,48 @@ const fn is_number_mark(rule: Rule) -> bool {
 }
 
 #[rustfmt::skip]
-const AS_FILLERS: &[&str] = &[
+static AS_FILLERS: Words = Words::new(&[
     "number", "numbers", "no", "nr", "path", "paths", "is", "list", "identifier", "id", "peers", "peer", "and",
     "or", "to", "from", "prepend", "set", "sequence",
-];
+]);
 /// Whose AS number "as" announces.
-const AS_OWNERS: &[&str] = &["local", "remote", "neighbor", "peer"];
+static AS_OWNERS: Words = Words::new(&["local", "remote", "neighbor", "peer"]);
 #[rustfmt::skip]
-const AS_WORDS: &[&str] = &[
+static AS_WORDS: Words = Words::new(&[
     "asn", "asns", "ases", "as-path", "aspath", "as_path", "as-number", "system", "systems", "confederation",
     "prepend", "as-set", "asdot", "asplain", "autonomous",
-];
+]);
 
 /// It is an AS number by what stands before it.
 pub(super) fn is_as_number(word: &str, place: Place<'_>) -> bool {
-    if holds_as_number(word) || is_path(word) {
+    if !is_numbers(word, b".:-_,/") {
+        return holds_as_number(word);
+    }
+    if is_path(word) {
         return true;
     }
-    if !is_numbers(word, b".:-_,/") {
-        return false;
-    }
     let mut weak = false;
-    let before: Vec<Around<'_>> = place.before().collect();
-    for (at, around) in before.iter().enumerate() {
-        let further = match before.get(at + 1) {
+    let mut before = place.before().peekable();
+    while let Some(around) = before.next() {
+        let further = match before.peek() {
             Some(Around::Word(word, _)) => *word,
             _ => "",
         };
         match around {
             Around::Word(word, token) => {
                 let as_name =
-                    *word == "as" && ((place.written)(token) || AS_OWNERS.contains(&further));
-                let process = *word == "bgp" && further == "router";
+                    word == "as" && ((place.written)(token) || AS_OWNERS.contains(further));
+                let process = word == "bgp" && further == "router";
                 if is_as_word(word) || as_name || process {
                     return true;
                 }
-                weak |= *word == "as";
-                if *word == "as" || !(is_numeric(word) || AS_FILLERS.contains(word)) {
+                weak |= word == "as";
+                if word == "as" || !(is_numeric(word) || AS_FILLERS.contains(word)) {
                     break;
                 }
             }
             Around::Mark(Rule::AsNumber) => weak = true,
-            Around::Mark(rule) if is_number_mark(*rule) => {}
+            Around::Mark(rule) if is_number_mark(rule) => {}
             Around::Mark(_) => break,
         }
     }
@@ -133,7 +135,7 @@ pub(super) fn is_as_number(word: &str, place: Place<'_>) -> bool {
 }
 
 fn is_as_word(word: &str) -> bool {
-    AS_WORDS.contains(&word) || word.ends_with("-as") || word.ends_with("_as")
+    AS_WORDS.contains(word) || word.ends_with("-as") || word.ends_with("_as")
 }
 
 /// "as64500", "asn-64500", "peer-as64500": the letters at a border, then digits.
@@ -152,11 +154,11 @@ fn is_path(word: &str) -> bool {
 }
 
 #[rustfmt::skip]
-const COMMUNITY_WORDS: &[&str] = &[
+static COMMUNITY_WORDS: Words = Words::new(&[
     "community", "communities", "large-community", "extcommunity", "ext-community", "rt", "rd", "soo", "target",
     "route-target", "route-distinguisher", "distinguisher", "import", "export", "both", "origin", "large",
     "extended", "standard",
-];
+]);
 
 /// Numbers with colons: a community (RFC 1997, 4360, 8092), a route target or distinguisher. A
 /// ratio such as 1:1 and a time of day stay.
@@ -167,8 +169,8 @@ pub(super) fn is_community(word: &str, place: Place<'_>) -> bool {
     let number = |part: &&str| is_numbers(part, b".,");
     let numbers = word.split(':').filter(number).count();
     let long = word.split(':').filter(number).any(|part| digits(part) >= 3);
-    let named = || place.previous().is_some_and(|word| COMMUNITY_WORDS.contains(&word));
-    let inner = || word.split(':').any(|part| COMMUNITY_WORDS.contains(&part));
+    let named = || place.previous().is_some_and(|word| COMMUNITY_WORDS.contains(word));
+    let inner = || word.split(':').any(|part| COMMUNITY_WORDS.contains(part));
     numbers >= 2 && (long || numbers >= 3 && !is_time(word) || inner() || named())
 }
 
@@ -178,7 +180,7 @@ fn is_time(word: &str) -> bool {
 
 /// What a number may count, after it.
 #[rustfmt::skip]
-const UNITS: &[&str] = &[
+static UNITS: Words = Words::new(&[
     "%", "ms", "s", "sec", "secs", "second", "seconds", "us", "µs", "μs", "ns", "min", "mins", "minute", "minutes", "h",
     "hour", "hours", "day", "days", "week", "weeks", "month", "months", "year", "years", "millisecond",
     "milliseconds", "microseconds", "nanoseconds", "prefix", "prefixes", "route", "routes", "path", "paths", "peer",
@@ -189,10 +191,10 @@ const UNITS: &[&str] = &[
     "hellos", "times", "per", "ppm", "percent", "equal", "next", "hops", "hop", "entries", "entry", "flows",
     "updates", "withdrawals", "messages", "transitions", "flaps", "incidents", "failures", "events", "retries",
     "attempts", "samples", "queues", "classes", "labels", "lsas", "lsps", "adjacencies", "families", "x",
-];
+]);
 /// What a number may count, before it.
 #[rustfmt::skip]
-const QUANTITIES: &[&str] = &[
+static QUANTITIES: Words = Words::new(&[
     "multiplier", "interval", "intervals", "timer", "timers", "time", "times", "timeout", "delay", "hold",
     "hold-time", "holdtime", "keepalive", "dead", "hello", "hellos", "retransmit", "retransmission", "limit",
     "limits", "maximum", "max", "minimum", "min", "threshold", "cost", "costs", "metric", "metrics", "bandwidth",
@@ -200,25 +202,25 @@ const QUANTITIES: &[&str] = &[
     "paths", "prefixes", "routes", "half-life", "reuse", "suppress", "penalty", "dampening", "rate", "burst",
     "quantum", "target", "queue", "buffer", "depth", "rfc", "ratio", "factor", "window", "age", "lifetime",
     "spf", "throttle", "stalepath-time", "restart-time", "second", "percent", "duration", "convergence",
-];
+]);
 /// What may stand between a number and what it counts.
 #[rustfmt::skip]
-const BETWEEN: &[&str] = &[
+static BETWEEN: Words = Words::new(&[
     "from", "to", "of", "is", "was", "at", "by", "and", "or", "than", "up", "down", "about", "over", "under", "most",
     "least", "then", "instead", "only", "new", "old", "below", "above", "between", "around", "nearly", "a", "an",
     "the", "link", "link's", "neighbor", "neighbor's", "interface", "interface's", "session", "session's", "prefix",
     "taken", "not", "s", "ms", "back",
-];
+]);
 
 fn is_between(word: &str) -> bool {
-    is_numeric(word) || BETWEEN.contains(&word)
+    is_numeric(word) || BETWEEN.contains(word)
 }
 
 /// A unit follows, perhaps after more numbers.
 fn has_unit(place: Place<'_>) -> bool {
     for around in place.after() {
         match around {
-            Around::Word(word, _) if UNITS.contains(&word) => return true,
+            Around::Word(word, _) if UNITS.contains(word) => return true,
             Around::Word(word, _) if is_between(word) => {}
             Around::Mark(rule) if is_number_mark(rule) => {}
             _ => return false,
@@ -230,7 +232,7 @@ fn has_unit(place: Place<'_>) -> bool {
 fn has_quantity(place: Place<'_>) -> bool {
     for around in place.before() {
         match around {
-            Around::Word(word, _) if QUANTITIES.contains(&word) => return true,
+            Around::Word(word, _) if QUANTITIES.contains(word) => return true,
             Around::Word(word, _) if is_between(word) => {}
             Around::Mark(rule) if is_number_mark(rule) => {}
             _ => return false,
@@ -245,14 +247,19 @@ pub(super) fn identifies(word: &str, place: Place<'_>, known: &dyn Fn(u64) -> bo
     if parts.peek().is_none() {
         return false;
     }
-    let counted = has_unit(place) || has_quantity(place);
+    let counted = || has_unit(place) || has_quantity(place);
     parts.any(|part| {
         let (whole, fraction) = part.split_once('.').unwrap_or((part, ""));
-        let whole = whole.replace(',', "");
+        let whole =
+            if whole.contains(',') { whole.replace(',', "").into() } else { Cow::from(whole) };
         let value = whole.parse::<u64>().ok();
         let known = value.is_some_and(known) || asdot(&whole, fraction).is_some_and(known);
         let long = whole.len().max(fraction.len()) >= 4;
-        (known && (long || !counted)) || (long && !counted) || (whole.len() > 7 && !has_unit(place))
+        match (known, long) {
+            (true, true) => true,
+            (false, false) => false,
+            _ => !counted() || (whole.len() > 7 && !has_unit(place)),
+        }
     })
 }
 
@@ -264,8 +271,9 @@ fn asdot(high: &str, low: &str) -> Option<u64> {
 
 /// 0x and more than three digits: a long value in hexadecimal, such as an address or a community.
 pub(super) fn is_long_hexadecimal(word: &str) -> bool {
-    word.match_indices("0x").any(|(at, _)| {
-        let tail = word[at + 2..].bytes().take_while(u8::is_ascii_hexdigit);
-        tail.count() > 3
-    })
+    word.len() > 5
+        && word.match_indices("0x").any(|(at, _)| {
+            let tail = word[at + 2..].bytes().take_while(u8::is_ascii_hexdigit);
+            tail.count() > 3
+        })
 }

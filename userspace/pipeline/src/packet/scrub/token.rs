@@ -61,16 +61,15 @@ pub(super) fn mark(text: &str) -> Option<(usize, Rule)> {
 
 /// The length of the word or gap that a text begins with.
 fn run(text: &str) -> (usize, Kind) {
-    let bytes = text.as_bytes();
-    let word = text.chars().next().is_some_and(is_word);
-    for (at, character) in text.char_indices() {
-        let of_word = is_word(character) || (character == ',' && groups_thousands(bytes, at));
-        let begins_mark = character == '[' && at > 0 && mark(&text[at..]).is_some();
-        if of_word != word || begins_mark {
-            return (at, if word { Kind::Word } else { Kind::Gap });
-        }
-    }
-    (text.len(), if word { Kind::Word } else { Kind::Gap })
+    let mut characters = text.char_indices();
+    let word = characters.next().is_some_and(|(_, first)| is_word(first));
+    let kind = if word { Kind::Word } else { Kind::Gap };
+    let ends = |&(at, character): &(usize, char)| {
+        let of_word =
+            is_word(character) || (character == ',' && groups_thousands(text.as_bytes(), at));
+        of_word != word || (character == '[' && mark(&text[at..]).is_some())
+    };
+    (characters.find(ends).map_or(text.len(), |(at, _)| at), kind)
 }
 
 /// A comma as in 6,000: a digit before, three and no more after.
