@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Runs in one round: long enough to hide the system call, short enough to fit a time slice.
 const REPEAT: u32 = 50_000;
+/// Copies of each program.
+const LOADS: usize = 5;
 /// What builds the program in C; another version would be another peer.
 const CLANG: &str = "clang-22";
 const C_SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/xdp.c");
@@ -53,24 +55,23 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     if let Some(why) = unavailable() {
         return Ok(vec![Section::without_rows(XDP.title, why)]);
     }
-    let ring = open()?;
-    let peer = match Peer::build() {
-        Ok(peer) => Some(peer),
-        Err(error) => {
-            eprintln!("the programs in C are skipped: {error:#}");
-            None
-        }
-    };
-    let mut sections = vec![programs(XDP, &ring, peer.as_ref(), effort)?];
-    sections.push(match &peer {
-        Some(peer) => programs(TCX, &ring, Some(peer), effort)?,
-        None => Section::without_rows(TCX.title, format!("Not measured: needs {CLANG}.")),
+    let rings = (0..LOADS).map(|_| open()).collect::<Result<Vec<_>>>()?;
+    let peers = (0..LOADS).map(|_| Peer::build()).collect::<Result<Vec<_>>>();
+    let peers = peers.unwrap_or_else(|error| {
+        eprintln!("the programs in C are skipped: {error:#}");
+        Vec::new()
+    });
+    let mut sections = vec![programs(XDP, &rings, &peers, effort)?];
+    sections.push(if peers.is_empty() {
+        Section::without_rows(TCX.title, format!("Not measured: needs {CLANG}."))
+    } else {
+        programs(TCX, &rings, &peers, effort)?
     });
     Ok(sections)
 }
 
 /// The table of one hook.
-fn programs(hook: Hook, ring: &Ring, peer: Option<&Peer>, effort: Effort) -> Result<Section> {
+fn programs(hook: Hook, rings: &[Ring], peers: &[Peer], effort: Effort) -> Result<Section> {
     let columns = [
         "frame",
         "bytes",
@@ -86,15 +87,17 @@ fn programs(hook: Hook, ring: &Ring, peer: Option<&Peer>, effort: Effort) -> Res
         "Edgelore / C",
     ];
     let mut section = Section::new(hook.title, &columns);
-    section.note(
-        "`BPF_PROG_TEST_RUN`, many repetitions a round. The empty program is the harness's floor; \
+    section.note(format!(
+        "`BPF_PROG_TEST_RUN`, many repetitions a round. Every program is loaded {LOADS} times, and the \
+         rounds take the copies in turn: where in memory the kernel puts a program is worth as much as \
+         what is told apart here. The empty program is the harness's floor; \
          the difference is the median of differences taken round by round, and beside it that of \
          the fastest rounds, which other load on the machine disturbs least; the ratio is the \
          median of ratios to the empty program. The first four frames are not control plane, the \
          last two are control plane that is withheld. The peer is `bench/peers/xdp.c` by clang 22: \
          it finds the same of the first four by the same tests, counts them in the same way, and does \
          nothing with the others.",
-    );
+    ));
     let cases = [
         ("UDP over IPv4", frames::udp(), true),
         ("TCP, not BGP", frames::tcp_other(), true),
@@ -104,7 +107,7 @@ fn programs(hook: Hook, ring: &Ring, peer: Option<&Peer>, effort: Effort) -> Res
         ("BGP, KEEPALIVE", frames::keepalive(), false),
     ];
     for (name, frame, comparable) in &cases {
-        let series = measure(hook, ring, peer, *comparable, frame, effort)?;
+        let series = measure(hook, rings, peers, *comparable, frame, effort)?;
         section.row(cells(name, frame.len(), &series));
     }
     Ok(section)
@@ -162,36 +165,37 @@ fn thread_cpu_time() -> Result<Duration> {
 /// The empty program, ours, and the one in C if it is `comparable` and there, in this order.
 fn measure(
     hook: Hook,
-    ring: &Ring,
-    peer: Option<&Peer>,
+    rings: &[Ring],
+    peers: &[Peer],
     comparable: bool,
     frame: &[u8],
     effort: Effort,
 ) -> Result<Vec<Series>> {
     let ours = |name, program| {
-        Contender::new(name, move || {
-            let elapsed = ring.inject(program, frame, REPEAT)?;
-            Ok(Work { units: u64::from(REPEAT), elapsed })
-        })
+        in_turn(name, rings, move |ring: &Ring| Ok(ring.inject(program, frame, REPEAT)?))
     };
-    let mut contenders = Vec::new();
-    match (hook.empty, peer) {
-        (Some(program), _) => contenders.push(ours("empty", program)),
-        (None, Some(peer)) => contenders.push(theirs("empty", peer, hook.c_empty, frame)),
-        (None, None) => anyhow::bail!("there is no empty program"),
-    }
-    contenders.push(ours("edgelore", hook.ours));
-    if let Some(peer) = peer.filter(|_| comparable) {
-        contenders.push(theirs("C", peer, hook.c_first_look, frame));
+    let theirs = |name, program: &'static str| {
+        in_turn(name, peers, move |peer: &Peer| peer.time(program, frame, REPEAT))
+    };
+    let empty = hook.empty.map(|program| ours("empty", program));
+    let mut contenders =
+        vec![empty.unwrap_or_else(|| theirs("empty", hook.c_empty)), ours("edgelore", hook.ours)];
+    if comparable && !peers.is_empty() {
+        contenders.push(theirs("C", hook.c_first_look));
     }
     interleave(effort.pick(201, 41), contenders)
 }
 
-/// A program of the object in C.
-fn theirs<'a>(name: &str, peer: &'a Peer, program: &'static str, frame: &'a [u8]) -> Contender<'a> {
+/// One program, of whose copies each round takes the next.
+fn in_turn<'a, T>(
+    name: &str,
+    copies: &'a [T],
+    run: impl Fn(&T) -> Result<Duration> + 'a,
+) -> Contender<'a> {
+    let mut copies = copies.iter().cycle();
     Contender::new(name, move || {
-        let elapsed = peer.time(program, frame, REPEAT)?;
-        Ok(Work { units: u64::from(REPEAT), elapsed })
+        let copy = copies.next().context("no copy of the program is loaded")?;
+        Ok(Work { units: u64::from(REPEAT), elapsed: run(copy)? })
     })
 }
 

@@ -305,6 +305,10 @@ impl Convergences {
     ) {
         let quiet = self.quiet();
         let transfer = known.sessions.in_transfer(delta.session, delta.speaker, at, quiet);
+        // The way of most deltas: nothing is lost, and no incident is open that anything could join.
+        if self.open.is_empty() && !verdicts.iter().any(|verdict| verdict.became.lost()) {
+            return;
+        }
         let owners = self.owners_of(delta);
         let when = Interval::exactly(at);
         let mut lost = 0;

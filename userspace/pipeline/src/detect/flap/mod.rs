@@ -126,8 +126,10 @@ impl Flaps {
             Observed::StreamGap { session, .. } => self.gap(*session),
             _ => {}
         }
-        self.join(known);
-        out.append(&mut self.told);
+        if !self.told.is_empty() {
+            self.join(known);
+            out.append(&mut self.told);
+        }
     }
 
     /// Bytes of a session are missing.
@@ -143,14 +145,18 @@ impl Flaps {
     /// What became of the prefixes of a delta, withdrawn ones first.
     pub(super) fn routes_moved(&mut self, delta: &RouteDelta, verdicts: &[Verdict], at: Timestamp) {
         let key = Key::Prefixes(delta.session, delta.speaker);
-        let open = self.open.contains_key(&key);
-        let prefixes = delta.withdrawn.iter().chain(&delta.announced);
-        for (&prefix, verdict) in prefixes.zip(verdicts) {
-            let moved = verdict.became.moved() || verdict.became.lost();
+        let open = !self.open.is_empty() && self.open.contains_key(&key);
+        for (place, verdict) in verdicts.iter().enumerate() {
+            if !(verdict.became.moved() || verdict.became.lost()) {
+                continue;
+            }
             let reached = self.config.reached(verdict.transitions.into(), verdict.penalty);
             // One that flaps already has more behind it than a first loss.
             let again = verdict.transitions > 1 || verdict.penalty > self.config.penalty_loss;
-            if moved && (reached || open && again) {
+            let mut prefixes = delta.withdrawn.iter().chain(&delta.announced);
+            if (reached || open && again)
+                && let Some(&prefix) = prefixes.nth(place)
+            {
                 self.prefix_moved(key, prefix, verdict, reached, at);
             }
         }
@@ -163,14 +169,15 @@ impl Flaps {
 
     /// Closes flaps that are over, and forgets quiet subjects now and then.
     pub(super) fn advance(&mut self, now: Timestamp, known: &Known, out: &mut Vec<Detected>) {
-        let (quiet, decay) = (self.config.quiet(), Decay::new(self.config.penalties()));
-        let over = |flap: &OpenFlap| {
-            now - flap.last > quiet && flap.penalty_at(now, decay) < self.config.penalty_close
-        };
-        let closing: Vec<Key> =
-            self.open.iter().filter(|(_, flap)| over(flap)).map(|(key, _)| *key).collect();
-        for key in closing {
-            self.close(key, known, out);
+        let quiet = self.config.quiet();
+        if !self.open.is_empty() {
+            let decay = Decay::new(self.config.penalties());
+            let over = |flap: &OpenFlap| {
+                now - flap.last > quiet && flap.penalty_at(now, decay) < self.config.penalty_close
+            };
+            let closing: Vec<Key> =
+                self.open.iter().filter(|(_, flap)| over(flap)).map(|(key, _)| *key).collect();
+            closing.into_iter().for_each(|key| self.close(key, known, out));
         }
         if now - self.swept > quiet {
             self.swept = now;
