@@ -63,6 +63,8 @@ struct Track {
     used: bool,
     /// A second connection whose OPENs were exchanged.
     challenger: Option<ConnectionId>,
+    /// Until a connection carries the session again: the one that lost it in a collision.
+    loser: Option<ConnectionId>,
 }
 
 pub(super) struct Sessions {
@@ -92,7 +94,7 @@ impl Sessions {
                 Transition::NONE
             }
             (State::Up, _) => {
-                track.carrier = Some(id);
+                (track.carrier, track.loser) = (Some(id), None);
                 Transition::NONE
             }
             _ => track.carried_by(id, false, Transition::UP),
@@ -140,6 +142,7 @@ impl Sessions {
     ) -> Transition {
         let track = self.track(session);
         match track.state {
+            State::Up if track.loser == Some(id) => Transition::NONE,
             State::Up if track.challenger == Some(id) => {
                 track.challenger = None;
                 Transition::NONE
@@ -153,6 +156,15 @@ impl Sessions {
             }
             State::Unknown if presumed => track.end(cause),
             _ => Transition::NONE,
+        }
+    }
+
+    /// A connection lost a collision (RFC 4271 §6.8): nothing ends with one that had not carried
+    /// UPDATEs. The session is the other connection's, even if its second OPEN is still to come.
+    pub(super) fn collided(&mut self, session: SessionKey, id: ConnectionId) {
+        let track = self.track(session);
+        if track.carrier == Some(id) && !track.used && track.challenger.is_none() {
+            (track.carrier, track.loser) = (None, Some(id));
         }
     }
 
@@ -189,7 +201,7 @@ impl Track {
 
     fn carried_by(&mut self, id: ConnectionId, used: bool, transition: Transition) -> Transition {
         let challenger = self.challenger.filter(|&challenger| challenger != id);
-        *self = Self { state: State::Up, carrier: Some(id), used, challenger };
+        *self = Self { state: State::Up, carrier: Some(id), used, challenger, loser: None };
         transition
     }
 }
@@ -236,6 +248,27 @@ mod tests {
                 Transition::down(DownCause::Reset)
             );
         }
+    }
+
+    #[test]
+    fn the_winner_of_a_collision_may_open_after_the_loser_has_gone() {
+        let mut sessions = Sessions::new(4);
+        assert_eq!(sessions.opened(key(), A), Transition::UP);
+        sessions.collided(key(), A);
+        for cause in [DownCause::Notification, DownCause::Closed] {
+            assert_eq!(sessions.ended(key(), A, cause, false), Transition::NONE);
+        }
+        assert_eq!(sessions.opened(key(), B), Transition::NONE);
+        assert_eq!(
+            sessions.ended(key(), B, DownCause::Reset, false),
+            Transition::down(DownCause::Reset)
+        );
+        // One that had carried UPDATEs was the session.
+        sessions.opened(key(), A);
+        sessions.updated(key(), A, true);
+        sessions.collided(key(), A);
+        let down = Transition::down(DownCause::Notification);
+        assert_eq!(sessions.ended(key(), A, DownCause::Notification, false), down);
     }
 
     #[test]

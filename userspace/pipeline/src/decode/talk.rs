@@ -18,6 +18,9 @@ use std::net::IpAddr;
 /// nonsense costs no more than one of sense.
 const FAULTS_EXPLAINED_MAX: u8 = 16;
 
+/// Cease / Connection Collision Resolution (RFC 4486).
+const COLLISION: (u8, u8) = (6, 7);
+
 /// What is remembered of a conversation between two speakers.
 #[derive(Debug)]
 pub(super) struct Talk {
@@ -266,6 +269,9 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
             hard_reset: read.hard_reset,
             communication: read.communication,
         });
+        if (read.code, read.subcode) == COLLISION {
+            self.sessions.collided(self.session, talk.id);
+        }
         self.ended(talk, DownCause::Notification);
         talk.opens = [None, None];
         talk.negotiated = None;
