@@ -9,7 +9,10 @@
 //!
 //! Two routers may open two connections at once (RFC 4271 §6.8). The one that carries the session
 //! is the first; the second takes over when the first ends or when it carries an UPDATE, and if
-//! the first had carried UPDATEs by then, the session went down and came up again.
+//! the first had carried UPDATEs by then, the session went down and came up again. A first that had
+//! carried none and says that it lost the collision leaves the session to the second. A connection that
+//! has been taken over from is heard no more, for what it could not deliver while the way was dead it
+//! sends again when the session is back on another.
 //!
 //! **Invariant:** downs and ups of a session alternate; an end is reported once.
 
@@ -63,8 +66,9 @@ struct Track {
     used: bool,
     /// A second connection whose OPENs were exchanged.
     challenger: Option<ConnectionId>,
-    /// Until a connection carries the session again: the one that lost it in a collision.
-    loser: Option<ConnectionId>,
+    /// The last connection that carried the session and does so no more, as far as its end was not
+    /// seen: what is sent again on it is no news.
+    former: Option<ConnectionId>,
 }
 
 pub(super) struct Sessions {
@@ -94,7 +98,7 @@ impl Sessions {
                 Transition::NONE
             }
             (State::Up, _) => {
-                (track.carrier, track.loser) = (Some(id), None);
+                track.carrier = Some(id);
                 Transition::NONE
             }
             _ => track.carried_by(id, false, Transition::UP),
@@ -120,6 +124,7 @@ impl Sessions {
     ) -> Transition {
         let track = self.track(session);
         match track.state {
+            State::Up if track.former == Some(id) => Transition::NONE,
             State::Up if track.carrier.is_none_or(|carrier| carrier == id) => {
                 track.carried_by(id, true, Transition::NONE)
             }
@@ -142,7 +147,7 @@ impl Sessions {
     ) -> Transition {
         let track = self.track(session);
         match track.state {
-            State::Up if track.loser == Some(id) => Transition::NONE,
+            State::Up if track.former == Some(id) => Transition::NONE,
             State::Up if track.challenger == Some(id) => {
                 track.challenger = None;
                 Transition::NONE
@@ -159,12 +164,19 @@ impl Sessions {
         }
     }
 
+    /// What a connection says of the session's end counts: no other one carries the session.
+    pub(super) fn speaks_for(&mut self, session: SessionKey, id: ConnectionId) -> bool {
+        let track = self.track(session);
+        let carries = track.carrier.is_none_or(|carrier| carrier == id);
+        track.state != State::Up || (carries && track.former != Some(id))
+    }
+
     /// A connection lost a collision (RFC 4271 §6.8): nothing ends with one that had not carried
     /// UPDATEs. The session is the other connection's, even if its second OPEN is still to come.
     pub(super) fn collided(&mut self, session: SessionKey, id: ConnectionId) {
         let track = self.track(session);
         if track.carrier == Some(id) && !track.used && track.challenger.is_none() {
-            (track.carrier, track.loser) = (None, Some(id));
+            (track.carrier, track.former) = (None, Some(id));
         }
     }
 
@@ -201,7 +213,8 @@ impl Track {
 
     fn carried_by(&mut self, id: ConnectionId, used: bool, transition: Transition) -> Transition {
         let challenger = self.challenger.filter(|&challenger| challenger != id);
-        *self = Self { state: State::Up, carrier: Some(id), used, challenger, loser: None };
+        let former = self.carrier.filter(|&carrier| carrier != id).or(self.former);
+        *self = Self { state: State::Up, carrier: Some(id), used, challenger, former };
         transition
     }
 }
@@ -279,6 +292,22 @@ mod tests {
         sessions.opened(key(), B);
         assert_eq!(sessions.updated(key(), B, true), Transition::again(DownCause::Replaced));
         assert_eq!(sessions.updated(key(), B, true), Transition::NONE);
+    }
+
+    #[test]
+    fn what_a_dead_connection_sends_again_is_no_news() {
+        let mut sessions = Sessions::new(4);
+        for id in [A, B] {
+            sessions.opened(key(), id);
+            assert!(sessions.speaks_for(key(), A) && !sessions.speaks_for(key(), B));
+            sessions.updated(key(), id, true);
+        }
+        assert!(sessions.speaks_for(key(), B) && !sessions.speaks_for(key(), A));
+        assert_eq!(sessions.updated(key(), A, true), Transition::NONE);
+        assert_eq!(sessions.ended(key(), A, DownCause::Notification, false), Transition::NONE);
+        let down = Transition::down(DownCause::Reset);
+        assert_eq!(sessions.ended(key(), B, DownCause::Reset, false), down);
+        assert!(sessions.speaks_for(key(), A));
     }
 
     #[test]

@@ -261,14 +261,18 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
             Ok(read) => read,
             Err(error) => return self.fault(talk, speaker, FaultHandling::SessionReset, &error),
         };
-        self.observe(Observed::Notification {
-            session: self.session,
-            speaker: speaker.address,
-            code: read.code,
-            subcode: read.subcode,
-            hard_reset: read.hard_reset,
-            communication: read.communication,
-        });
+        // What an old connection sends again once it can, or one that lost a collision, says nothing
+        // of the session that another carries.
+        if self.sessions.speaks_for(self.session, talk.id) {
+            self.observe(Observed::Notification {
+                session: self.session,
+                speaker: speaker.address,
+                code: read.code,
+                subcode: read.subcode,
+                hard_reset: read.hard_reset,
+                communication: read.communication,
+            });
+        }
         if (read.code, read.subcode) == COLLISION {
             self.sessions.collided(self.session, talk.id);
         }
