@@ -53,15 +53,17 @@ pub(super) fn session_start(
         return if silent { narrowest(bounds, &links, noticed, life) } else { bounds };
     }
     match ending.diagnostic {
-        Some(_) if moved.is_none() => bfd_announced(trigger.at),
-        _ => announced_start(trigger.at),
+        Some(_) => bfd_announced(noticed, moved.is_some()),
+        None => announced_start(trigger.at),
     }
 }
 
-/// Bounds of what a BFD speaker knew at once, and said with its next packet.
-fn bfd_announced(at: Timestamp) -> Interval {
-    let Interval { earliest, estimate, latest } = announced_start(at);
-    Interval { earliest: earliest - Span(micros(BFD_SLOW_US)), estimate, latest }
+/// Bounds of what a BFD speaker knew at once: it says so with its next packet, if nothing that it
+/// moved has shown it before.
+fn bfd_announced(noticed: Timestamp, moved: bool) -> Interval {
+    let late = if moved { 0 } else { BFD_SLOW_US };
+    let Interval { earliest, estimate, latest } = announced_start(noticed);
+    Interval { earliest: earliest - Span(micros(late)), estimate, latest }
 }
 
 /// Bounds of a failure of which the end of the session says that it was, and not when. A router

@@ -158,6 +158,15 @@ fn why_bfd_went_down_bounds_the_start() {
 }
 
 #[test]
+fn a_table_that_moved_before_bfd_said_why_tells_when_the_path_went_down() {
+    let mut all = established();
+    all.extend([bfd(100, gateway(), BfdState::Up), bfd(120, primary(), BfdState::Up)]);
+    all.push(fib(9_600, 4, FibAction::Set, Some(secondary())));
+    all.push(bfd_with(10_400, gateway(), BfdState::Down, 5));
+    assert_eq!(bounds(&run(all)[0].incident), (ms(9_550), ms(9_600), ms(9_600)));
+}
+
+#[test]
 fn a_path_that_bfd_knows_to_be_down_leaves_the_start_of_its_lost_link() {
     let link = |carrier| {
         let known = LinkChange { present: true, admin_up: true, ..LinkChange::default() };
