@@ -98,12 +98,14 @@ pub(super) fn is_late(
 }
 
 /// Bounds of a link's failure that was reported at `at`. A link that is still meant to be up has lost
-/// its carrier.
+/// its carrier. It did so after its last packet, and perhaps long after the next was due: whoever sends
+/// may have paused.
 pub(super) fn link_start(link: u32, change: &LinkChange, at: Timestamp, life: &Life) -> Interval {
     let within = if change.admin_up { CARRIER_REPORT } else { LINK_REPORT };
     let reported = Interval { earliest: at - within, estimate: at, latest: at };
     let silence = life.silent_since(link, at);
-    silence.and_then(|silence| intersection(silence, reported)).unwrap_or(reported)
+    let agreeing = silence.and_then(|silence| intersection(silence, reported));
+    agreeing.map_or(reported, |silence| Interval { latest: at, ..silence })
 }
 
 /// Bounds of what an interior protocol took back at `at`. The router may have waited for its dead

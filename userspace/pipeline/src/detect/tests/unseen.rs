@@ -1,6 +1,6 @@
 //! Sessions that died before anybody said so: what bounds the start, and whose the end is.
 
-use super::joined::SECOND_LINK;
+use super::joined::{SECOND_LINK, link};
 use super::*;
 use edgelore_model::KernelEvent;
 
@@ -168,14 +168,10 @@ fn a_table_that_moved_before_bfd_said_why_tells_when_the_path_went_down() {
 
 #[test]
 fn a_path_that_bfd_knows_to_be_down_leaves_the_start_of_its_lost_link() {
-    let link = |carrier| {
-        let known = LinkChange { present: true, admin_up: true, ..LinkChange::default() };
-        Observed::Link(LinkChange { name: "port0".into(), carrier, ..known })
-    };
     for (diagnostic, start) in [(5, (8_980, 10_000)), (1, (8_980, 9_745))] {
         let mut all = on_the_wire();
         all.extend([bfd(100, gateway(), BfdState::Up), bfd(120, primary(), BfdState::Up)]);
-        all.extend([at(5, link(true)), at(10_000, link(false))]);
+        all.extend([link(5, UPLINK, true), link(10_000, UPLINK, false)]);
         all.push(bfd_with(10_000, gateway(), BfdState::Down, diagnostic));
         let incident = &run(all)[0].incident;
         assert_eq!(incident.chain[0].kind, TriggerKind::LinkDown);
@@ -239,6 +235,18 @@ fn a_lost_carrier_may_be_told_a_second_late() {
         let incident = &closed[0].incident;
         assert_eq!(incident.start.earliest, ms(earliest.max(8_940)));
         assert_eq!(incident.chain[0].kind, TriggerKind::LinkDown);
+    }
+}
+
+#[test]
+fn a_carrier_was_lost_after_the_last_packet_however_long() {
+    for (last_packet, earliest) in [(9_700, 9_679), (8_000, 8_980)] {
+        let mut all = on_the_wire();
+        all.extend([link(5, UPLINK, true), link(10_000, UPLINK, false)]);
+        all.extend(traffic(10, last_packet));
+        let (from, estimate, to) = bounds(&run(all)[0].incident);
+        assert_eq!((from, to), (ms(earliest), ms(10_000)));
+        assert_eq!(estimate < ms(9_720), last_packet == 9_700);
     }
 }
 
