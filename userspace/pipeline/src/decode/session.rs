@@ -9,7 +9,10 @@
 //!
 //! Two routers may open two connections at once (RFC 4271 §6.8). The one that carries the session
 //! is the first; the second takes over when the first ends or when it carries an UPDATE, and if
-//! the first had carried UPDATEs by then, the session went down and came up again.
+//! the first had carried UPDATEs by then, the session went down and came up again. A first that had
+//! carried none and says that it lost the collision leaves the session to the second. A connection that
+//! has been taken over from is heard no more, for what it could not deliver while the way was dead it
+//! sends again when the session is back on another.
 //!
 //! **Invariant:** downs and ups of a session alternate; an end is reported once.
 
@@ -63,6 +66,9 @@ struct Track {
     used: bool,
     /// A second connection whose OPENs were exchanged.
     challenger: Option<ConnectionId>,
+    /// The last connection that carried the session and does so no more, as far as its end was not
+    /// seen: what is sent again on it is no news.
+    former: Option<ConnectionId>,
 }
 
 pub(super) struct Sessions {
@@ -118,6 +124,7 @@ impl Sessions {
     ) -> Transition {
         let track = self.track(session);
         match track.state {
+            State::Up if track.former == Some(id) => Transition::NONE,
             State::Up if track.carrier.is_none_or(|carrier| carrier == id) => {
                 track.carried_by(id, true, Transition::NONE)
             }
@@ -140,6 +147,7 @@ impl Sessions {
     ) -> Transition {
         let track = self.track(session);
         match track.state {
+            State::Up if track.former == Some(id) => Transition::NONE,
             State::Up if track.challenger == Some(id) => {
                 track.challenger = None;
                 Transition::NONE
@@ -153,6 +161,22 @@ impl Sessions {
             }
             State::Unknown if presumed => track.end(cause),
             _ => Transition::NONE,
+        }
+    }
+
+    /// What a connection says of the session's end counts: no other one carries the session.
+    pub(super) fn speaks_for(&mut self, session: SessionKey, id: ConnectionId) -> bool {
+        let track = self.track(session);
+        let carries = track.carrier.is_none_or(|carrier| carrier == id);
+        track.state != State::Up || (carries && track.former != Some(id))
+    }
+
+    /// A connection lost a collision (RFC 4271 §6.8): nothing ends with one that had not carried
+    /// UPDATEs. The session is the other connection's, even if its second OPEN is still to come.
+    pub(super) fn collided(&mut self, session: SessionKey, id: ConnectionId) {
+        let track = self.track(session);
+        if track.carrier == Some(id) && !track.used && track.challenger.is_none() {
+            (track.carrier, track.former) = (None, Some(id));
         }
     }
 
@@ -189,7 +213,8 @@ impl Track {
 
     fn carried_by(&mut self, id: ConnectionId, used: bool, transition: Transition) -> Transition {
         let challenger = self.challenger.filter(|&challenger| challenger != id);
-        *self = Self { state: State::Up, carrier: Some(id), used, challenger };
+        let former = self.carrier.filter(|&carrier| carrier != id).or(self.former);
+        *self = Self { state: State::Up, carrier: Some(id), used, challenger, former };
         transition
     }
 }
@@ -239,6 +264,27 @@ mod tests {
     }
 
     #[test]
+    fn the_winner_of_a_collision_may_open_after_the_loser_has_gone() {
+        let mut sessions = Sessions::new(4);
+        assert_eq!(sessions.opened(key(), A), Transition::UP);
+        sessions.collided(key(), A);
+        for cause in [DownCause::Notification, DownCause::Closed] {
+            assert_eq!(sessions.ended(key(), A, cause, false), Transition::NONE);
+        }
+        assert_eq!(sessions.opened(key(), B), Transition::NONE);
+        assert_eq!(
+            sessions.ended(key(), B, DownCause::Reset, false),
+            Transition::down(DownCause::Reset)
+        );
+        // One that had carried UPDATEs was the session.
+        sessions.opened(key(), A);
+        sessions.updated(key(), A, true);
+        sessions.collided(key(), A);
+        let down = Transition::down(DownCause::Notification);
+        assert_eq!(sessions.ended(key(), A, DownCause::Notification, false), down);
+    }
+
+    #[test]
     fn a_new_connection_replaces_a_silent_one() {
         let mut sessions = Sessions::new(4);
         sessions.opened(key(), A);
@@ -246,6 +292,22 @@ mod tests {
         sessions.opened(key(), B);
         assert_eq!(sessions.updated(key(), B, true), Transition::again(DownCause::Replaced));
         assert_eq!(sessions.updated(key(), B, true), Transition::NONE);
+    }
+
+    #[test]
+    fn what_a_dead_connection_sends_again_is_no_news() {
+        let mut sessions = Sessions::new(4);
+        for id in [A, B] {
+            sessions.opened(key(), id);
+            assert!(sessions.speaks_for(key(), A) && !sessions.speaks_for(key(), B));
+            sessions.updated(key(), id, true);
+        }
+        assert!(sessions.speaks_for(key(), B) && !sessions.speaks_for(key(), A));
+        assert_eq!(sessions.updated(key(), A, true), Transition::NONE);
+        assert_eq!(sessions.ended(key(), A, DownCause::Notification, false), Transition::NONE);
+        let down = Transition::down(DownCause::Reset);
+        assert_eq!(sessions.ended(key(), B, DownCause::Reset, false), down);
+        assert!(sessions.speaks_for(key(), A));
     }
 
     #[test]

@@ -18,6 +18,9 @@ use std::net::IpAddr;
 /// nonsense costs no more than one of sense.
 const FAULTS_EXPLAINED_MAX: u8 = 16;
 
+/// Cease / Connection Collision Resolution (RFC 4486).
+const COLLISION: (u8, u8) = (6, 7);
+
 /// What is remembered of a conversation between two speakers.
 #[derive(Debug)]
 pub(super) struct Talk {
@@ -258,14 +261,21 @@ impl<E: FnMut(usize, Observation)> Scene<'_, E> {
             Ok(read) => read,
             Err(error) => return self.fault(talk, speaker, FaultHandling::SessionReset, &error),
         };
-        self.observe(Observed::Notification {
-            session: self.session,
-            speaker: speaker.address,
-            code: read.code,
-            subcode: read.subcode,
-            hard_reset: read.hard_reset,
-            communication: read.communication,
-        });
+        // What an old connection sends again once it can, or one that lost a collision, says nothing
+        // of the session that another carries.
+        if self.sessions.speaks_for(self.session, talk.id) {
+            self.observe(Observed::Notification {
+                session: self.session,
+                speaker: speaker.address,
+                code: read.code,
+                subcode: read.subcode,
+                hard_reset: read.hard_reset,
+                communication: read.communication,
+            });
+        }
+        if (read.code, read.subcode) == COLLISION {
+            self.sessions.collided(self.session, talk.id);
+        }
         self.ended(talk, DownCause::Notification);
         talk.opens = [None, None];
         talk.negotiated = None;

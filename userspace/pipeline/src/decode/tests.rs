@@ -206,6 +206,40 @@ fn a_new_connection_on_the_same_ports_replaces_the_session() {
     assert_eq!((summary.bgp.open, summary.bgp.keepalive), (4, 4));
 }
 
+/// A connection that B opens.
+const A_ANSWERS: &str = "192.0.2.1:179";
+const B_OPENS: &str = "192.0.2.2:50000";
+
+#[test]
+fn of_two_connections_at_once_the_loser_takes_nothing_down() {
+    let lost = message(3, &[6, 7]);
+    let mut wire = Wire::default();
+    wire.handshake(B_OPENS, A_ANSWERS).segment(A_ANSWERS, B_OPENS, tcp_flags::ACK, &open(9));
+    wire.establish(A, B).segment(A, B, tcp_flags::ACK, &lost).segment(B, A, tcp_flags::FIN, &[]);
+    wire.segment(B_OPENS, A_ANSWERS, tcp_flags::ACK, &open(9));
+    wire.segment(B_OPENS, A_ANSWERS, tcp_flags::ACK, &update(1));
+    wire.segment(B_OPENS, A_ANSWERS, tcp_flags::RST | tcp_flags::ACK, &[]);
+    assert_eq!(
+        wire.observations(),
+        ["open 9", "open 90", "open 9", "up", "notification 6/7", "open 9", "+1 -0", "down Reset"]
+    );
+}
+
+#[test]
+fn what_an_old_connection_sends_again_ends_no_session() {
+    let mut wire = Wire::default();
+    wire.establish(A, B).segment(B, A, tcp_flags::ACK, &update(1));
+    wire.establish(B_OPENS, A_ANSWERS);
+    wire.segment(B_OPENS, A_ANSWERS, tcp_flags::ACK, &update(1));
+    wire.segment(B, A, tcp_flags::ACK | tcp_flags::FIN, &message(3, &[4, 0]));
+    let (observations, summary) = decode(std::slice::from_ref(&wire.batch));
+    assert_eq!(
+        observations.iter().map(name).collect::<Vec<_>>()[4..],
+        ["open 90", "open 9", "down Replaced", "up", "+1 -0"]
+    );
+    assert_eq!(summary.bgp.notification, 1);
+}
+
 #[test]
 fn a_refused_connection_is_no_session() {
     let mut wire = Wire::default();

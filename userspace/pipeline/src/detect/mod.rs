@@ -278,7 +278,9 @@ impl Detector {
             Observed::Routes(delta) => self.routes(delta, link, at, out),
             Observed::Bfd(change) => {
                 if known.sessions.bfd_changed(change, link) {
-                    let (kind, ending) = (TriggerKind::BfdDown, Ending::default());
+                    let diagnostic = Some(change.diagnostic);
+                    let (kind, ending) =
+                        (TriggerKind::BfdDown, Ending { diagnostic, ..Ending::default() });
                     self.session_trigger(change.session, at, kind, ending, out);
                 }
             }

@@ -99,7 +99,7 @@ pub(super) struct Session {
     /// It carried routes since it came up.
     carried: bool,
     /// When it came up, if that was seen.
-    up_since: Option<Timestamp>,
+    pub(super) up_since: Option<Timestamp>,
     /// When a speaker said something of routes last.
     spoken: Option<Timestamp>,
     /// Where it was seen, never 0; `link` is the last of them.
@@ -108,7 +108,8 @@ pub(super) struct Session {
     capabilities: BTreeMap<IpAddr, OpenCapabilities>,
     /// While its tables are transferred; `None` before and after.
     transfer: Option<Transfer>,
-    bfd_up: BTreeMap<IpAddr, bool>,
+    /// BFD's state, as each speaker said last.
+    bfd: BTreeMap<IpAddr, BfdState>,
     /// By speaker, the table whose routes are followed. A monitored router reports one route from
     /// several tables, and it has moved once.
     followed: BTreeMap<IpAddr, Rib>,
@@ -164,7 +165,7 @@ impl Session {
 
     /// Both ends said last that BFD is up.
     pub(super) fn bfd_is_up(&self) -> bool {
-        self.bfd_up.len() == 2 && self.bfd_up.values().all(|&up| up)
+        self.bfd.len() == 2 && self.bfd.values().all(|&state| state == BfdState::Up)
     }
 
     /// It came up and was refused, or had nothing to say: its end moves no route.
@@ -332,11 +333,13 @@ impl Sessions {
     }
 
     /// Takes a BFD change; true when a speaker that was up says that it no longer is.
-    /// An administrative down ends the protection, not the session (RFC 5880 §6.8.16).
+    /// An administrative down ends the protection, not the session (RFC 5880 §6.8.16), and neither
+    /// does the other end's answer to it.
     pub(super) fn bfd_changed(&mut self, change: &BfdChange, link: u32) -> bool {
         let Some(session) = self.entry(change.session, link) else { return false };
-        let up = change.state == BfdState::Up;
-        let was_up = session.bfd_up.insert(change.speaker, up).unwrap_or(false);
+        let was_up = session.bfd.insert(change.speaker, change.state) == Some(BfdState::Up);
+        let other = change.session.other(change.speaker);
+        let ended = other.and_then(|other| session.bfd.get(&other)) == Some(&BfdState::AdminDown);
         match change.state {
             BfdState::Up => {
                 let timers = BfdTimers {
@@ -354,7 +357,7 @@ impl Sessions {
             }
             BfdState::Down | BfdState::Init => {}
         }
-        was_up && change.state == BfdState::Down
+        was_up && !ended && change.state == BfdState::Down
     }
 
     fn entry(&mut self, key: SessionKey, link: u32) -> Option<&mut Session> {

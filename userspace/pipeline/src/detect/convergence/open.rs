@@ -79,6 +79,8 @@ pub(super) struct Sign {
     pub(super) evidence: Evidence,
     /// It tells of what may be over long since: a lost session is known by the next one.
     pub(super) late: bool,
+    /// The session that failed had come up then.
+    pub(super) up_since: Option<Timestamp>,
 }
 
 impl Sign {
@@ -94,6 +96,7 @@ impl Sign {
             patience: Span(0),
             evidence: Evidence::default(),
             late: false,
+            up_since: None,
         }
     }
 }
@@ -205,7 +208,9 @@ impl Open {
 
     pub(super) fn to_past(&self, closed: Timestamp) -> Past {
         let last = self.last_activity();
-        Past { concern: self.concern.clone(), classes: self.classes.clone(), last, closed }
+        let (concern, classes) = (self.concern.clone(), self.classes.clone());
+        let began = self.chain.iter().map(|trigger| trigger.at).min().unwrap_or(last);
+        Past { concern, classes, began, last, closed }
     }
 
     /// A further sign of the same failure. One that comes from the failing thing itself may narrow
@@ -338,6 +343,8 @@ fn narrowed(a: Interval, b: Interval) -> Option<Interval> {
 pub(super) struct Past {
     concern: Concern,
     classes: Vec<Class>,
+    /// When it was noticed.
+    began: Timestamp,
     last: Timestamp,
     pub(super) closed: Timestamp,
 }
@@ -345,12 +352,13 @@ pub(super) struct Past {
 impl Past {
     /// The sign still speaks of that incident: what it shows began before that was over, or it
     /// comes within `quiet` of its closing. How long a failure far away went unnoticed is not
-    /// known: what counts is when it was told there.
+    /// known: what counts is when it was told there. A session that has come up since fails anew.
     pub(super) fn explains(&self, sign: &Sign, quiet: Span) -> bool {
         let far =
             class(&sign.trigger, sign.protocol) == Class::Interior && sign.concern.links.is_empty();
         let began = if far { sign.start.estimate } else { sign.start.earliest };
         kinship(&self.concern, &self.classes, sign).is_some()
+            && sign.up_since.is_none_or(|up| up <= self.began)
             && (began <= self.last || sign.trigger.at - self.closed <= quiet)
     }
 

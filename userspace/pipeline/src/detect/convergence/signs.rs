@@ -33,6 +33,8 @@ pub(in crate::detect) struct Ending {
     pub(in crate::detect) hard_reset: bool,
     /// How one knows, unless a NOTIFICATION says it.
     pub(in crate::detect) cause: Option<DownCause>,
+    /// Why BFD is down, as its speaker says (RFC 5880 §4.1).
+    pub(in crate::detect) diagnostic: Option<u8>,
 }
 
 impl Convergences {
@@ -85,8 +87,8 @@ impl Convergences {
             && !before.links.iter().any(silent);
         let retained =
             ending.and_then(|ending| before.retained(ending.notified, ending.hard_reset));
-        let cause = ending.and_then(|ending| ending.cause);
-        let start = start::session_start(before, trigger, cause, moved, &known.life);
+        let ending = ending.unwrap_or_default();
+        let start = start::session_start(before, trigger, ending, moved, &known.life);
         let protocol = if before.routing { Protocol::Bgp } else { Protocol::Bfd };
         let sign = Sign {
             concern: Concern {
@@ -99,7 +101,8 @@ impl Convergences {
                 Opens::WhenRetainedRoutesMove(Span(restart.0.saturating_add(CALCULATION_MAX.0)))
             }),
             evidence: Evidence::of_session(kind, heard),
-            late: start::is_late(before, cause, start, at),
+            late: start::is_late(before, ending.cause, start, at),
+            up_since: before.up_since,
             ..Sign::at_once(trigger, start, protocol)
         };
         self.sign(sign, at, known, out);
@@ -117,7 +120,8 @@ impl Convergences {
         let on = Scope::Link(Link(link));
         let trigger = Trigger { at, kind: TriggerKind::NextHopLost, on };
         let before = Session::on(link);
-        let start = start::session_start(&before, trigger, None, Some(first), &known.life);
+        let ending = Ending::default();
+        let start = start::session_start(&before, trigger, ending, Some(first), &known.life);
         let sign = Sign {
             concern: link_concern(link, known),
             evidence: Evidence::of_session(trigger.kind, false),

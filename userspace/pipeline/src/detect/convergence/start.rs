@@ -1,6 +1,7 @@
 //! When a failure began: bounds from all that bears witness to it.
 
 use super::open::LINK_REPORT;
+use super::signs::Ending;
 use crate::detect::adjacency::IgpSign;
 use crate::detect::life::Life;
 use crate::detect::sessions::Session;
@@ -11,6 +12,11 @@ const HOLD_TIMER_EXPIRED: u8 = 4;
 /// Cease / BFD Down (RFC 9384).
 const CEASE: u8 = 6;
 const BFD_DOWN: u8 = 10;
+/// BFD diagnostics (RFC 5880 §4.1): the detection time expired; of those that tell what a speaker
+/// knows without a timer, forwarding plane reset is the first and reverse path down the last.
+const BFD_EXPIRED: u8 = 1;
+const BFD_RESET: u8 = 4;
+const BFD_REVERSE_PATH: u8 = 8;
 /// Assumed when the OPENs were not seen: the largest default among daemons, in seconds.
 const HOLD_TIME_UNKNOWN_S: u16 = 240;
 /// Assumed when the timers were not seen: ten times the slowest rate (RFC 5880 §6.8.3), in µs.
@@ -25,26 +31,39 @@ const CARRIER_REPORT: Span = Span::from_millis(1_020);
 /// wire say that BFD went down.
 const BFD_SLOW_US: u64 = 1_000_000;
 
-/// Bounds of a session failure's start from all that bears witness to it. `cause` is how the end
-/// is known, where no NOTIFICATION says it. `moved` is the first change of the kernel's table that
+/// Bounds of a session failure's start from all that bears witness to it. `ending` says how the end
+/// is known. `moved` is the first change of the kernel's table that
 /// belongs to it, if that came before the trigger: the daemon had noticed by then.
 pub(super) fn session_start(
     before: &Session,
     trigger: Trigger,
-    cause: Option<DownCause>,
+    ending: Ending,
     moved: Option<Interval>,
     life: &Life,
 ) -> Interval {
     let noticed = moved.map_or(trigger.at, |moved| moved.latest.min(trigger.at));
-    let bounds = match silence_timer(before, trigger, cause, noticed, moved.is_some()) {
-        Some(timer) => timer.bounds(noticed),
-        None => match unexplained(before, cause, noticed) {
-            Some(bounds) => bounds,
-            None => return announced_start(trigger.at),
-        },
-    };
     let links: Vec<u32> = before.links.iter().copied().collect();
-    narrowest(bounds, &links, noticed, life)
+    if let Some(timer) = silence_timer(before, trigger, ending, noticed, moved.is_some()) {
+        return narrowest(timer.bounds(noticed), &links, noticed, life);
+    }
+    if let Some(bounds) = unexplained(before, ending.cause, noticed) {
+        // A link on which packets come again has had its silence: what another's says of a session
+        // that died at any time before is not known.
+        let silent = links.iter().all(|&link| life.silent_since(link, noticed).is_some());
+        return if silent { narrowest(bounds, &links, noticed, life) } else { bounds };
+    }
+    match ending.diagnostic {
+        Some(_) => bfd_announced(noticed, moved.is_some()),
+        None => announced_start(trigger.at),
+    }
+}
+
+/// Bounds of what a BFD speaker knew at once: it says so with its next packet, if nothing that it
+/// moved has shown it before.
+fn bfd_announced(noticed: Timestamp, moved: bool) -> Interval {
+    let late = if moved { 0 } else { BFD_SLOW_US };
+    let Interval { earliest, estimate, latest } = announced_start(noticed);
+    Interval { earliest: earliest - Span(micros(late)), estimate, latest }
 }
 
 /// Bounds of a failure of which the end of the session says that it was, and not when. A router
@@ -79,12 +98,14 @@ pub(super) fn is_late(
 }
 
 /// Bounds of a link's failure that was reported at `at`. A link that is still meant to be up has lost
-/// its carrier.
+/// its carrier. It did so after its last packet, and perhaps long after the next was due: whoever sends
+/// may have paused.
 pub(super) fn link_start(link: u32, change: &LinkChange, at: Timestamp, life: &Life) -> Interval {
     let within = if change.admin_up { CARRIER_REPORT } else { LINK_REPORT };
     let reported = Interval { earliest: at - within, estimate: at, latest: at };
     let silence = life.silent_since(link, at);
-    silence.and_then(|silence| intersection(silence, reported)).unwrap_or(reported)
+    let agreeing = silence.and_then(|silence| intersection(silence, reported));
+    agreeing.map_or(reported, |silence| Interval { latest: at, ..silence })
 }
 
 /// Bounds of what an interior protocol took back at `at`. The router may have waited for its dead
@@ -126,11 +147,13 @@ fn silent_start(timer: SilenceTimer, noticed: Timestamp, links: &[u32], life: &L
     narrowest(timer.bounds(noticed), links, noticed, life)
 }
 
-/// What the first of the links whose silence agrees with the bounds leaves of them. A bridge sees
-/// the two ends of a session on two links, and the silence of one.
+/// What the silence of the links leaves of the bounds. A bridge sees the two ends of a session on
+/// two links: the first one that fell silent did so by the failure, the other one when its traffic
+/// took another way.
 fn narrowest(bounds: Interval, links: &[u32], at: Timestamp, life: &Life) -> Interval {
     let silences = links.iter().filter_map(|&link| life.silent_since(link, at));
-    silences.filter_map(|silence| intersection(silence, bounds)).next().unwrap_or(bounds)
+    let agreeing = silences.filter_map(|silence| intersection(silence, bounds));
+    agreeing.min_by_key(|silence| (silence.earliest, silence.latest)).unwrap_or(bounds)
 }
 
 /// A timer that ran out because a neighbour was silent.
@@ -172,7 +195,7 @@ fn hold_time(before: &Session) -> Span {
 fn silence_timer(
     before: &Session,
     trigger: Trigger,
-    cause: Option<DownCause>,
+    ending: Ending,
     noticed: Timestamp,
     moved: bool,
 ) -> Option<SilenceTimer> {
@@ -182,7 +205,7 @@ fn silence_timer(
         |timeout, interval| SilenceTimer { timeout, interval, unpunctual: none, late: none };
     // One of several timers, or one whose setting was not seen.
     let any = timer(hold, hold);
-    match (trigger.kind, cause) {
+    match (trigger.kind, ending.cause) {
         (TriggerKind::Notification(HOLD_TIMER_EXPIRED, _), _) | (_, Some(DownCause::Expired)) => {
             let known = known_hold_s(before).is_some();
             Some(if known { timer(hold, Span(hold.0 / 3)) } else { any })
@@ -192,10 +215,13 @@ fn silence_timer(
         {
             Some(any)
         }
+        (TriggerKind::BfdDown, _) if ending.diagnostic.is_some_and(knew_at_once) => None,
         (TriggerKind::BfdDown | TriggerKind::Notification(CEASE, BFD_DOWN), _) => {
             let unknown = (BFD_UNKNOWN_US, BFD_UNKNOWN_US);
             let (detection_us, interval_us) = before.settings.bfd_detection_us().unwrap_or(unknown);
-            let interval = Span(micros(interval_us));
+            // Where it is not said that this timer ran out, the end came while it had not.
+            let expired = ending.diagnostic.is_none_or(|diagnostic| diagnostic == BFD_EXPIRED);
+            let interval = Span(micros(if expired { interval_us } else { detection_us }));
             let late = if moved { none } else { Span(micros(BFD_SLOW_US)) };
             let timeout = Span(micros(detection_us));
             Some(SilenceTimer { timeout, interval, unpunctual: interval, late })
@@ -204,6 +230,11 @@ fn silence_timer(
         _ if trigger.at - noticed > LINK_REPORT => Some(any),
         _ => None,
     }
+}
+
+/// A BFD speaker with this diagnostic did not wait for a timer.
+fn knew_at_once(diagnostic: u8) -> bool {
+    (BFD_RESET..=BFD_REVERSE_PATH).contains(&diagnostic)
 }
 
 pub(super) fn micros(us: u64) -> i64 {

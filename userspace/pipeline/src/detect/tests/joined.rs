@@ -8,7 +8,7 @@ use edgelore_model::{
 };
 
 pub(super) const AREA: IgpArea = IgpArea { protocol: IgpProtocol::OspfV2, instance: 0, area: 0 };
-const SECOND_LINK: u32 = 8;
+pub(super) const SECOND_LINK: u32 = 8;
 
 pub(super) fn router(id: u32) -> NodeId {
     NodeId::ospf(id)
@@ -230,6 +230,22 @@ fn a_lost_neighbour_fell_silent_a_dead_interval_before_it_was_dropped() {
         let bounds = if traffic_until.is_some() { silence } else { (ms(19_600), ms(24_600)) };
         assert_eq!((incident.start.earliest, incident.start.latest), bounds);
     }
+}
+
+#[test]
+fn a_bridge_hears_a_neighbour_fall_silent_before_the_traffic_leaves_the_other_link() {
+    let there = |observation| Observation { link: SECOND_LINK, ..observation };
+    let mut all = interior();
+    all.retain(|o| !matches!(o.what, Observed::Fib(_)));
+    // What passes a bridge is seen on both of its links.
+    all.push(there(hello(2, 2, &[1], true)));
+    all.extend(traffic(10, 24_100));
+    all.extend(traffic(10, 20_000).into_iter().map(there));
+    all.push(hello(24_600, 1, &[], false));
+    let closed = run(all);
+    assert_eq!(closed.len(), 1);
+    let start = closed[0].incident.start;
+    assert_eq!((start.earliest, start.latest), (ms(19_979), ms(20_010)));
 }
 
 #[test]
