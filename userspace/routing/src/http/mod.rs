@@ -182,6 +182,7 @@ async fn refusal(response: Response) -> BackendError {
         (_, Ok(reply)) => match reply.kind {
             Kind::Expired => BackendError::Expired,
             Kind::Future => BackendError::Future,
+            Kind::Refused => BackendError::Refused(reply.error),
             Kind::Full => BackendError::Full,
             Kind::Throttled => BackendError::Throttled(wait_ms),
             Kind::Unavailable => BackendError::Unavailable(reply.error),
