@@ -180,7 +180,10 @@ async fn outcomes(State(context): State<Context>) -> Result<Json<Vec<OutcomeView
 }
 
 async fn status(State(context): State<Context>) -> Json<Status> {
-    Json(Status { trust: context.trust.counts(), ..context.status.now() })
+    let mut trust = context.trust.counts();
+    let skipped = context.outlets.reading().map_or(0, |store| store.skipped());
+    trust.insert("left_out_of_stores".to_owned(), skipped);
+    Json(Status { trust, ..context.status.now() })
 }
 
 async fn declare(

@@ -229,6 +229,12 @@ pub trait Backend: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// How often something in a server or its answers was left out because it was not what it should
+    /// be; of several backends together.
+    fn skipped(&self) -> u64 {
+        0
+    }
+
     /// What it can do.
     fn capability(&self) -> Capability;
 }

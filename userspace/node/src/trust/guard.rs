@@ -218,6 +218,10 @@ impl Backend for Guard {
         Ok(Vec::new())
     }
 
+    fn skipped(&self) -> u64 {
+        self.inner.skipped()
+    }
+
     fn capability(&self) -> Capability {
         self.inner.capability()
     }
