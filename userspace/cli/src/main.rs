@@ -38,6 +38,8 @@ enum Command {
     Advise(commands::advise::Arguments),
     /// Tell the node what you changed, when the wire cannot show it.
     Resolve(commands::resolve::Arguments),
+    /// Say whose outcomes count, and see what was published, accepted and refused.
+    Trust(commands::trust::Arguments),
     /// Begin or end maintenance: incidents in it count for no outcome.
     Maintenance(commands::maintenance::Arguments),
     /// Say how alike two situations are, field by field.
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::Query(arguments) => commands::query::run(&arguments),
         Command::Advise(arguments) => commands::advise::run(&arguments),
         Command::Resolve(arguments) => commands::resolve::run(&arguments),
+        Command::Trust(arguments) => commands::trust::run(&arguments),
         Command::Maintenance(arguments) => commands::maintenance::run(&arguments),
         Command::Similar(arguments) => commands::similar::run(&arguments),
         Command::Similarity(arguments) => commands::similarity::run(&arguments),

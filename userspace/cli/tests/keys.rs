@@ -230,13 +230,14 @@ fn a_key_is_succeeded_with_overlap_and_revoked_as_a_whole() {
     let gone = edgelore(&["revoke", "--all", "--key", &old, "--store", &lab.server.url, "--json"]);
     assert_eq!(done(gone)["new"], true);
     assert_eq!(lab.votes(), 1);
-    let third = lab.publish(&[packet()], &["--key", &old])[0]["packet_id"].clone();
-    let left = lab.found();
-    assert!(left.iter().any(|found| found["packet_id"] == second));
-    assert!(
-        left.iter().all(|found| found["packet_id"] != third),
-        "nothing of a revoked key counts"
-    );
+    let late = lab.path("late");
+    std::fs::write(&late, packet().to_string()).unwrap();
+    let late = late.to_str().unwrap();
+    let refused = edgelore(&["publish", late, "--key", &old, "--store", &lab.server.url]);
+    let told = error_of(&refused);
+    assert!(told.contains("key was revoked"), "nothing of a revoked key is taken: {told}");
+    let left: Vec<Value> = lab.found().iter().map(|found| found["packet_id"].clone()).collect();
+    assert!(left.contains(&second) && !left.contains(&first), "{left:?}");
 }
 
 #[test]

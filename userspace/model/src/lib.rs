@@ -17,6 +17,7 @@ mod ldp;
 mod net;
 mod observation;
 mod outcome;
+mod sharing;
 mod signal;
 mod summary;
 mod time;
@@ -40,6 +41,7 @@ pub use observation::{
     PathSummary, RouteDelta,
 };
 pub use outcome::{Known, Outcome, Query, Resolution, Situation};
+pub use sharing::Sharing;
 pub use signal::{
     Batch, BmpMessage, BmpRouter, CounterSample, Datagram, FibAction, FibChange, Heard, IsisFrame,
     LinkChange, LossReason, NextHop, OperState, PayloadRef, PeerState, Segment, Signal, SignalKind,

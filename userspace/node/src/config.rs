@@ -3,8 +3,10 @@
 use crate::interfaces::Selection;
 use crate::maintenance::MaintenanceConfig;
 use crate::privacy::PrivacyConfig;
+use crate::sharing::SharingConfig;
 use crate::similarity;
 use crate::store::{Access, Stores};
+use crate::trust::TrustConfig;
 use edgelore_capture::bmp;
 use edgelore_capture::ring::XdpPolicy;
 use edgelore_model::Prefix;
@@ -85,6 +87,10 @@ pub struct Config {
     pub publish: PublishConfig,
     /// What leaves, and in which form.
     pub privacy: PrivacyConfig,
+    /// How far outcomes may go.
+    pub sharing: SharingConfig,
+    /// Whose packets count.
+    pub trust: TrustConfig,
     /// How advice is sought.
     pub advise: AdviseConfig,
     /// When situations are alike.
@@ -464,7 +470,9 @@ impl Config {
         let privacy = self.privacy.fault();
         let distil =
             self.distil.fault().map(|(key, value, bounds)| (key, value.to_string(), bounds));
-        if let Some((key, value, bounds)) = privacy.or(distil) {
+        let stores = self.publish.store.as_ref().map(Stores::names).unwrap_or_default();
+        let shared = self.sharing.fault(stores).or_else(|| self.trust.fault());
+        if let Some((key, value, bounds)) = privacy.or(distil).or(shared) {
             let path = path.to_owned();
             return Err(ConfigError::OutOfBounds { path, key, value, bounds });
         }
@@ -515,6 +523,13 @@ mod tests {
             ("[privacy]\ncounts = 'vague'", "counts"),
             ("[privacy]\nk_anonymity = 101", "privacy.k_anonymity"),
             ("[distil]\nprobation_missed = 0", "distil.probation_missed"),
+            ("[trust]\ncorroboration_min = 0", "trust.corroboration_min"),
+            ("[trust]\nreplay_window_days = 367", "trust.replay_window_days"),
+            ("[trust]\npublisher_hourly_max = 0", "publisher_hourly_max"),
+            ("[trust]\naudit_mib = 0", "trust.audit_mib"),
+            ("[sharing]\noutcomes = 'all'", "outcomes"),
+            ("[sharing.events]\nstorm = 'private'", "sharing.events"),
+            ("[sharing.stores]\n'embedded:/x' = 'private'", "sharing.stores"),
             ("[capture.bmp]\nlisten = '[::]:1790'\nallow = []", "capture.bmp.allow"),
             ("[capture.bmp]\nlisten = '[::]:1790'\nallow = ['10.0.0.0/33']", "10.0.0.0/33"),
             (

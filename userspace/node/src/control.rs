@@ -9,8 +9,10 @@ use crate::config::AdviseConfig;
 use crate::journal::{Journal, JournalError, JournaledAdvice, JournaledOutcome};
 use crate::keeper::{Keeper, KeeperError};
 use crate::maintenance::{Board, Request, WindowView};
+use crate::sharing::Outlets;
 use crate::site;
 use crate::status::{Status, StatusSource};
+use crate::trust::Trust;
 use crate::view::{self, IncidentView, NoIncident, OutcomeView};
 use axum::extract::{Path as UrlPath, Query as UrlQuery, State};
 use axum::http::StatusCode;
@@ -24,7 +26,7 @@ use edgelore_pipeline::distil::Site;
 use edgelore_pipeline::explain::Account;
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::resolve::{WordError, declared};
-use edgelore_routing::{Backend, BackendError};
+use edgelore_routing::BackendError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -42,8 +44,10 @@ pub struct Context {
     pub journal: Arc<Journal>,
     /// Distillation.
     pub keeper: Arc<Mutex<Keeper>>,
-    /// The store, if one is configured.
-    pub store: Option<Arc<dyn Backend>>,
+    /// The stores, as far as some are configured.
+    pub outlets: Outlets,
+    /// Whose packets count.
+    pub trust: Arc<Trust>,
     /// How advice is sought.
     pub limits: AdviseConfig,
     /// How alike situations are.
@@ -176,7 +180,10 @@ async fn outcomes(State(context): State<Context>) -> Result<Json<Vec<OutcomeView
 }
 
 async fn status(State(context): State<Context>) -> Json<Status> {
-    Json(context.status.now())
+    let mut trust = context.trust.counts();
+    let skipped = context.outlets.reading().map_or(0, |store| store.skipped());
+    trust.insert("left_out_of_stores".to_owned(), skipped);
+    Json(Status { trust, ..context.status.now() })
 }
 
 async fn declare(
@@ -194,7 +201,7 @@ async fn advise(
     State(context): State<Context>,
     Json(request): Json<AdviseRequest>,
 ) -> Result<Json<AdviceReport>, RequestError> {
-    let store = context.store.as_ref().ok_or(RequestError::NoStore)?;
+    let store = context.outlets.reading().ok_or(RequestError::NoStore)?;
     let id = view::identify(&request.incident, &context.journal.incidents()?)?;
     let finding = context.journal.finding(id)?.ok_or(NoIncident::Unknown(request.incident))?;
     let site = context.keeper.lock().unwrap_or_else(PoisonError::into_inner).site().clone();
@@ -202,7 +209,8 @@ async fn advise(
     let query = site::ask(Query::from(&situation));
     let mut limits = context.limits.clone();
     limits.radius_milli = request.radius_milli.unwrap_or(limits.radius_milli);
-    let advice = seek(store.as_ref(), &context.space, &query, &limits, context.clock.now()).await?;
+    let policy = context.trust.policy();
+    let advice = seek(store.as_ref(), &context.space, &query, &limits, policy).await?;
     context.journal.advised(&JournaledAdvice {
         at: context.clock.now(),
         event_type: situation.event_type,

@@ -8,7 +8,7 @@
 //! [`ENTRIES_MAX`] per table the oldest are dropped.
 
 use crate::maintenance::Request;
-use edgelore_model::{IncidentId, Timestamp};
+use edgelore_model::{IncidentId, Sharing, Timestamp};
 use edgelore_pipeline::detect::{Finding, Joined, Opened, Settled};
 use edgelore_pipeline::distil::{Distilled, Input};
 use edgelore_pipeline::resolve::Change;
@@ -76,6 +76,10 @@ pub struct JournaledOutcome {
     /// Why it is kept back, for people; it is tried again.
     #[serde(default)]
     pub held: Option<String>,
+    /// How far it might go when it was distilled; it never goes farther. As far as is configured, of
+    /// those that were written before there were scopes.
+    #[serde(default)]
+    pub scope: Option<Sharing>,
 }
 
 /// Advice that was given.

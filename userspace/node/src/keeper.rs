@@ -8,6 +8,7 @@
 //! hears of it.
 
 use crate::journal::{Journal, JournalError, JournaledOutcome};
+use crate::sharing::SharingConfig;
 use edgelore_model::{Span, Timestamp};
 use edgelore_pipeline::detect::{Finding, Joined, Opened, Settled};
 use edgelore_pipeline::distil::{ChangeId, DistilConfig, Distilled, Distiller, Input, Site};
@@ -42,6 +43,7 @@ pub struct Keeper {
     key: SigningKey,
     space: Space,
     privacy: Privacy,
+    sharing: SharingConfig,
     /// The packet of each change; under k-anonymity the one that a store has.
     packets: HashMap<ChangeId, [u8; 32]>,
     succession: Option<Vec<u8>>,
@@ -82,8 +84,17 @@ impl Keeper {
             .filter_map(|(_, o)| Some((o.distilled.change, packet_id(&o.packet_id)?)))
             .collect();
         let heartbeat = Timestamp(i64::MIN);
-        let mut keeper =
-            Self { distiller, journal, key, space, privacy, packets, succession: None, heartbeat };
+        let mut keeper = Self {
+            distiller,
+            journal,
+            key,
+            space,
+            privacy,
+            sharing: SharingConfig::default(),
+            packets,
+            succession: None,
+            heartbeat,
+        };
         if inputs.is_empty() || keeper.distiller.method() != method {
             keeper.take(Input::Method(method))?;
         }

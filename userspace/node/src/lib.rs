@@ -21,6 +21,7 @@ pub mod interfaces;
 pub mod journal;
 pub mod keeper;
 pub mod keys;
+mod limit;
 pub mod live;
 pub mod maintenance;
 pub mod order;
@@ -33,10 +34,12 @@ pub mod replay;
 pub mod router;
 pub mod serve;
 pub mod servers;
+pub mod sharing;
 pub mod similarity;
 pub mod site;
 pub mod status;
 pub mod store;
+pub mod trust;
 pub mod view;
 pub mod watcher;
 
@@ -52,6 +55,7 @@ use edgelore_pipeline::topology::{SiteTracker, TopologyConfig};
 use engine::{Engine, Output};
 use journal::Journal;
 use keeper::Keeper;
+use sharing::Outlets;
 use status::StatusSource;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -62,6 +66,7 @@ use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use trust::Trust;
 
 /// What detection told that waits for the keeper.
 const DETECTED_QUEUED_MAX: usize = 256;
@@ -110,6 +115,9 @@ pub enum NodeError {
     /// The router's own configuration.
     #[error(transparent)]
     Router(#[from] router::RouterError),
+    /// The trust book or the audit log.
+    #[error(transparent)]
+    Trust(#[from] trust::TrustError),
     /// The allow-list.
     #[error("privacy.allow: {0}")]
     Allow(#[from] AllowError),
@@ -184,6 +192,7 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
     let totals = engine.finish();
     status.update().decoded = totals.summary;
     keeper.join().expect("the keeper never panics");
+    context.trust.write();
     runtime.shutdown_timeout(Duration::from_secs(2));
     // The socket's file would make the next command wait for a node that has gone.
     let _ = std::fs::remove_file(socket);
@@ -200,10 +209,12 @@ fn open(
     let key = keys::load_or_generate(&key_file)?;
     let succession = keys::succession(&key_file)?;
     let space = similarity::load(config.similarity.definition.as_deref())?;
-    let store = match &config.publish.store {
-        Some(stores) => Some(store::open(stores, &config.publish.access(), &space)?),
-        None => None,
+    let trust = Trust::open(data_dir, config.trust.clone(), Arc::new(move || clock.now()))?;
+    let stores = match &config.publish.store {
+        Some(stores) => store::open_each(stores, &config.publish.access(), &space)?,
+        None => Vec::new(),
     };
+    let outlets = Outlets::new(&stores, &config.sharing, &trust);
     let journal = Arc::new(Journal::open(data_dir)?);
     let maintenance = maintenance::Board::open(Arc::clone(&journal), config.maintenance.windows())?;
     let privacy = config.privacy.privacy(&config.capture)?;
@@ -217,10 +228,12 @@ fn open(
         privacy,
     )?;
     keeper.succeeds(succession);
+    keeper.share(config.sharing.clone());
     Ok(control::Context {
         journal,
         keeper: Arc::new(Mutex::new(keeper)),
-        store,
+        outlets,
+        trust,
         limits: config.advise.clone(),
         space,
         maintenance: Arc::new(Mutex::new(maintenance)),
@@ -255,10 +268,15 @@ fn start_services(
             tracing::error!(%error, "the control socket has ended");
         }
     });
-    if let Some(store) = &context.store {
-        let (journal, store) = (Arc::clone(&context.journal), Arc::clone(store));
-        let keeper = Arc::clone(&context.keeper);
-        let publisher = publisher::Publisher { journal, store, keeper, clock: context.clock };
+    runtime.spawn(Arc::clone(&context.trust).keep_written());
+    if context.outlets.reading().is_some() {
+        let publisher = publisher::Publisher {
+            journal: Arc::clone(&context.journal),
+            outlets: context.outlets.clone(),
+            keeper: Arc::clone(&context.keeper),
+            trust: Arc::clone(&context.trust),
+            clock: context.clock,
+        };
         runtime.spawn(publisher.run(Arc::clone(pending)));
     }
     Ok(path)

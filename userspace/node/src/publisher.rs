@@ -1,16 +1,22 @@
-//! Delivers journaled outcomes to the store, for as long as it takes.
+//! Delivers journaled outcomes to the stores that they may enter, for as long as it takes.
+//!
+//! An outcome that may enter none of them stays in the journal and says so.
 //!
 //! Under k-anonymity an outcome is first brought into a form that enough publishers share; what too
 //! few share is kept back, with the reason in the journal, and tried again. Of several that are
 //! pending for one change the latest is delivered.
 //!
-//! **Invariant:** an outcome is marked delivered only after the store acknowledged it, and what is
+//! **Invariant:** no store is written, or asked on behalf of an outcome, whose scope is wider than the
+//! outcome's; an outcome is marked delivered only after the store acknowledged it, and what is
 //! sent is in the journal before; a store that is down delays, and loses nothing.
 
 use crate::journal::{Journal, JournalError, JournaledOutcome};
 use crate::keeper::{Keeper, KeeperError};
 use crate::release::{Release, release};
+use crate::sharing::Outlets;
+use crate::trust::Trust;
 use edgelore_capture::Clock;
+use edgelore_model::Sharing;
 use edgelore_routing::{Backend, BackendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,8 +49,9 @@ enum Left {
 /// What delivers.
 pub(crate) struct Publisher {
     pub(crate) journal: Arc<Journal>,
-    pub(crate) store: Arc<dyn Backend>,
+    pub(crate) outlets: Outlets,
     pub(crate) keeper: Arc<Mutex<Keeper>>,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) clock: Clock,
 }
 
@@ -83,8 +90,14 @@ impl Publisher {
 
     /// Tells the store whom this key succeeds, once.
     async fn declare(&self) -> Result<(), BackendError> {
-        let Some(statement) = self.keeper().succession() else { return Ok(()) };
-        match self.store.declare(statement).await {
+        let (statement, widest) = {
+            let keeper = self.keeper();
+            (keeper.succession(), keeper.widest_scope())
+        };
+        let (Some(statement), Some(store)) = (statement, self.outlets.of(widest)) else {
+            return Ok(());
+        };
+        match store.declare(statement).await {
             Ok(_) => {}
             Err(error) if error.is_final() => {
                 tracing::warn!(%error, "the store does not take the succession of keys");
@@ -102,8 +115,13 @@ impl Publisher {
         let pending = self.journal.pending()?;
         let mut left = Left::Nothing;
         for (at, (entry, outcome)) in pending.iter().enumerate() {
+            let scope = self.keeper().scope(outcome);
+            let Some(store) = self.outlets.of(scope) else {
+                self.withhold(*entry, outcome, scope)?;
+                continue;
+            };
             let Some(k) = k else {
-                let _taken = self.send(*entry, outcome).await?;
+                let _taken = self.send(*entry, outcome, store.as_ref()).await?;
                 continue;
             };
             let later = &pending[at + 1..];
@@ -112,9 +130,9 @@ impl Publisher {
                 self.journal.settle(*entry, None)?;
                 continue;
             }
-            match self.released(*entry, outcome, k).await? {
+            match self.released(*entry, outcome, k, store.as_ref()).await? {
                 Some(released) => {
-                    if self.send(*entry, &released).await? {
+                    if self.send(*entry, &released, store.as_ref()).await? {
                         self.keeper().delivered(&released);
                     }
                 }
@@ -130,36 +148,75 @@ impl Publisher {
         entry: u64,
         outcome: &JournaledOutcome,
         k: u32,
+        store: &dyn Backend,
     ) -> Result<Option<JournaledOutcome>, DeliveryError> {
         let (space, own) = {
             let keeper = self.keeper();
             (keeper.space().clone(), keeper.publisher())
         };
         let distilled = &outcome.distilled.outcome;
-        match release(self.store.as_ref(), &space, distilled, own, k).await? {
+        match release(store, &space, distilled, own, k).await? {
             Release::As(form) => Ok(Some(self.keeper().release(entry, outcome, &form)?)),
             Release::Held { reason, .. } => {
-                if outcome.held.as_ref() != Some(&reason) {
-                    tracing::info!(packet = outcome.packet_id, reason, "outcome kept back");
-                    let held = JournaledOutcome { held: Some(reason), ..outcome.clone() };
-                    self.journal.replace(entry, &held)?;
-                }
+                self.hold(entry, outcome, "k_anonymity", reason)?;
                 Ok(None)
             }
         }
     }
 
+    /// Keeps back what no store may have.
+    fn withhold(
+        &self,
+        entry: u64,
+        outcome: &JournaledOutcome,
+        scope: Sharing,
+    ) -> Result<(), JournalError> {
+        self.hold(
+            entry,
+            outcome,
+            "scope",
+            format!("it is {scope}, and every store has more readers"),
+        )
+    }
+
+    /// Writes down why an outcome stays here, once.
+    fn hold(
+        &self,
+        entry: u64,
+        outcome: &JournaledOutcome,
+        word: &str,
+        reason: String,
+    ) -> Result<(), JournalError> {
+        if outcome.held.as_ref() == Some(&reason) {
+            return Ok(());
+        }
+        tracing::info!(packet = outcome.packet_id, reason, "outcome kept back");
+        let scope = self.keeper().scope(outcome);
+        self.trust.withheld(&outcome.packet_id, scope, word, &reason);
+        let held = JournaledOutcome { held: Some(reason), ..outcome.clone() };
+        self.journal.replace(entry, &held)
+    }
+
     /// Sends an outcome; false when the store will never take it.
-    async fn send(&self, entry: u64, outcome: &JournaledOutcome) -> Result<bool, DeliveryError> {
-        match self.store.store(outcome.packet.clone()).await {
+    async fn send(
+        &self,
+        entry: u64,
+        outcome: &JournaledOutcome,
+        store: &dyn Backend,
+    ) -> Result<bool, DeliveryError> {
+        let scope = self.keeper().scope(outcome);
+        match store.store(outcome.packet.clone()).await {
             Ok(_) => {
                 self.journal.settle(entry, Some(self.clock.now()))?;
+                self.trust.published(&outcome.packet_id, scope);
                 tracing::info!(packet = outcome.packet_id, "outcome delivered");
                 Ok(true)
             }
             Err(error) if error.is_final() => {
                 // Trying again cannot help; the outcome stays in the journal.
                 tracing::error!(%error, packet = outcome.packet_id, "the store refuses the outcome");
+                let why = error.to_string();
+                self.trust.withheld(&outcome.packet_id, scope, "store_refused", &why);
                 self.journal.settle(entry, None)?;
                 Ok(false)
             }

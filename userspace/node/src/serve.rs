@@ -5,6 +5,8 @@
 
 use crate::api::{self, Policy, Stopping, TlsFiles, Tokens};
 use crate::store::embedded;
+use crate::trust::{Trust, TrustConfig, TrustError};
+use edgelore_capture::Clock;
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::BackendError;
 use std::net::SocketAddr;
@@ -33,6 +35,8 @@ pub struct ServeConfig {
     pub space: Space,
     /// Requests a second of each caller.
     pub rate: NonZeroU32,
+    /// Whose packets are taken; the trust book lies in the store's directory.
+    pub trust: TrustConfig,
 }
 
 /// Why the server could not start or go on.
@@ -41,6 +45,9 @@ pub enum ServeError {
     /// The store cannot be opened.
     #[error("opening the store: {0}")]
     Store(#[from] BackendError),
+    /// The trust book or the audit log cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// Others could reach the address and nothing would ask them who they are.
     #[error(transparent)]
     Unprotected(#[from] api::Unprotected),
@@ -74,11 +81,14 @@ pub async fn serve(config: &ServeConfig) -> Result<(), ServeError> {
         tracing::warn!("tokens and packets travel in plain text: give a certificate for TLS");
     }
     let store = Arc::new(embedded(&config.store, config.space.clone())?);
+    let clock = Clock::new();
+    let trust = Trust::open(&config.store, config.trust.clone(), Arc::new(move || clock.now()))?;
     let listen = |source| ServeError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
     let (ask, stopping) = Stopping::new();
-    let policy = Policy { tokens, rate: config.rate };
+    let policy = Policy { tokens, rate: config.rate, trust: Some(Arc::clone(&trust)) };
+    let written = tokio::spawn(Arc::clone(&trust).keep_written());
     let router = api::router(store, policy, stopping);
     tracing::info!(address = %local, tls = tls.is_some(), store = %config.store.display(), "serving");
     let stop = async {
@@ -87,6 +97,8 @@ pub async fn serve(config: &ServeConfig) -> Result<(), ServeError> {
         ask.send_replace(true);
     };
     api::serve(listener, tls, router, stop, DRAIN).await;
+    written.abort();
+    trust.write();
     Ok(())
 }
 

@@ -46,6 +46,11 @@ pub struct Status {
     pub incidents: u64,
     /// Outcomes distilled since the start.
     pub outcomes: u64,
+    /// What was published, accepted, withheld and refused, by name, since the data directory was
+    /// made, refusals as `refused.REASON`; and `left_out_of_stores`: what stores gave since the start that
+    /// was not what it should be.
+    #[serde(default)]
+    pub trust: BTreeMap<String, u64>,
     /// What was inferred of the network; absent before anything of it was heard.
     #[serde(default)]
     pub site: Option<SiteInference>,

@@ -38,7 +38,9 @@ pub enum Stores {
 }
 
 impl Stores {
-    fn names(&self) -> &[String] {
+    /// The text of each.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
         match self {
             Self::One(name) => std::slice::from_ref(name),
             Self::Several(names) => names,
@@ -112,13 +114,25 @@ pub fn open(
     access: &Access,
     space: &Space,
 ) -> Result<Arc<dyn Backend>, StoreError> {
-    let named = |name: &String| Ok((name.clone(), store(name, access, space)?));
-    let mut stores: Vec<Named> =
-        stores.names().iter().map(named).collect::<Result<_, StoreError>>()?;
+    let mut stores = open_each(stores, access, space)?;
     if stores.len() == 1 {
         return Ok(stores.remove(0).1);
     }
     Ok(Arc::new(Mirror::new(stores).ok_or(StoreError::None)?))
+}
+
+/// Opens each of what is named, in that order; an empty list is refused.
+///
+/// # Errors
+/// See [`StoreError`].
+pub fn open_each(
+    stores: &Stores,
+    access: &Access,
+    space: &Space,
+) -> Result<Vec<Named>, StoreError> {
+    let named = |name: &String| Ok((name.clone(), store(name, access, space)?));
+    let opened: Vec<Named> = stores.names().iter().map(named).collect::<Result<_, StoreError>>()?;
+    if opened.is_empty() { Err(StoreError::None) } else { Ok(opened) }
 }
 
 fn store(name: &str, access: &Access, space: &Space) -> Result<Arc<dyn Backend>, StoreError> {

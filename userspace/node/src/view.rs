@@ -1,7 +1,7 @@
 //! What the operator sees of incidents and outcomes: the JSON of the control API and the CLI.
 
 use crate::journal::JournaledOutcome;
-use edgelore_model::{Incident, IncidentId, Interval, Outcome, Timestamp, Trigger};
+use edgelore_model::{Incident, IncidentId, Interval, Outcome, Sharing, Timestamp, Trigger};
 use edgelore_pipeline::distil::{Compared, Verdict};
 use edgelore_pipeline::explain::Told;
 use edgelore_pipeline::packet::Changed;
@@ -89,6 +89,9 @@ pub struct OutcomeView {
     /// Why it is kept back.
     #[serde(default)]
     pub held: Option<String>,
+    /// How far it might go when it was distilled.
+    #[serde(default)]
+    pub scope: Option<Sharing>,
     /// What was taken out of it or made coarser before it leaves.
     #[serde(default)]
     pub changed: Vec<Changed>,
@@ -120,6 +123,7 @@ impl From<&JournaledOutcome> for OutcomeView {
             packet: hex::encode(&journaled.packet),
             delivered: journaled.delivered,
             held: journaled.held.clone(),
+            scope: journaled.scope,
             changed: Vec::new(),
             incidents: journaled.distilled.incidents.iter().map(ToString::to_string).collect(),
             parents: outcome.parents.iter().map(hex::encode).collect(),

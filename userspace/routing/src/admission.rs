@@ -13,7 +13,7 @@ use crate::Cell;
 use crate::backend::BackendError;
 
 /// How far a publisher's clock may run ahead.
-const CLOCK_AHEAD_MAX: Span = Span::from_millis(86_400_000);
+pub const CLOCK_AHEAD_MAX: Span = Span::from_millis(86_400_000);
 
 /// Verifies a packet and refuses what a store of `space` does not take at `now`.
 pub(crate) fn admit(space: &Space, now: Timestamp, bytes: &[u8]) -> Result<Opened, BackendError> {

@@ -34,6 +34,9 @@ pub enum BackendError {
     /// The packet says that it was made more than a day from now.
     #[error("storing a packet: it comes from the future")]
     Future,
+    /// The store's operator does not take the packet; the text says why.
+    #[error("storing a packet: {0}")]
+    Refused(String),
     /// The request itself is wrong; asking again does not help.
     #[error("asking a backend: {0}")]
     Request(String),
@@ -65,7 +68,10 @@ impl BackendError {
     /// operator can mend: an unreachable or full store, a wrong token, a wrong address.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Packet(_) | Self::Expired | Self::Future | Self::Request(_))
+        matches!(
+            self,
+            Self::Packet(_) | Self::Expired | Self::Future | Self::Refused(_) | Self::Request(_)
+        )
     }
 
     /// Whether the same request may succeed soon.
@@ -221,6 +227,12 @@ pub trait Backend: Send + Sync {
     ) -> Result<Vec<Unsigned>, BackendError> {
         let _ = (query, radius, limit);
         Ok(Vec::new())
+    }
+
+    /// How often something in a server or its answers was left out because it was not what it should
+    /// be; of several backends together.
+    fn skipped(&self) -> u64 {
+        0
     }
 
     /// What it can do.

@@ -22,6 +22,7 @@ pub mod redis;
 #[cfg(any(feature = "redis", feature = "postgres"))]
 mod verify;
 
+pub use admission::CLOCK_AHEAD_MAX;
 pub use backend::{
     Backend, BackendError, CELLS_MAX, Capability, Cursor, Delivery, LIMIT_DEFAULT, LIMIT_MAX,
     PUBLISHERS_MAX, Stored, Subscription,

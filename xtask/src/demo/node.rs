@@ -61,6 +61,7 @@ struct AdviceReport {
 #[derive(Debug, Deserialize)]
 struct Found {
     packet_id: String,
+    publisher: String,
 }
 
 /// The node on one network's gateway.
@@ -131,13 +132,27 @@ impl Node {
 
     /// Waits until a query from this gateway, which does not name the answer, finds the packet.
     pub(crate) fn sees(&mut self, packet: &str) -> Result<()> {
+        self.found(packet).map(drop)
+    }
+
+    /// Lets whoever published a packet vote in this node's advice, as a member of `group`.
+    pub(crate) fn pin_publisher_of(&mut self, packet: &str, group: &str) -> Result<()> {
+        let found = self.found(packet)?;
+        let mut command = self.command("trust");
+        command.args(["pin", &found.publisher, "--group", group, "--data"]).arg(&self.data);
+        let output = command.output().context("start edgelore")?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(())
+    }
+
+    fn found(&mut self, packet: &str) -> Result<Found> {
         let query = ["--topology-class", TOPOLOGY_CLASS, "--protocol", "bgp"];
         self.until(ANSWER_DEADLINE, "the packet in a query's answer", |node| {
             let mut command = node.command("query");
             command.args(["--json", "--store", &node.store, "--token-file"]).arg(&node.token);
             command.args(query).args(["--event-type", "convergence"]);
             let found: Vec<Found> = read(&mut command).ok()?;
-            found.iter().any(|one| one.packet_id == packet).then_some(())
+            found.into_iter().find(|one| one.packet_id == packet)
         })
     }
 

@@ -134,6 +134,8 @@ impl Story<'_> {
         let (slow, incident) = self.fail(name, network, Some(node), HOLD_TIMER_MS, progress)?;
         report.failures.push(slow);
         let incident = incident.context("Edgelore was asked about the failure")?;
+        node.pin_publisher_of(&learned.packet_id, "singapore").context("pin Singapore's key")?;
+        progress.done("Denver's engineer pinned Singapore's key: its outcomes vote here");
         let advice = node.advise(&incident.id).context("ask for advice")?;
         show_advice(progress, &advice);
         let (interval_ms, multiplier) = bfd_advised(&advice)?;

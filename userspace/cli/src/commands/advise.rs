@@ -8,6 +8,7 @@ use edgelore_capture::Clock;
 use edgelore_node::advise::seek;
 use edgelore_node::config::AdviseConfig;
 use edgelore_node::control::{AdviceReport, Control};
+use edgelore_pipeline::synthesise::Policy;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -19,7 +20,8 @@ pub(crate) struct Arguments {
     /// The node's data directory.
     #[arg(long, default_value = "/var/lib/edgelore")]
     data: PathBuf,
-    /// Ask this store directly about the situation given by the flags.
+    /// Ask this store directly about the situation given by the flags. No trust book is asked:
+    /// whoever signs has a vote.
     #[arg(long, env = "EDGELORE_STORE")]
     store: Vec<String>,
     #[command(flatten)]
@@ -48,8 +50,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 let query = arguments.situation.query();
                 let space = arguments.similarity.space()?;
                 let store = arguments.access.open(stores, &space)?;
-                let now = Clock::new().now();
-                let advice = seek(store.as_ref(), &space, &query, &limits, now).await?;
+                // Without a node there is no trust book: whoever signs has a vote.
+                let policy = Policy { now: Some(Clock::new().now()), ..Policy::default() };
+                let advice = seek(store.as_ref(), &space, &query, &limits, policy).await?;
                 Ok(AdviceReport { query, advice })
             }
             (None, []) => {

@@ -20,6 +20,7 @@ pub(crate) mod similar;
 pub(crate) mod similarity;
 pub(crate) mod status;
 pub(crate) mod store;
+pub(crate) mod trust;
 
 use anyhow::{Context, Result};
 use clap::Args;

@@ -4,6 +4,7 @@ use super::{DataArguments, block_on};
 use crate::output;
 use anyhow::Result;
 use clap::Args;
+use edgelore_model::Sharing;
 use edgelore_node::view::OutcomeView;
 use edgelore_pipeline::packet;
 
@@ -41,8 +42,10 @@ fn summary(view: &OutcomeView) -> Result<()> {
         (None, Some(_)) => "kept back".to_owned(),
         (None, None) => "not delivered".to_owned(),
     };
+    let scope = view.scope.filter(|scope| *scope != Sharing::Public);
+    let scope = scope.map(|scope| format!("  ({scope})")).unwrap_or_default();
     output::line(&format!(
-        "{}…  {:<18} {:<6} {} to {} in {}/{}/{}{}  {} bytes  {delivery}",
+        "{}…  {:<18} {:<6} {} to {} in {}/{}/{}{}  {} bytes  {delivery}{scope}",
         view.packet_id.get(..16).unwrap_or(&view.packet_id),
         outcome.resolution.pattern,
         view.verdict.term(),

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use edgelore_node::api::{RATE_DEFAULT, TlsFiles};
 use edgelore_node::serve::{ServeConfig, serve};
+use edgelore_node::trust::TrustConfig;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -33,6 +34,16 @@ pub(crate) struct Arguments {
     /// many may come at once.
     #[arg(long, default_value_t = RATE_DEFAULT)]
     rate: NonZeroU32,
+    /// Take packets of those publishers alone that are pinned or allowed in the store's trust book
+    /// (`edgelore trust allow --data STORE`).
+    #[arg(long)]
+    only_known: bool,
+    /// How old a packet may be when it is stored, in days.
+    #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u16).range(1..=366))]
+    replay_window_days: u16,
+    /// New packets of one publisher in an hour; so many may come at once.
+    #[arg(long, default_value = "10000")]
+    publisher_hourly_max: NonZeroU32,
     #[command(flatten)]
     similarity: SimilarityArguments,
 }
@@ -51,6 +62,12 @@ impl Arguments {
             }),
             space: self.similarity.space()?,
             rate: self.rate,
+            trust: TrustConfig {
+                only_known: self.only_known,
+                replay_window_days: self.replay_window_days,
+                publisher_hourly_max: self.publisher_hourly_max,
+                ..TrustConfig::default()
+            },
         })
     }
 }

@@ -12,12 +12,23 @@ use edgelore_pipeline::packet::PacketError;
 use edgelore_routing::http::wire::{ErrorReply, Kind, StoredReply};
 use edgelore_routing::{BackendError, Stored};
 
-/// The answer to a request that the store did not do.
+/// The answer to a request that the store did not do; with `Retry-After` in whole seconds (RFC 9110
+/// §10.2.3) to whoever asks too often.
 pub(super) fn failure(error: &BackendError) -> Response {
+    let mut response = answer(error);
+    if let BackendError::Throttled(ms) = error {
+        let seconds = HeaderValue::from(ms.div_ceil(1_000).max(1));
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    response
+}
+
+fn answer(error: &BackendError) -> Response {
     let status = match error {
         BackendError::Packet(PacketError::Oversized(_)) => StatusCode::PAYLOAD_TOO_LARGE,
         BackendError::Packet(_) | BackendError::Request(_) => StatusCode::BAD_REQUEST,
         BackendError::Expired | BackendError::Future => StatusCode::UNPROCESSABLE_ENTITY,
+        BackendError::Refused(_) => StatusCode::FORBIDDEN,
         BackendError::Unauthorised => StatusCode::UNAUTHORIZED,
         BackendError::Full => StatusCode::INSUFFICIENT_STORAGE,
         BackendError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -37,13 +48,9 @@ pub(super) fn refuse(status: StatusCode, kind: Kind, reason: &str) -> Response {
     (status, Json(ErrorReply { error: reason.to_owned(), kind })).into_response()
 }
 
-/// The answer to whoever asks too often: `Retry-After` in whole seconds (RFC 9110 §10.2.3).
+/// The answer to a caller that asks too often.
 pub(super) fn throttled(wait: Duration) -> Response {
-    let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    let mut response = failure(&BackendError::Throttled(ms));
-    let seconds = HeaderValue::from(ms.div_ceil(1_000).max(1));
-    response.headers_mut().insert(header::RETRY_AFTER, seconds);
-    response
+    failure(&BackendError::Throttled(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// What was acknowledged: 201 when it was not there before, else 200.

@@ -13,6 +13,7 @@ use edgelore_routing::{Capability, LIMIT_DEFAULT, PacketId};
 
 use super::Served;
 use super::answers::{failure, refuse, stored};
+use crate::trust::Refusal;
 
 /// The media type of a packet (RFC 9052 §2).
 pub(super) const COSE_SIGN1: &str = "application/cose; cose-type=\"cose-sign1\"";
@@ -26,6 +27,7 @@ pub(super) const COSE_SIGN1: &str = "application/cose; cose-type=\"cose-sign1\""
         (status = 200, body = StoredReply, description = "It was there"),
         (status = 400, body = ErrorReply, description = "Not a packet, or of another similarity definition"),
         (status = 401, body = ErrorReply, description = "It carries no token that is taken"),
+        (status = 403, body = ErrorReply, description = "The store does not take this publisher's packet"),
         (status = 413, body = ErrorReply, description = "Longer than 512 bytes"),
         (status = 422, body = ErrorReply, description = "Expired, or from the future"),
         (status = 429, body = ErrorReply, description = "Too many requests; Retry-After says when"),
@@ -39,8 +41,17 @@ pub(super) async fn post_packet(
 ) -> Response {
     match body {
         Ok(body) => store(&served, body).await,
-        Err(rejection) => refuse(rejection.status(), Kind::Packet, &rejection.body_text()),
+        Err(rejection) => unread(&served, &rejection),
     }
+}
+
+/// Answers a body that could not be read; its packet's id is unknown.
+fn unread(served: &Served, rejection: &BytesRejection) -> Response {
+    let status = rejection.status();
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        served.refused(Refusal::Oversized, &[0; 32]);
+    }
+    refuse(status, Kind::Packet, &rejection.body_text())
 }
 
 /// Store a packet under its id; doing so again changes nothing.
@@ -53,6 +64,7 @@ pub(super) async fn post_packet(
         (status = 200, body = StoredReply, description = "It was there"),
         (status = 400, body = ErrorReply, description = "Not a packet, or not the one of this id"),
         (status = 401, body = ErrorReply, description = "It carries no token that is taken"),
+        (status = 403, body = ErrorReply, description = "The store does not take this publisher's packet"),
         (status = 413, body = ErrorReply, description = "Longer than 512 bytes"),
         (status = 422, body = ErrorReply, description = "Expired, or from the future"),
         (status = 429, body = ErrorReply, description = "Too many requests; Retry-After says when"),
@@ -67,13 +79,12 @@ pub(super) async fn put_packet(
 ) -> Response {
     let body = match body {
         Ok(body) => body,
-        Err(rejection) => {
-            return refuse(rejection.status(), Kind::Packet, &rejection.body_text());
-        }
+        Err(rejection) => return unread(&served, &rejection),
     };
     match packet_id(&id) {
         Some(id) if packet::id(&body) == id => store(&served, body).await,
         _ => {
+            served.refused(Refusal::Misnamed, &packet::id(&body));
             refuse(StatusCode::BAD_REQUEST, Kind::Request, "the id in the path is not the packet's")
         }
     }

@@ -29,7 +29,6 @@ mod answers;
 mod beside;
 mod events;
 mod handlers;
-mod limit;
 mod listen;
 mod openapi;
 #[cfg(test)]
@@ -48,8 +47,9 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use edgelore_pipeline::packet::PACKET_BYTES_MAX;
-use edgelore_routing::Backend;
 use edgelore_routing::http::wire::Kind;
+use edgelore_routing::{Backend, PacketId};
+use governor::Quota;
 use tokio::sync::watch;
 
 pub use access::{TOKEN_CHARACTERS_MIN, TOKENS_MAX, TokenError, Tokens};
@@ -57,9 +57,10 @@ pub use listen::{CONNECTIONS_MAX, SILENCE, serve};
 pub use openapi::document;
 pub use tls::{TlsError, TlsFiles, acceptor};
 
-use access::{Peer, identify};
+use crate::limit::Limiter;
+use crate::trust::{Guard, Refusal, Trust};
+use access::{Caller, Peer, identify};
 use answers::{refuse, throttled};
-use limit::Limiter;
 
 /// The longest body of a query, bytes.
 const QUERY_BYTES_MAX: usize = 16 * 1024;
@@ -69,6 +70,9 @@ const CELLS_BYTES_MAX: usize = 256 * 1024;
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Requests a second that a caller may make, unless the operator says otherwise.
 pub const RATE_DEFAULT: NonZeroU32 = NonZeroU32::new(1_000).expect("it is not zero");
+
+/// How many seconds' worth of requests may come at once.
+const BURST_SECONDS: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
 
 /// Why an address was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,11 +100,13 @@ pub struct Policy {
     pub tokens: Tokens,
     /// Requests a second of each caller: each token, else each certificate, else each address.
     pub rate: NonZeroU32,
+    /// Whose packets are taken, shown and delivered; everybody's without.
+    pub trust: Option<Arc<Trust>>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { tokens: Tokens::default(), rate: RATE_DEFAULT }
+        Self { tokens: Tokens::default(), rate: RATE_DEFAULT, trust: None }
     }
 }
 
@@ -132,11 +138,25 @@ impl Stopping {
 #[derive(Clone)]
 struct Served {
     store: Arc<dyn Backend>,
+    trust: Option<Arc<Trust>>,
     stopping: Stopping,
+}
+
+impl Served {
+    /// Counts a packet that does not come as far as the store.
+    fn refused(&self, why: Refusal, id: &PacketId) {
+        if let Some(trust) = &self.trust {
+            trust.refuse_unread(why, id);
+        }
+    }
 }
 
 /// The API over a store.
 pub fn router(store: Arc<dyn Backend>, policy: Policy, stopping: Stopping) -> Router {
+    let store = match &policy.trust {
+        Some(trust) => Guard::serving(store, Arc::clone(trust)) as Arc<dyn Backend>,
+        None => store,
+    };
     let packets = Router::new()
         .route("/v1/packets", post(handlers::post_packet))
         .route("/v1/packets/{id}", get(handlers::get_packet).put(handlers::put_packet))
@@ -147,7 +167,9 @@ pub fn router(store: Arc<dyn Backend>, policy: Policy, stopping: Stopping) -> Ro
     let events = Router::new()
         .route("/v1/subscribe", get(events::get).post(events::post))
         .layer(DefaultBodyLimit::max(CELLS_BYTES_MAX));
-    let gate = Gate { tokens: policy.tokens, limiter: Limiter::new(policy.rate) };
+    let burst = policy.rate.saturating_mul(BURST_SECONDS);
+    let quota = Quota::per_second(policy.rate).allow_burst(burst);
+    let gate = Gate { tokens: policy.tokens, limiter: Limiter::new(quota, Caller::Others) };
     packets
         .merge(queries)
         .merge(events)
@@ -160,12 +182,12 @@ pub fn router(store: Arc<dyn Backend>, policy: Policy, stopping: Stopping) -> Ro
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
         .layer(from_fn(in_time))
-        .with_state(Served { store, stopping })
+        .with_state(Served { store, trust: policy.trust, stopping })
 }
 
 struct Gate {
     tokens: Tokens,
-    limiter: Limiter,
+    limiter: Limiter<Caller>,
 }
 
 /// Lets requests of known callers pass, as often as they may ask.

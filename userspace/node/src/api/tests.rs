@@ -34,7 +34,8 @@ impl Served {
         let directory = tempfile::tempdir().unwrap();
         let store = Embedded::open(EmbeddedConfig::in_directory(directory.path())).unwrap();
         let tokens = token.map(Tokens::one).unwrap_or_default();
-        let policy = Policy { tokens, rate: NonZeroU32::new(rate).unwrap() };
+        let rate = NonZeroU32::new(rate).unwrap();
+        let policy = Policy { tokens, rate, ..Policy::default() };
         let (ask, stopping) = Stopping::new();
         let router = router(Arc::new(store), policy, stopping);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -2,7 +2,8 @@
 
 use super::{Keeper, KeeperError, packet_id};
 use crate::journal::JournaledOutcome;
-use edgelore_model::Outcome;
+use crate::sharing::SharingConfig;
+use edgelore_model::{Outcome, Sharing};
 use edgelore_pipeline::distil::Distilled;
 use edgelore_pipeline::fingerprint::{Core, Space, outcome_hash};
 use edgelore_pipeline::packet::anonymity::{Form, forms};
@@ -37,6 +38,25 @@ impl Keeper {
     #[must_use]
     pub fn publisher(&self) -> [u8; 32] {
         self.key.publisher()
+    }
+
+    /// Outcomes go as far as this says from now on.
+    pub fn share(&mut self, sharing: SharingConfig) {
+        self.sharing = sharing;
+    }
+
+    /// How far an outcome of the journal may go: as far as was configured when it was distilled, and
+    /// no farther than is configured now.
+    #[must_use]
+    pub fn scope(&self, outcome: &JournaledOutcome) -> Sharing {
+        let now = self.sharing.of_event(&outcome.distilled.outcome.situation.event_type);
+        outcome.scope.map_or(now, |then| then.min(now))
+    }
+
+    /// The widest scope that an outcome can have.
+    #[must_use]
+    pub fn widest_scope(&self) -> Sharing {
+        self.sharing.widest()
     }
 
     /// A statement that this key succeeds another one waits for the store; or none does any more.
@@ -85,6 +105,7 @@ impl Keeper {
             packet: sealed.bytes,
             delivered: None,
             held: None,
+            scope: Some(self.sharing.of_event(&outcome.situation.event_type)),
             distilled,
         })
     }
@@ -104,7 +125,8 @@ impl Keeper {
         outcome.supersedes = self.packets.get(&kept.distilled.change).copied();
         let mut distilled = kept.distilled.clone();
         distilled.outcome.supersedes = outcome.supersedes;
-        let released = self.sealed(&outcome, &self.as_formed(), distilled)?;
+        let sealed = self.sealed(&outcome, &self.as_formed(), distilled)?;
+        let released = JournaledOutcome { scope: Some(self.scope(kept)), ..sealed };
         self.journal.replace(entry, &released)?;
         Ok(released)
     }

@@ -3,7 +3,10 @@
 use super::*;
 use crate::journal::JournaledAdvice;
 use crate::publisher::Publisher;
+use crate::sharing::Outlets;
+use crate::trust::{Trust, TrustConfig, audit};
 use edgelore_capture::Clock;
+use edgelore_model::Sharing;
 use edgelore_model::{
     EventType, Incident, IncidentId, Interval, Known, Outcome, Protocol, Query, Resolution, Scope,
     SessionKey, Span,
@@ -12,6 +15,7 @@ use edgelore_pipeline::detect::{BfdTimers, SessionSettings};
 use edgelore_pipeline::packet;
 use edgelore_pipeline::resolve::Reach;
 use edgelore_routing::Backend;
+use edgelore_routing::layers::Named;
 use std::path::Path;
 use std::sync::Mutex;
 use tokio::sync::Notify;
@@ -67,24 +71,18 @@ fn yesterday() -> Timestamp {
 
 fn keeper(directory: &Path) -> (Keeper, Arc<Journal>) {
     let journal = Arc::new(Journal::open(directory).unwrap());
+    (another_keeper(&journal), journal)
+}
+
+/// A keeper that begins on what a journal holds.
+fn another_keeper(journal: &Arc<Journal>) -> Keeper {
     let site = Site { topology_class: "dual_homed".into(), node_count: 3 };
     let key = SigningKey::from_seed(&mut [7; 32]);
     let space = Space::default_definition();
     let mut privacy = Privacy::default();
     privacy.scrubber.hide(["uplink0".to_owned()]);
-    (
-        Keeper::new(
-            site,
-            [1; 8],
-            DistilConfig::default(),
-            Arc::clone(&journal),
-            key,
-            space,
-            privacy,
-        )
-        .unwrap(),
-        journal,
-    )
+    let config = DistilConfig::default();
+    Keeper::new(site, [1; 8], config, Arc::clone(journal), key, space, privacy).unwrap()
 }
 
 #[test]
@@ -214,6 +212,21 @@ fn another_method_is_journaled_and_separates_eras() {
     assert!(second.keep(&finding(3, 800, true)).unwrap().is_empty());
 }
 
+/// A publisher to these stores, as far as the keeper's scopes let outcomes go.
+fn publisher(
+    directory: &Path,
+    journal: &Arc<Journal>,
+    keeper: &Arc<Mutex<Keeper>>,
+    stores: &[Named],
+) -> Publisher {
+    let clock = Clock::new();
+    let trust = Trust::open(directory, TrustConfig::default(), Arc::new(move || clock.now()));
+    let trust = trust.unwrap();
+    let outlets = Outlets::new(stores, &keeper.lock().unwrap().sharing, &trust);
+    let (journal, keeper) = (Arc::clone(journal), Arc::clone(keeper));
+    Publisher { journal, outlets, keeper, trust, clock }
+}
+
 #[tokio::test]
 async fn pending_outcomes_reach_the_store_and_are_marked() {
     let directory = tempfile::tempdir().unwrap();
@@ -224,12 +237,9 @@ async fn pending_outcomes_reach_the_store_and_are_marked() {
     let store = crate::store::embedded(&directory.path().join("store"), space).unwrap();
     let store: Arc<dyn Backend> = Arc::new(store);
     let pending = Arc::new(Notify::new());
-    let publisher = Publisher {
-        journal: Arc::clone(&journal),
-        store: Arc::clone(&store),
-        keeper: Arc::new(Mutex::new(keeper)),
-        clock: Clock::new(),
-    };
+    let keeper = Arc::new(Mutex::new(keeper));
+    let publisher =
+        publisher(directory.path(), &journal, &keeper, &[("store".into(), store.clone())]);
     let publishing = publisher.run(pending);
     let delivered = async {
         while !journal.pending().unwrap().is_empty() {
@@ -269,12 +279,8 @@ async fn what_too_few_share_stays_in_the_journal_until_enough_do() {
     let store: Arc<dyn Backend> = Arc::new(store);
     let pending = Arc::new(Notify::new());
     let keeper = Arc::new(Mutex::new(keeper));
-    let publisher = Publisher {
-        journal: Arc::clone(&journal),
-        store: Arc::clone(&store),
-        keeper: Arc::clone(&keeper),
-        clock: Clock::new(),
-    };
+    let publisher =
+        publisher(directory.path(), &journal, &keeper, &[("store".into(), store.clone())]);
     let publishing = publisher.run(Arc::clone(&pending));
     let wait_for = |done: fn(&JournaledOutcome) -> bool| {
         let journal = Arc::clone(&journal);
@@ -310,4 +316,117 @@ async fn what_too_few_share_stays_in_the_journal_until_enough_do() {
     assert_eq!(hex::encode(mine.opened.id), outcomes[1].1.packet_id, "the journal has what left");
     assert_eq!(mine.opened.outcome.situation.topology_class, "edge");
     assert_eq!(mine.opened.outcome.supersedes, None, "the other one never left");
+}
+
+/// Two stores of which one is public, and what was audited.
+struct Shared {
+    directory: tempfile::TempDir,
+    journal: Arc<Journal>,
+    own: Arc<dyn Backend>,
+    public: Arc<dyn Backend>,
+}
+
+impl Shared {
+    fn new(directory: tempfile::TempDir, journal: Arc<Journal>) -> Self {
+        let open = |name| {
+            let place = directory.path().join(name);
+            Arc::new(crate::store::embedded(&place, Space::default_definition()).unwrap())
+        };
+        let (own, public) = (open("own"), open("public"));
+        Self { directory, journal, own, public }
+    }
+
+    /// Publishes until `done`, as a node that was started anew would.
+    async fn publish(&self, keeper: Keeper, own: bool, done: impl Fn(&[JournaledOutcome]) -> bool) {
+        let keeper = Arc::new(Mutex::new(keeper));
+        let mut stores: Vec<Named> = vec![("public".into(), Arc::clone(&self.public))];
+        stores.extend(own.then(|| ("own".into(), Arc::clone(&self.own))));
+        let publisher = publisher(self.directory.path(), &self.journal, &keeper, &stores);
+        let waiting = async {
+            loop {
+                let outcomes = self.journal.outcomes().unwrap().into_iter();
+                if done(&outcomes.map(|(_, outcome)| outcome).collect::<Vec<_>>()) {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = publisher.run(Arc::new(Notify::new())) => unreachable!("it never ends by itself"),
+            () = waiting => {}
+        }
+    }
+
+    async fn count(store: &Arc<dyn Backend>) -> usize {
+        store.query(&Query::default(), u32::MAX, 10).await.unwrap().len()
+    }
+
+    fn audited(&self) -> Vec<(audit::Event, Option<Sharing>, Option<String>)> {
+        let (records, damaged) = audit::read(self.directory.path(), 99, |_| true).unwrap();
+        assert_eq!(damaged, 0);
+        records.into_iter().map(|record| (record.event, record.scope, record.reason)).collect()
+    }
+}
+
+fn sharing(text: &str) -> SharingConfig {
+    toml::from_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_private_outcome_enters_no_public_store_whatever_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut first, journal) = keeper(directory.path());
+    first.share(sharing("events = { convergence = 'private' }\nstores = { own = 'private' }"));
+    first.keep(&finding(1, 8_000, false)).unwrap();
+    first.keep(&finding(2, 800, true)).unwrap();
+    let shared = Shared::new(directory, journal);
+    // With the public store alone it stays in the journal and says why.
+    shared.publish(first, false, |outcomes| outcomes[0].held.is_some()).await;
+    assert_eq!(
+        (Shared::count(&shared.public).await, shared.journal.pending().unwrap().len()),
+        (0, 1)
+    );
+    assert!(shared.journal.outcomes().unwrap()[0].1.held.as_ref().unwrap().contains("private"));
+    // The operator opens up later: what was private when it was distilled stays private.
+    let opened = |journal: &Arc<Journal>, sharing: SharingConfig| {
+        let mut keeper = another_keeper(journal);
+        keeper.share(sharing);
+        keeper
+    };
+    let wide = sharing("outcomes = 'public'\nstores = { own = 'group' }");
+    let keeper = opened(&shared.journal, wide);
+    shared.publish(keeper, true, |outcomes| outcomes[0].held.is_some()).await;
+    assert_eq!((Shared::count(&shared.public).await, Shared::count(&shared.own).await), (0, 0));
+    // A private store takes it, and what is public goes to both.
+    let keeper = opened(&shared.journal, sharing("stores = { own = 'private' }"));
+    shared.publish(keeper, true, |outcomes| outcomes[0].delivered.is_some()).await;
+    assert_eq!((Shared::count(&shared.public).await, Shared::count(&shared.own).await), (0, 1));
+    let mut keeper = opened(&shared.journal, sharing("stores = { own = 'private' }"));
+    keeper.keep(&finding(3, 700, true)).unwrap();
+    shared.publish(keeper, true, |outcomes| outcomes[1].delivered.is_some()).await;
+    assert_eq!((Shared::count(&shared.public).await, Shared::count(&shared.own).await), (1, 1));
+    let private = Some(Sharing::Private);
+    assert_eq!(
+        shared.audited(),
+        [
+            (audit::Event::Withheld, private, Some("scope".into())),
+            (audit::Event::Published, private, None),
+            (audit::Event::Published, Some(Sharing::Public), None),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_was_public_and_waits_becomes_private_with_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut keeper, journal) = keeper(directory.path());
+    keeper.keep(&finding(1, 8_000, false)).unwrap();
+    keeper.keep(&finding(2, 800, true)).unwrap();
+    assert_eq!(journal.outcomes().unwrap()[0].1.scope, Some(Sharing::Public));
+    keeper.share(sharing("outcomes = 'private'"));
+    keeper.privacy.k_anonymity = 3;
+    let shared = Shared::new(directory, journal);
+    shared.publish(keeper, true, |outcomes| outcomes[0].held.is_some()).await;
+    assert_eq!((Shared::count(&shared.public).await, Shared::count(&shared.own).await), (0, 0));
+    assert_eq!(shared.audited()[0].2.as_deref(), Some("scope"), "nobody was asked who shares it");
 }

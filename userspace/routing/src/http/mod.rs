@@ -10,6 +10,8 @@ pub mod beside;
 mod sse;
 pub mod wire;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -66,6 +68,8 @@ pub struct Http {
     base: String,
     token: Option<String>,
     space: Space,
+    /// What was left out of answers because it was not what it should be.
+    skipped: Arc<AtomicU64>,
 }
 
 impl Http {
@@ -114,7 +118,25 @@ impl Http {
         }
         let client = builder.build().map_err(wrong("making a client"))?;
         let base = url.trim_end_matches('/').to_owned();
-        Ok(Self { client, base, token: config.token, space: config.space })
+        let skipped = Arc::default();
+        Ok(Self { client, base, token: config.token, space: config.space, skipped })
+    }
+
+    /// Counts what is left out of an answer, and logs it: every time at first, then ever more rarely.
+    fn skip(&self, error: &BackendError) {
+        let skipped = self.skipped.fetch_add(1, Ordering::Relaxed) + 1;
+        if skipped <= 16 || skipped.is_power_of_two() {
+            tracing::warn!(server = self.base, %error, skipped, "left out of a server's answer");
+        }
+    }
+
+    /// A packet from the server, if it is one and of the space that is asked about.
+    fn packet(&self, text: &str) -> Option<Opened> {
+        let foreign = || BackendError::Answer("it is of another similarity definition".into());
+        let of_space = |packet: Opened| {
+            if packet.space == self.space.short_id() { Ok(packet) } else { Err(foreign()) }
+        };
+        verified(text).and_then(of_space).inspect_err(|error| self.skip(error)).ok()
     }
 
     fn get_path(&self, path: &str) -> RequestBuilder {
@@ -182,6 +204,7 @@ async fn refusal(response: Response) -> BackendError {
         (_, Ok(reply)) => match reply.kind {
             Kind::Expired => BackendError::Expired,
             Kind::Future => BackendError::Future,
+            Kind::Refused => BackendError::Refused(reply.error),
             Kind::Full => BackendError::Full,
             Kind::Throttled => BackendError::Throttled(wait_ms),
             Kind::Unavailable => BackendError::Unavailable(reply.error),
@@ -259,7 +282,7 @@ impl Backend for Http {
         let pattern = query.resolution_pattern.as_deref();
         let mut found = Vec::new();
         for entry in reply.found.iter().take(limit.min(LIMIT_MAX)) {
-            let packet = verified(&entry.packet)?;
+            let Some(packet) = self.packet(&entry.packet) else { continue };
             let distance = self.space.reach(&aim, &self.space.locate(&packet.outcome.situation));
             let asked = pattern.is_none_or(|pattern| packet.outcome.resolution.pattern == pattern);
             if distance <= radius && asked {
@@ -309,7 +332,9 @@ impl Backend for Http {
         let asked: Vec<String> = publishers.iter().take(PUBLISHERS_MAX).map(hex::encode).collect();
         let request = self.post_path("/v1/statements/about").json(&asked);
         let reply: StatementsReply = json(send(request).await?).await?;
-        reply.statements.iter().map(|text| beside::verified(text)).collect()
+        let read =
+            |text: &String| beside::verified(text).inspect_err(|error| self.skip(error)).ok();
+        Ok(reply.statements.iter().filter_map(read).collect())
     }
 
     async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
@@ -334,6 +359,10 @@ impl Backend for Http {
         let reply: ReferenceReply = json(send(request).await?).await?;
         let unsigned = reply.found.into_iter().filter(|found| found.publisher.is_none());
         unsigned.take(limit.min(LIMIT_MAX)).map(beside::unsigned).collect()
+    }
+
+    fn skipped(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed)
     }
 
     fn capability(&self) -> Capability {

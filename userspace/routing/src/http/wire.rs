@@ -97,6 +97,8 @@ pub enum Kind {
     Expired,
     /// The packet comes from the future.
     Future,
+    /// The store's operator does not take the packet.
+    Refused,
     /// The request is wrong.
     Request,
     /// There is nothing of that name.
@@ -126,6 +128,7 @@ impl From<&BackendError> for ErrorReply {
             BackendError::Packet(_) => Kind::Packet,
             BackendError::Expired => Kind::Expired,
             BackendError::Future => Kind::Future,
+            BackendError::Refused(_) => Kind::Refused,
             BackendError::Request(_) | BackendError::Unauthorised => Kind::Request,
             BackendError::Full => Kind::Full,
             BackendError::Throttled(_) => Kind::Throttled,

@@ -140,6 +140,10 @@ impl<B: Backend> Backend for Breaker<B> {
         self.judge(self.inner.imported(query, radius, limit).await)
     }
 
+    fn skipped(&self) -> u64 {
+        self.inner.skipped()
+    }
+
     fn capability(&self) -> Capability {
         self.inner.capability()
     }

@@ -120,6 +120,10 @@ impl Backend for Failover {
         self.ask(|server| server.imported(query, radius, limit)).await
     }
 
+    fn skipped(&self) -> u64 {
+        self.servers.iter().map(|(_, server)| server.skipped()).sum()
+    }
+
     fn capability(&self) -> Capability {
         self.first().capability()
     }

@@ -137,6 +137,10 @@ impl Backend for Mirror {
         Ok(answers.into_iter().find(|found| !found.is_empty()).unwrap_or_default())
     }
 
+    fn skipped(&self) -> u64 {
+        self.stores.iter().map(|(_, store)| store.skipped()).sum()
+    }
+
     fn capability(&self) -> Capability {
         self.first().capability()
     }

@@ -118,6 +118,10 @@ impl<B: Backend> Backend for Retry<B> {
         self.repeat(|| self.inner.imported(query, radius, limit)).await
     }
 
+    fn skipped(&self) -> u64 {
+        self.inner.skipped()
+    }
+
     fn capability(&self) -> Capability {
         self.inner.capability()
     }

@@ -85,6 +85,10 @@ impl<B: Backend> Backend for Timeout<B> {
         self.within(self.inner.imported(query, radius, limit)).await
     }
 
+    fn skipped(&self) -> u64 {
+        self.inner.skipped()
+    }
+
     fn capability(&self) -> Capability {
         self.inner.capability()
     }

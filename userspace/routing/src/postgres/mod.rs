@@ -166,6 +166,10 @@ impl Backend for Postgres {
         Ok(Box::new(follow::Follower::begin(shared, cells, after, place).await?))
     }
 
+    fn skipped(&self) -> u64 {
+        self.shared.verifier.skipped()
+    }
+
     fn capability(&self) -> Capability {
         Capability {
             name: "postgres".to_owned(),

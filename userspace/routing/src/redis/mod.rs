@@ -172,6 +172,10 @@ impl Backend for Redis {
         Ok(Box::new(follow::Follower::begin(shared, cells, after, place).await?))
     }
 
+    fn skipped(&self) -> u64 {
+        self.shared.verifier.skipped()
+    }
+
     fn capability(&self) -> Capability {
         Capability {
             name: "redis".to_owned(),

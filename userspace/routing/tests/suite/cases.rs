@@ -231,7 +231,7 @@ pub(crate) async fn oversized_packets_are_refused_for_good(subject: &mut impl Su
     }
 }
 
-pub(super) fn other_space() -> Space {
+pub(crate) fn other_space() -> Space {
     let text = Space::default_text().replace("weight = 250", "weight = 251");
     Space::parse(&text).unwrap()
 }
@@ -294,7 +294,7 @@ pub(crate) async fn only_its_own_publisher_withdraws_a_packet(subject: &mut impl
     assert!(subject.backend().get(&first.id).await.unwrap().is_some());
 }
 
-pub(super) async fn next(subscription: &mut Box<dyn Subscription>) -> Delivery {
+pub(crate) async fn next(subscription: &mut Box<dyn Subscription>) -> Delivery {
     let next = tokio::time::timeout(DEADLINE, subscription.next()).await;
     let delivery = next.expect("a delivery within the deadline").unwrap();
     assert_eq!(subscription.cursor(), delivery.cursor);
@@ -439,7 +439,7 @@ pub(crate) async fn a_large_answer_is_cut_at_its_bound(subject: &mut impl Subjec
 }
 
 /// What breaks a field open where words are pasted into commands.
-const WORDS: [&str; 14] = [
+pub(crate) const WORDS: [&str; 14] = [
     "'; DROP TABLE edgelore.packet; --",
     "\\'; DROP SCHEMA edgelore CASCADE; --",
     "$1) OR 1=1 --",
