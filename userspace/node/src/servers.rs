@@ -39,7 +39,10 @@ pub(crate) struct Scheme {
     feature: &'static str,
 }
 
-const SCHEMES: [Scheme; 4] = [
+const SCHEMES: [Scheme; 7] = [
+    Scheme { name: "nats", feature: "nats" },
+    Scheme { name: "tls", feature: "nats" },
+    Scheme { name: "pgvector", feature: "pgvector" },
     Scheme { name: "redis", feature: "redis" },
     Scheme { name: "rediss", feature: "redis" },
     Scheme { name: "postgres", feature: "postgres" },
@@ -72,15 +75,30 @@ fn built(
     space: &Space,
 ) -> Option<Result<Arc<dyn Backend>, BackendError>> {
     match feature {
+        #[cfg(feature = "nats")]
+        "nats" => Some(nats(url, password, space)),
         #[cfg(feature = "redis")]
         "redis" => Some(redis(url, password, space)),
         #[cfg(feature = "postgres")]
         "postgres" => Some(postgres(url, password, space)),
+        #[cfg(feature = "pgvector")]
+        "pgvector" => Some(pgvector(url, password, space)),
         _ => {
             drop((url, password, space));
             None
         }
     }
+}
+
+#[cfg(feature = "nats")]
+fn nats(
+    url: &str,
+    password: Option<String>,
+    space: &Space,
+) -> Result<Arc<dyn Backend>, BackendError> {
+    use edgelore_routing::nats::{Nats, NatsConfig};
+    let space = space.clone();
+    Ok(crate::store::patient(Nats::new(NatsConfig { password, space, ..NatsConfig::at(url) })?))
 }
 
 #[cfg(feature = "redis")]
@@ -101,11 +119,21 @@ fn postgres(
     space: &Space,
 ) -> Result<Arc<dyn Backend>, BackendError> {
     use edgelore_routing::postgres::{Postgres, PostgresConfig};
-    Ok(crate::store::patient(Postgres::new(PostgresConfig {
-        password,
-        space: space.clone(),
-        ..PostgresConfig::at(url)
-    })?))
+    let space = space.clone();
+    let config = PostgresConfig { password, space, ..PostgresConfig::at(url) };
+    Ok(crate::store::patient(Postgres::new(config)?))
+}
+
+#[cfg(feature = "pgvector")]
+fn pgvector(
+    url: &str,
+    password: Option<String>,
+    space: &Space,
+) -> Result<Arc<dyn Backend>, BackendError> {
+    use edgelore_routing::{pgvector::Pgvector, postgres::PostgresConfig};
+    let space = space.clone();
+    let config = PostgresConfig { password, space, ..PostgresConfig::at(url) };
+    Ok(crate::store::patient(Pgvector::new(config)?))
 }
 
 #[cfg(test)]
@@ -115,6 +143,9 @@ mod tests {
     #[test]
     fn each_scheme_opens_or_says_what_is_missing() {
         for (url, built) in [
+            ("nats://a:secret@localhost", cfg!(feature = "nats")),
+            ("tls://a:secret@localhost", cfg!(feature = "nats")),
+            ("pgvector://a:secret@localhost/b", cfg!(feature = "pgvector")),
             ("redis://:secret@localhost", cfg!(feature = "redis")),
             ("rediss://:secret@localhost", cfg!(feature = "redis")),
             ("postgres://a:secret@localhost/b", cfg!(feature = "postgres")),
@@ -134,8 +165,11 @@ mod tests {
 
     #[test]
     fn a_password_is_in_no_error() {
-        for url in ["redis://:secret@localhost/x", "postgres://a:secret@localhost/b?sslmode=maybe"]
-        {
+        for url in [
+            "nats://a:secret@localhost?color=red",
+            "redis://:secret@localhost/x",
+            "postgres://a:secret@localhost/b?sslmode=maybe",
+        ] {
             let error = open(scheme(url).unwrap(), url, None, &Space::default_definition()).err();
             let text = error.expect("it is refused").to_string();
             assert!(!text.contains("secret"), "{text}");

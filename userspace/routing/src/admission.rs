@@ -5,12 +5,16 @@
 //! **Invariant:** what is admitted was verified, belongs to the store's similarity definition and
 //! counts now.
 
+use std::sync::Arc;
+
 use edgelore_model::{Span, Timestamp};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::{self, Opened};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Cell;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, check_cells};
+use crate::embedded::SUBSCRIPTIONS_MAX;
 
 /// How far a publisher's clock may run ahead.
 pub const CLOCK_AHEAD_MAX: Span = Span::from_millis(86_400_000);
@@ -35,11 +39,24 @@ pub(crate) fn admit(space: &Space, now: Timestamp, bytes: &[u8]) -> Result<Opene
 }
 
 /// Refuses cells of another similarity definition.
-pub(crate) fn check_space(cells: &[Cell], space: &Space) -> Result<(), BackendError> {
+fn check_space(cells: &[Cell], space: &Space) -> Result<(), BackendError> {
     match cells.iter().find(|cell| cell.space() != space.short_id()) {
         Some(cell) => Err(BackendError::Request(format!(
             "{cell} belongs to another similarity definition than the store"
         ))),
         None => Ok(()),
     }
+}
+
+/// Refuses what cannot be followed, and takes one of [`SUBSCRIPTIONS_MAX`] places for the rest.
+pub(crate) fn admit_subscription(
+    space: &Space,
+    cells: &[Cell],
+    places: &Arc<Semaphore>,
+) -> Result<OwnedSemaphorePermit, BackendError> {
+    check_cells(cells)?;
+    check_space(cells, space)?;
+    Arc::clone(places).try_acquire_owned().map_err(|_| {
+        BackendError::Unavailable(format!("{SUBSCRIPTIONS_MAX} subscriptions are open"))
+    })
 }

@@ -1,8 +1,8 @@
 //! Where outcome packets are stored and found: one trait, several backends, one suite.
 //!
 //! Owns [`Backend`] and its implementations: [`embedded`] (in this process, durable), [`http`]
-//! (another node's `edgelore serve`), and, each a feature, `redis` and `postgres`, with [`layers`]
-//! around any of them. Never ranks what it finds and never seals a packet.
+//! (another node's `edgelore serve`), and, each a feature, `nats`, `pgvector`,
+//! `postgres` and `redis`, with [`layers`] around any of them. Never ranks what it finds and never seals a packet.
 //!
 //! **Invariant:** a packet that leaves a backend was verified in this process, or by the one that put
 //! it into the embedded store; an acknowledged packet survives a crash.
@@ -13,13 +13,19 @@ mod backend;
 pub mod embedded;
 pub mod http;
 pub mod layers;
-#[cfg(any(feature = "redis", feature = "postgres"))]
+#[cfg(feature = "nats")]
+pub mod nats;
+#[cfg(feature = "pgvector")]
+pub mod pgvector;
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
 mod placement;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
-#[cfg(any(feature = "redis", feature = "postgres"))]
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+mod stepping;
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
 mod verify;
 
 pub use admission::CLOCK_AHEAD_MAX;

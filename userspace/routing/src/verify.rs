@@ -15,6 +15,7 @@ use edgelore_model::{Query, Timestamp};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::{self, Opened};
 
+use crate::backend::Capability;
 use crate::embedded::Now;
 use crate::placement::withdraws;
 use crate::{Cell, Found, PacketId};
@@ -30,6 +31,12 @@ pub(crate) struct Verifier {
 impl Verifier {
     pub(crate) fn new(backend: &'static str, space: Space, now: Now) -> Self {
         Self { backend, space, now, skipped: AtomicU64::new(0) }
+    }
+
+    /// What the backend can do, as far as it is the same for all servers.
+    pub(crate) fn capability(&self, durable: bool, exact: bool) -> Capability {
+        let space = hex::encode(self.space.short_id());
+        Capability { name: self.backend.to_owned(), durable, exact, resumable: true, space }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

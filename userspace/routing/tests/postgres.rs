@@ -1,14 +1,18 @@
-//! PostgreSQL under the conformance suite, and what is its own.
+//! PostgreSQL, without and with pgvector, under the conformance suite, and what is its own.
 #![cfg(feature = "postgres")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod suite;
 
 use std::sync::Arc;
+#[cfg(feature = "pgvector")]
+use std::time::Duration;
 
 use async_trait::async_trait;
 use edgelore_model::{Outcome, Query};
 use edgelore_pipeline::fingerprint::{Cell, Space};
+#[cfg(feature = "pgvector")]
+use edgelore_routing::pgvector::Pgvector;
 use edgelore_routing::postgres::{Postgres, PostgresConfig};
 use edgelore_routing::{Backend, BackendError, Cursor, PacketId};
 use edgelore_testkit::live;
@@ -17,8 +21,49 @@ use suite::{Served, SimClock, Subject, key, outcome, sealed};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
-struct OnPostgres {
-    backend: Postgres,
+/// What differs between PostgreSQL and PostgreSQL with pgvector.
+trait Engine: Backend + Sized + 'static {
+    const SCHEME: &'static str;
+    fn server() -> PostgresServer;
+    fn open(config: PostgresConfig) -> Self;
+    fn skipped(&self) -> u64;
+}
+
+impl Engine for Postgres {
+    const SCHEME: &'static str = "postgres";
+
+    fn server() -> PostgresServer {
+        PostgresServer::start().unwrap()
+    }
+
+    fn open(config: PostgresConfig) -> Self {
+        Self::new(config).unwrap()
+    }
+
+    fn skipped(&self) -> u64 {
+        Self::skipped(self)
+    }
+}
+
+#[cfg(feature = "pgvector")]
+impl Engine for Pgvector {
+    const SCHEME: &'static str = "pgvector";
+
+    fn server() -> PostgresServer {
+        PostgresServer::start_with_pgvector().unwrap()
+    }
+
+    fn open(config: PostgresConfig) -> Self {
+        Self::new(config).unwrap()
+    }
+
+    fn skipped(&self) -> u64 {
+        Self::skipped(self)
+    }
+}
+
+struct On<E> {
+    backend: E,
     clock: SimClock,
     relay: Relay,
     server: PostgresServer,
@@ -33,9 +78,14 @@ fn url(port: u16) -> String {
     format!("postgres://edgelore:{PASSWORD}@127.0.0.1:{port}/postgres")
 }
 
+/// A client that will connect.
+fn open<E: Engine>(port: u16, clock: &SimClock) -> E {
+    E::open(config(&url(port).replace("postgres:", &format!("{}:", E::SCHEME)), clock))
+}
+
 /// A client that has connected.
-async fn client(port: u16, clock: &SimClock) -> Postgres {
-    let backend = Postgres::new(config(&url(port), clock)).unwrap();
+async fn client<E: Engine>(port: u16, clock: &SimClock) -> E {
+    let backend = open::<E>(port, clock);
     backend.get(&[0; 32]).await.unwrap();
     backend
 }
@@ -48,9 +98,9 @@ async fn direct(port: u16) -> Client {
 }
 
 #[async_trait]
-impl Subject for OnPostgres {
+impl<E: Engine> Subject for On<E> {
     async fn start() -> Self {
-        let (server, clock) = (PostgresServer::start().unwrap(), SimClock::new());
+        let (server, clock) = (E::server(), SimClock::new());
         let relay = Relay::to(server.port()).unwrap();
         Self { backend: client(relay.port(), &clock).await, clock, relay, server }
     }
@@ -71,14 +121,15 @@ impl Subject for OnPostgres {
 }
 
 #[async_trait]
-impl Served for OnPostgres {
+impl<E: Engine> Served for On<E> {
     fn another(&self) -> Box<dyn Backend> {
-        Box::new(Postgres::new(config(&url(self.relay.port()), &self.clock)).unwrap())
+        Box::new(open::<E>(self.relay.port(), &self.clock))
     }
 
     fn stranger(&self) -> Box<dyn Backend> {
-        let url = format!("postgres://edgelore:wrong@127.0.0.1:{}/postgres", self.relay.port());
-        Box::new(Postgres::new(config(&url, &self.clock)).unwrap())
+        let port = self.relay.port();
+        let url = format!("{}://edgelore:wrong@127.0.0.1:{port}/postgres", E::SCHEME);
+        Box::new(E::open(config(&url, &self.clock)))
     }
 
     fn relay(&self) -> &Relay {
@@ -131,7 +182,9 @@ impl Served for OnPostgres {
     }
 }
 
-served!(live_postgres, OnPostgres);
+served!(live_postgres, On<Postgres>);
+#[cfg(feature = "pgvector")]
+served!(live_pgvector, On<Pgvector>);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_postgres_over_tls() {
@@ -165,7 +218,7 @@ async fn live_postgres_versions_its_schema() {
     }
     let (server, clock) = (PostgresServer::start().unwrap(), SimClock::new());
     // All at once: one migrates, the others wait for it.
-    let clients = (0..8).map(|_| client(server.port(), &clock));
+    let clients = (0..8).map(|_| client::<Postgres>(server.port(), &clock));
     let clients = futures_util::future::join_all(clients).await;
     let direct = direct(server.port()).await;
     let versions = "SELECT array_agg(version ORDER BY version) FROM edgelore.migration";
@@ -184,7 +237,7 @@ async fn live_postgres_works_without_the_right_to_create() {
         return;
     }
     let (server, clock) = (PostgresServer::start().unwrap(), SimClock::new());
-    let own = client(server.port(), &clock).await;
+    let own: Postgres = client(server.port(), &clock).await;
     let direct = direct(server.port()).await;
     let grants = format!(
         "CREATE ROLE gateway LOGIN PASSWORD '{PASSWORD}';
@@ -240,6 +293,92 @@ async fn live_postgres_that_is_full_refuses_until_something_expires() {
     let rest = direct.query_one(rest, &[]).await.unwrap();
     let rest: [i64; 3] = [rest.get(0), rest.get(1), rest.get(2)];
     assert_eq!(rest, [2, 2, 2], "purging takes cells along, and what is refused brings none");
+}
+
+/// An outcome for each number, at different distances from the suite's outcome.
+#[cfg(feature = "pgvector")]
+fn spread(number: u32) -> Outcome {
+    let mut outcome = Outcome { sample_size: number, ..outcome() };
+    outcome.situation.protocol = ["bgp", "ospf", "isis", "bfd"][number as usize % 4].into();
+    outcome.situation.event_type =
+        ["convergence", "flap", "saturation"][number as usize / 4 % 3].into();
+    outcome.situation.affected_prefixes = u64::from(number) * 97 % 100_000;
+    outcome.situation.node_count = u64::from(number) % 300 + 1;
+    outcome.before = None;
+    outcome
+}
+
+#[cfg(feature = "pgvector")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_pgvector_is_exact_whatever_its_index_holds() {
+    if !live("live_pgvector_is_exact_whatever_its_index_holds") {
+        return;
+    }
+    const PACKETS: u32 = 2_000;
+    let (server, clock) = (Pgvector::server(), SimClock::new());
+    let (plain, vectors) =
+        (open::<Postgres>(server.port(), &clock), open::<Pgvector>(server.port(), &clock));
+    let direct = direct(server.port()).await;
+    let table =
+        format!("edgelore.vector_1_{}", hex::encode(Space::default_definition().short_id()));
+    let count = format!("SELECT count(*) FROM {table}");
+    // One half by each of them: the index has them all in the end.
+    let numbers: Vec<u32> = (0..PACKETS).collect();
+    for numbers in numbers.chunks(200) {
+        let stores = numbers.iter().map(|number| {
+            let bytes = sealed(&spread(*number), &key(1)).bytes;
+            let backend: &dyn Backend = if number % 2 == 0 { &plain } else { &vectors };
+            async move { assert!(backend.store(bytes).await.unwrap().new) }
+        });
+        futures_util::future::join_all(stores).await;
+    }
+    let query = Query::from(&outcome().situation);
+    for limit in [1, 10, 100, 1_000] {
+        let expected = plain.query(&query, u32::MAX, limit).await.unwrap();
+        assert_eq!(expected.len(), limit);
+        assert_eq!(vectors.query(&query, u32::MAX, limit).await.unwrap(), expected, "{limit}");
+    }
+    assert_eq!(direct.query_one(&count, &[]).await.unwrap().get::<_, i64>(0), i64::from(PACKETS));
+    // The server tells its figures with a delay.
+    let used = "SELECT idx_scan > 0 FROM pg_stat_user_indexes
+        WHERE indexrelname LIKE 'vector_1_%_near'";
+    let is_used = async {
+        while !direct.query_one(used, &[]).await.unwrap().get::<_, bool>(0) {
+            vectors.query(&query, u32::MAX, 1).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_used).await.expect("the index is used");
+    // With a pattern that few have, fewer than asked for, and with an index that lost most.
+    let mut rare = spread(7);
+    rare.resolution.pattern = "max_prefix".into();
+    let id = vectors.store(sealed(&rare, &key(1)).bytes).await.unwrap().id;
+    let rare = Query { resolution_pattern: Some("max_prefix".into()), ..query.clone() };
+    let found = vectors.query(&rare, u32::MAX, 10).await.unwrap();
+    assert_eq!(found.iter().map(|found| found.opened.id).collect::<Vec<_>>(), [id]);
+    let expected = plain.query(&query, u32::MAX, 50).await.unwrap();
+    let thin = format!("DELETE FROM {table} WHERE packet % 10 <> 0");
+    direct.execute(&thin, &[]).await.unwrap();
+    assert_eq!(vectors.query(&query, u32::MAX, 50).await.unwrap(), expected, "a thin index");
+    direct.execute(&format!("DELETE FROM {table}"), &[]).await.unwrap();
+    assert_eq!(vectors.query(&query, u32::MAX, 50).await.unwrap(), expected, "an empty index");
+    // Another client fills what is missing.
+    let other = open::<Pgvector>(server.port(), &clock);
+    assert_eq!(other.query(&query, u32::MAX, 50).await.unwrap(), expected);
+    let filled = direct.query_one(&count, &[]).await.unwrap().get::<_, i64>(0);
+    assert_eq!(filled, i64::from(PACKETS) + 1);
+}
+
+#[cfg(feature = "pgvector")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_pgvector_says_that_the_server_has_no_vectors() {
+    if !live("live_pgvector_says_that_the_server_has_no_vectors") {
+        return;
+    }
+    let (server, clock) = (Postgres::server(), SimClock::new());
+    let error = open::<Pgvector>(server.port(), &clock).get(&[0; 32]).await.unwrap_err();
+    assert!(matches!(error, BackendError::Storage(_)), "{error}");
+    assert!(error.to_string().contains("vector"), "{error}");
 }
 
 #[test]

@@ -14,12 +14,13 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// What starts with the machine.
 const WANTED: &str = "/etc/systemd/system/multi-user.target.wants";
 /// Packages that bring a service, and its name.
-const WITH_SERVICE: [(&str, &str); 7] = [
+const WITH_SERVICE: [(&str, &str); 8] = [
     ("frr", "frr"),
     ("bird2", "bird"),
     ("gobgpd", "gobgpd"),
     ("exabgp", "exabgp"),
     ("openbgpd", "openbgpd"),
+    ("nats-server", "nats-server"),
     ("redis-server", "redis-server"),
     ("postgresql", "postgresql"),
 ];

@@ -9,6 +9,7 @@
 mod apt;
 pub(crate) mod foreign;
 pub(crate) mod linker;
+mod servers;
 
 use crate::cross;
 use crate::ebpf::Toolchain;
@@ -109,7 +110,16 @@ fn daemons() -> Result<bool> {
 }
 
 fn servers() -> Result<bool> {
-    install("the tests of the server backends", &edgelore_testkit::server::packages_missing())
+    let mut packages = edgelore_testkit::server::packages_missing();
+    let complete = servers::installed();
+    if !complete {
+        packages.push(servers::DEBIAN);
+    }
+    let installed = install("the tests of the server backends", &packages)?;
+    if !complete {
+        servers::install()?;
+    }
+    Ok(installed || !complete)
 }
 
 /// Debian's compiler brings no other target along, and other systems have none of its packages:

@@ -38,10 +38,8 @@ use edgelore_pipeline::packet::statement::Statement;
 use edgelore_pipeline::synthesise::Unsigned;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::admission::{admit, check_space};
-use crate::backend::{
-    Backend, BackendError, Capability, Cursor, LIMIT_MAX, Stored, Subscription, check_cells,
-};
+use crate::admission::{admit, admit_subscription};
+use crate::backend::{Backend, BackendError, Capability, Cursor, LIMIT_MAX, Stored, Subscription};
 use crate::{Cell, Found, PacketId};
 use beside::Beside;
 use disk::Disk;
@@ -285,12 +283,7 @@ impl Backend for Embedded {
         cells: &[Cell],
         after: Option<Cursor>,
     ) -> Result<Box<dyn Subscription>, BackendError> {
-        check_cells(cells)?;
-        check_space(cells, &self.shared.space)?;
-        let Ok(place) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
-            let reason = format!("{SUBSCRIPTIONS_MAX} subscriptions are open");
-            return Err(BackendError::Unavailable(reason));
-        };
+        let place = admit_subscription(&self.shared.space, cells, &self.subscriptions)?;
         let cursor = match after {
             Some(cursor) => self.shared.disk.resume(cursor)?,
             None => Cursor(self.shared.disk.last_sequence()?),

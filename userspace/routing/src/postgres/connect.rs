@@ -24,7 +24,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket};
 use tokio_postgres::{Connection, tls::TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::schema;
+use super::{Nearness, schema};
 use crate::backend::BackendError;
 
 /// How long connecting may take.
@@ -40,6 +40,7 @@ pub(super) struct Server {
     tls: Option<MakeRustlsConnect>,
     reader: Mutex<Option<Arc<Client>>>,
     durable: AtomicBool,
+    index: Option<Arc<dyn Nearness>>,
 }
 
 /// A connection; `news` changes with every notification and closes with the connection.
@@ -49,7 +50,11 @@ pub(super) struct Session {
 }
 
 impl Server {
-    pub(super) fn new(url: &str, password: Option<String>) -> Result<Self, BackendError> {
+    pub(super) fn new(
+        url: &str,
+        password: Option<String>,
+        index: Option<Arc<dyn Nearness>>,
+    ) -> Result<Self, BackendError> {
         let mut url = Url::parse(url).map_err(|error| refused(&error.to_string()))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             return Err(refused("it begins neither with postgres:// nor with postgresql://"));
@@ -77,6 +82,7 @@ impl Server {
             tls: tls.then(|| files.tls()).transpose()?,
             reader: Mutex::new(None),
             durable: AtomicBool::new(false),
+            index,
         })
     }
 
@@ -104,6 +110,9 @@ impl Server {
             None => start(self.config.connect(NoTls).await),
         }?;
         schema::migrate(&mut session.client).await?;
+        if let Some(index) = &self.index {
+            index.prepare(&session.client).await?;
+        }
         let syncs = "SELECT current_setting('fsync') = 'on'
             AND current_setting('synchronous_commit') <> 'off'";
         let syncs = session.client.query_one(syncs, &[]).await.map_err(|error| failed(&error))?;
@@ -228,7 +237,7 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, BackendError
 }
 
 /// What an error of the client or the server means to the caller.
-pub(super) fn failed(error: &tokio_postgres::Error) -> BackendError {
+pub(crate) fn failed(error: &tokio_postgres::Error) -> BackendError {
     let mut text = error.to_string();
     if let Some(cause) = error.source() {
         text = format!("{text}: {cause}");

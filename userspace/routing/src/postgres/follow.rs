@@ -1,7 +1,7 @@
 //! Subscriptions: each reads the packets in the order of arrival, on a connection of its own.
 //!
 //! A notification only wakes: what is delivered is read from the table, so none that was lost, or
-//! came twice, matters. Nothing is buffered beyond one step.
+//! came twice, matters.
 //!
 //! **Invariant:** deliveries come in the order of commits, each once, without gaps.
 
@@ -18,7 +18,8 @@ use super::Shared;
 use super::connect::{Session, failed, within};
 use super::query::withdrawing;
 use crate::Cell;
-use crate::backend::{BackendError, Cursor, Delivery, Subscription};
+use crate::backend::{BackendError, Cursor, Delivery};
+use crate::stepping::{Follower, Step, Steps};
 
 /// Packets that are looked at in one step.
 const STEP_ROWS: i64 = 256;
@@ -41,87 +42,31 @@ FROM edgelore.packet p JOIN edgelore.cell c ON c.id = p.cell
 WHERE p.arrival > $1 ORDER BY p.arrival LIMIT $3
 "#;
 
-/// One subscription.
-pub(super) struct Follower {
+/// Where one subscription reads.
+pub(super) struct Arrivals {
     shared: Arc<Shared>,
     cells: Vec<Cell>,
     paths: Vec<String>,
-    /// Everything up to here was handed out or did not match.
-    cursor: Cursor,
-    /// Read, not handed out yet.
-    ready: VecDeque<Delivery>,
-    /// Everything up to here was read.
-    read: Cursor,
     session: Option<Session>,
-    _place: OwnedSemaphorePermit,
 }
 
-impl Follower {
-    /// Connects, and begins after `after`, or at the end.
-    pub(super) async fn begin(
-        shared: Arc<Shared>,
-        cells: &[Cell],
-        after: Option<Cursor>,
-        place: OwnedSemaphorePermit,
-    ) -> Result<Self, BackendError> {
-        let session = listen(&shared).await?;
-        let last = session.client.query_one("SELECT edgelore.last()", &[]).await;
-        let last: i64 = last.map_err(|error| failed(&error))?.get(0);
-        let last = Cursor(u64::try_from(last).unwrap_or_default());
-        let cursor = match after {
-            None => last,
-            // The cursor of another store: rather twice than never.
-            Some(after) if after > last => Cursor(0),
-            Some(after) => after,
-        };
-        Ok(Self {
-            shared,
-            cells: cells.to_vec(),
-            paths: cells.iter().map(Cell::to_string).collect(),
-            cursor,
-            ready: VecDeque::new(),
-            read: cursor,
-            session: Some(session),
-            _place: place,
-        })
-    }
+/// Connects, and begins after `after`, or at the end.
+pub(super) async fn follow(
+    shared: Arc<Shared>,
+    cells: &[Cell],
+    after: Option<Cursor>,
+    place: OwnedSemaphorePermit,
+) -> Result<Follower<Arrivals>, BackendError> {
+    let session = listen(&shared).await?;
+    let last = session.client.query_one("SELECT edgelore.last()", &[]).await;
+    let last: i64 = last.map_err(|error| failed(&error))?.get(0);
+    let last = Cursor(u64::try_from(last).unwrap_or_default());
+    let paths = cells.iter().map(Cell::to_string).collect();
+    let arrivals = Arrivals { shared, cells: cells.to_vec(), paths, session: Some(session) };
+    Ok(Follower::begin(arrivals, after, last, place))
+}
 
-    /// Reads the next rows; when there is none, waits for news instead.
-    async fn step(&mut self) -> Result<(), BackendError> {
-        if self.session.as_ref().is_none_or(|session| session.client.is_closed()) {
-            self.session = None;
-            self.session = Some(listen(&self.shared).await?);
-        }
-        let lost = || BackendError::Unavailable("the connection was closed".into());
-        let session = self.session.as_mut().ok_or_else(lost)?;
-        // Marked as seen before reading, so that no commit falls between the two.
-        session.news.borrow_and_update();
-        let read = i64::try_from(self.read.0).unwrap_or(i64::MAX);
-        let space = self.shared.verifier.space.short_id();
-        let answer = within(async {
-            let parameters: [&(dyn ToSql + Sync); 4] =
-                [&read, &self.paths, &STEP_ROWS, &&space[..]];
-            session.client.query(STEP, &parameters).await.map_err(|error| failed(&error))
-        });
-        let rows = match answer.await {
-            Ok(rows) => rows,
-            Err(error) => {
-                self.session = None;
-                return Err(error);
-            }
-        };
-        if let Some(last) = rows.last() {
-            let deliveries = rows.iter().filter_map(|row| self.delivery(row)).collect();
-            self.read = arrival(last);
-            self.ready = deliveries;
-            return Ok(());
-        }
-        match tokio::time::timeout(LOOK_INTERVAL, session.news.changed()).await {
-            Ok(Err(_)) => Err(lost()),
-            Ok(Ok(())) | Err(_) => Ok(()),
-        }
-    }
-
+impl Arrivals {
     fn delivery(&self, row: &Row) -> Option<Delivery> {
         let verifier = &self.shared.verifier;
         let bytes: &[u8] = row.get::<_, Option<&[u8]>>(2)?;
@@ -147,20 +92,38 @@ async fn listen(shared: &Shared) -> Result<Session, BackendError> {
 }
 
 #[async_trait]
-impl Subscription for Follower {
-    fn cursor(&self) -> Cursor {
-        self.cursor
-    }
-
-    async fn next(&mut self) -> Result<Delivery, BackendError> {
-        loop {
-            if let Some(delivery) = self.ready.pop_front() {
-                self.cursor = delivery.cursor;
-                return Ok(delivery);
+impl Steps for Arrivals {
+    /// Reads the next rows; when there is none, waits for news instead.
+    async fn step(&mut self, read: Cursor) -> Result<Step, BackendError> {
+        if self.session.as_ref().is_none_or(|session| session.client.is_closed()) {
+            self.session = None;
+            self.session = Some(listen(&self.shared).await?);
+        }
+        let lost = || BackendError::Unavailable("the connection was closed".into());
+        let session = self.session.as_mut().ok_or_else(lost)?;
+        // Marked as seen before reading, so that no commit falls between the two.
+        session.news.borrow_and_update();
+        let from = i64::try_from(read.0).unwrap_or(i64::MAX);
+        let space = self.shared.verifier.space.short_id();
+        let answer = within(async {
+            let parameters: [&(dyn ToSql + Sync); 4] =
+                [&from, &self.paths, &STEP_ROWS, &&space[..]];
+            session.client.query(STEP, &parameters).await.map_err(|error| failed(&error))
+        });
+        let rows = match answer.await {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.session = None;
+                return Err(error);
             }
-            // Nothing up to here matched, so resuming need not read it again.
-            self.cursor = self.read;
-            self.step().await?;
+        };
+        if let Some(last) = rows.last() {
+            let deliveries = rows.iter().filter_map(|row| self.delivery(row)).collect();
+            return Ok((deliveries, arrival(last)));
+        }
+        match tokio::time::timeout(LOOK_INTERVAL, session.news.changed()).await {
+            Ok(Err(_)) => Err(lost()),
+            Ok(Ok(())) | Err(_) => Ok((VecDeque::new(), read)),
         }
     }
 }

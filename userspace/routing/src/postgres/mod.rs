@@ -34,15 +34,16 @@ use async_trait::async_trait;
 use edgelore_model::Query;
 use edgelore_pipeline::fingerprint::Space;
 use tokio::sync::Semaphore;
+use tokio_postgres::Client;
 
-use crate::admission::{admit, check_space};
-use crate::backend::{
-    Backend, BackendError, Capability, Cursor, Stored, Subscription, check_cells,
-};
+use crate::admission::{admit, admit_subscription};
+use crate::backend::{Backend, BackendError, Capability, Cursor, Stored, Subscription};
 use crate::embedded::{Now, SUBSCRIPTIONS_MAX, system_time};
 use crate::verify::Verifier;
 use crate::{Cell, Found, PacketId};
 use connect::Server;
+#[cfg(feature = "pgvector")]
+pub(crate) use connect::failed;
 use query::Directory;
 use store::Writer;
 
@@ -85,9 +86,30 @@ impl fmt::Debug for PostgresConfig {
     }
 }
 
+/// An index that tells how far the nearest packets are.
+#[async_trait]
+pub(crate) trait Nearness: Send + Sync {
+    /// Makes a new connection ready.
+    async fn prepare(&self, client: &Client) -> Result<(), BackendError>;
+
+    /// Takes in what was stored since.
+    async fn fill(&self, client: &Client, verifier: &Verifier) -> Result<(), BackendError>;
+
+    /// Milli-units within which `count` packets lie that match the query; `None` when there may be
+    /// fewer, or the index cannot tell.
+    async fn bound(
+        &self,
+        client: &Client,
+        verifier: &Verifier,
+        query: &Query,
+        count: usize,
+    ) -> Result<Option<u32>, BackendError>;
+}
+
 /// What the calls, the writer and the subscriptions share.
 struct Shared {
     server: Server,
+    index: Option<Arc<dyn Nearness>>,
     verifier: Verifier,
     packets_max: i64,
     directory: Directory,
@@ -113,9 +135,18 @@ impl Postgres {
     /// # Errors
     /// [`BackendError::Request`] when the URL is none, or names files that cannot be read.
     pub fn new(config: PostgresConfig) -> Result<Self, BackendError> {
+        Self::indexed("postgres", config, None)
+    }
+
+    pub(crate) fn indexed(
+        name: &'static str,
+        config: PostgresConfig,
+        index: Option<Arc<dyn Nearness>>,
+    ) -> Result<Self, BackendError> {
         let shared = Shared {
-            server: Server::new(&config.url, config.password)?,
-            verifier: Verifier::new("postgres", config.space, config.now),
+            server: Server::new(&config.url, config.password, index.clone())?,
+            index,
+            verifier: Verifier::new(name, config.space, config.now),
             packets_max: i64::try_from(config.packets_max).unwrap_or(i64::MAX),
             directory: Directory::default(),
         };
@@ -156,14 +187,10 @@ impl Backend for Postgres {
         cells: &[Cell],
         after: Option<Cursor>,
     ) -> Result<Box<dyn Subscription>, BackendError> {
-        check_cells(cells)?;
-        check_space(cells, &self.shared.verifier.space)?;
-        let Ok(place) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
-            let reason = format!("{SUBSCRIPTIONS_MAX} subscriptions are open");
-            return Err(BackendError::Unavailable(reason));
-        };
+        let space = &self.shared.verifier.space;
+        let place = admit_subscription(space, cells, &self.subscriptions)?;
         let shared = Arc::clone(&self.shared);
-        Ok(Box::new(follow::Follower::begin(shared, cells, after, place).await?))
+        Ok(Box::new(follow::follow(shared, cells, after, place).await?))
     }
 
     fn skipped(&self) -> u64 {
@@ -171,12 +198,6 @@ impl Backend for Postgres {
     }
 
     fn capability(&self) -> Capability {
-        Capability {
-            name: "postgres".to_owned(),
-            durable: self.shared.server.is_durable(),
-            exact: true,
-            resumable: true,
-            space: hex::encode(self.shared.verifier.space.short_id()),
-        }
+        self.shared.verifier.capability(self.shared.server.is_durable(), true)
     }
 }

@@ -22,6 +22,8 @@ use crate::{Cell, Found, PacketId};
 const ROWS_AT_ONCE: usize = 256;
 /// Packets that are read beyond those still wanted: some may be withdrawn.
 const ROWS_MORE: usize = 16;
+/// As many cells are looked into without asking an index first.
+const CELLS_FEW: usize = 8;
 
 /// What lies within the radius after (distance, id) = ($10, $11), nearest first, with at most four
 /// packets of the same publisher that withdraw it: one is enough.
@@ -54,7 +56,8 @@ type Cells = Arc<Vec<(i32, Cell)>>;
 #[derive(Default)]
 pub(super) struct Directory(Mutex<(i32, Cells)>);
 
-/// Answers a query.
+/// Answers a query. With an index a wide one is narrowed to where the nearest are, as long as that
+/// brings as many as are asked for.
 pub(super) async fn query(
     shared: &Shared,
     query: &Query,
@@ -64,12 +67,38 @@ pub(super) async fn query(
     let limit = limit.min(LIMIT_MAX);
     let client = shared.server.reader().await?;
     let cells = directory(shared, &client).await?;
+    let near = Target::new(&shared.verifier.space, query, radius).near(numbered(&cells));
+    if let Some(index) = shared.index.as_ref().filter(|_| near.len() > CELLS_FEW) {
+        let bound = index.bound(&client, &shared.verifier, query, limit + ROWS_MORE).await?;
+        if let Some(bound) = bound.filter(|bound| *bound < radius) {
+            let found = within(shared, &client, &cells, query, bound, limit).await?;
+            if found.len() == limit {
+                return Ok(found);
+            }
+        }
+    }
+    within(shared, &client, &cells, query, radius, limit).await
+}
+
+fn numbered(cells: &Cells) -> impl Iterator<Item = (&Cell, i32)> {
+    cells.iter().map(|(number, cell)| (cell, *number))
+}
+
+/// The nearest `limit` packets within a radius.
+async fn within(
+    shared: &Shared,
+    client: &Client,
+    cells: &Cells,
+    query: &Query,
+    radius: u32,
+    limit: usize,
+) -> Result<Vec<Found>, BackendError> {
     let target = Target::new(&shared.verifier.space, query, radius);
-    let near = target.near(cells.iter().map(|(number, cell)| (cell, *number)));
+    let near = target.near(numbered(cells));
     let (mut found, mut after) = (Vec::new(), (-1, Vec::new()));
     while found.len() < limit && !near.is_empty() {
         let count = (limit - found.len() + ROWS_MORE).min(ROWS_AT_ONCE);
-        let rows = rows(shared, &client, &target, &near, query, &after, count).await?;
+        let rows = rows(shared, client, &target, &near, query, &after, count).await?;
         let Some(last) = rows.last() else { break };
         after = (last.get(1), last.get(0));
         let at_end = rows.len() < count;

@@ -85,6 +85,13 @@ async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
             client = None;
         }
         answer(&mut batch, result);
+        if let (Some(index), Some(connected)) = (&shared.index, &client) {
+            // Whoever asks fills what is missing, so a failure delays and loses nothing.
+            if let Err(error) = within(index.fill(connected, &shared.verifier)).await {
+                tracing::warn!(%error, "taking packets into an index");
+                client = None;
+            }
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! Subscriptions: each reads the history at its own pace, on a connection of its own.
 //!
-//! Nothing is buffered beyond one step: a slow subscriber is simply further back in the history.
-//!
 //! **Invariant:** deliveries come in the order of the history, each once, without gaps.
 
 use std::collections::VecDeque;
@@ -16,55 +14,36 @@ use super::Shared;
 use super::connect::{BLOCK_MS, failed};
 use super::layout::{self, Entry, bytes, items};
 use super::query::{in_force, packets};
-use crate::backend::{BackendError, Cursor, Delivery, Subscription};
+use crate::backend::{BackendError, Cursor, Delivery};
+use crate::stepping::{Follower, Step, Steps};
 use crate::{Cell, PacketId};
 
 /// Entries that are read in one step.
 const STEP_ENTRIES: usize = 128;
 
-/// One subscription.
-pub(super) struct Follower {
+/// Where one subscription reads.
+pub(super) struct History {
     shared: Arc<Shared>,
     cells: Vec<Cell>,
-    /// Everything up to here was handed out or did not match.
-    cursor: Cursor,
-    /// Read, not handed out yet.
-    ready: VecDeque<Delivery>,
-    /// Everything up to here was read.
-    read: Cursor,
     connection: Option<MultiplexedConnection>,
-    _place: OwnedSemaphorePermit,
 }
 
-impl Follower {
-    /// Connects, and begins after `after`, or at the end.
-    pub(super) async fn begin(
-        shared: Arc<Shared>,
-        cells: &[Cell],
-        after: Option<Cursor>,
-        place: OwnedSemaphorePermit,
-    ) -> Result<Self, BackendError> {
-        let connection = shared.server.dedicated().await?;
-        let last = last(&shared).await?;
-        let cursor = match after {
-            None => last,
-            // The cursor of another store: rather twice than never.
-            Some(after) if after > last => Cursor(0),
-            Some(after) => after,
-        };
-        Ok(Self {
-            shared,
-            cells: cells.to_vec(),
-            cursor,
-            ready: VecDeque::new(),
-            read: cursor,
-            connection: Some(connection),
-            _place: place,
-        })
-    }
+/// Connects, and begins after `after`, or at the end.
+pub(super) async fn follow(
+    shared: Arc<Shared>,
+    cells: &[Cell],
+    after: Option<Cursor>,
+    place: OwnedSemaphorePermit,
+) -> Result<Follower<History>, BackendError> {
+    let connection = Some(shared.server.dedicated().await?);
+    let last = last(&shared).await?;
+    let history = History { shared, cells: cells.to_vec(), connection };
+    Ok(Follower::begin(history, after, last, place))
+}
 
+impl History {
     /// Waits for entries after `read`; none when nothing came for a while.
-    async fn entries(&mut self) -> Result<Vec<Entry>, BackendError> {
+    async fn entries(&mut self, read: Cursor) -> Result<Vec<Entry>, BackendError> {
         if self.connection.is_none() {
             self.connection = Some(self.shared.server.dedicated().await?);
         }
@@ -72,7 +51,7 @@ impl Follower {
         let connection = self.connection.as_mut().ok_or_else(gone)?;
         let mut command = cmd("XREAD");
         command.arg("COUNT").arg(STEP_ENTRIES).arg("BLOCK").arg(BLOCK_MS);
-        command.arg("STREAMS").arg(&self.shared.keys.history).arg(layout::entry(self.read));
+        command.arg("STREAMS").arg(&self.shared.keys.history).arg(layout::entry(read));
         match command.query_async::<Value>(connection).await {
             Ok(answer) => Ok(layout::entries(answer)),
             Err(error) => {
@@ -80,28 +59,6 @@ impl Follower {
                 Err(failed(&error))
             }
         }
-    }
-
-    /// What of the entries is delivered, and up to where they go.
-    async fn step(&self, entries: &[Entry]) -> Result<(VecDeque<Delivery>, Cursor), BackendError> {
-        let mut read = self.read;
-        let mut wanted: Vec<(Cursor, PacketId)> = Vec::new();
-        for entry in entries {
-            let Some(cursor) = layout::cursor(&entry.name) else {
-                self.shared.verifier.skip("entry", &String::from_utf8_lossy(&entry.name));
-                continue;
-            };
-            read = cursor;
-            match (entry.id, &entry.cell) {
-                (Some(id), Some(cell)) => {
-                    if self.cells.is_empty() || self.cells.iter().any(|own| own.covers(cell)) {
-                        wanted.push((cursor, id));
-                    }
-                }
-                _ => self.shared.verifier.skip("entry", &"it names no packet and cell"),
-            }
-        }
-        Ok((self.deliveries(&wanted).await?, read))
     }
 
     async fn deliveries(
@@ -123,23 +80,26 @@ impl Follower {
 }
 
 #[async_trait]
-impl Subscription for Follower {
-    fn cursor(&self) -> Cursor {
-        self.cursor
-    }
-
-    async fn next(&mut self) -> Result<Delivery, BackendError> {
-        loop {
-            if let Some(delivery) = self.ready.pop_front() {
-                self.cursor = delivery.cursor;
-                return Ok(delivery);
+impl Steps for History {
+    async fn step(&mut self, read: Cursor) -> Result<Step, BackendError> {
+        let (entries, mut read) = (self.entries(read).await?, read);
+        let mut wanted: Vec<(Cursor, PacketId)> = Vec::new();
+        for entry in &entries {
+            let Some(cursor) = layout::cursor(&entry.name) else {
+                self.shared.verifier.skip("entry", &String::from_utf8_lossy(&entry.name));
+                continue;
+            };
+            read = cursor;
+            match (entry.id, &entry.cell) {
+                (Some(id), Some(cell)) => {
+                    if self.cells.is_empty() || self.cells.iter().any(|own| own.covers(cell)) {
+                        wanted.push((cursor, id));
+                    }
+                }
+                _ => self.shared.verifier.skip("entry", &"it names no packet and cell"),
             }
-            // Nothing up to here matched, so resuming need not read it again.
-            self.cursor = self.read;
-            let entries = self.entries().await?;
-            let (ready, read) = self.step(&entries).await?;
-            (self.ready, self.read) = (ready, read);
         }
+        Ok((self.deliveries(&wanted).await?, read))
     }
 }
 

@@ -40,10 +40,8 @@ use edgelore_model::Query;
 use edgelore_pipeline::fingerprint::Space;
 use tokio::sync::Semaphore;
 
-use crate::admission::{admit, check_space};
-use crate::backend::{
-    Backend, BackendError, Capability, Cursor, Stored, Subscription, check_cells,
-};
+use crate::admission::{admit, admit_subscription};
+use crate::backend::{Backend, BackendError, Capability, Cursor, Stored, Subscription};
 use crate::embedded::{Now, SUBSCRIPTIONS_MAX, system_time};
 use crate::verify::Verifier;
 use crate::{Cell, Found, PacketId};
@@ -162,14 +160,10 @@ impl Backend for Redis {
         cells: &[Cell],
         after: Option<Cursor>,
     ) -> Result<Box<dyn Subscription>, BackendError> {
-        check_cells(cells)?;
-        check_space(cells, &self.shared.verifier.space)?;
-        let Ok(place) = Arc::clone(&self.subscriptions).try_acquire_owned() else {
-            let reason = format!("{SUBSCRIPTIONS_MAX} subscriptions are open");
-            return Err(BackendError::Unavailable(reason));
-        };
+        let space = &self.shared.verifier.space;
+        let place = admit_subscription(space, cells, &self.subscriptions)?;
         let shared = Arc::clone(&self.shared);
-        Ok(Box::new(follow::Follower::begin(shared, cells, after, place).await?))
+        Ok(Box::new(follow::follow(shared, cells, after, place).await?))
     }
 
     fn skipped(&self) -> u64 {
@@ -177,12 +171,6 @@ impl Backend for Redis {
     }
 
     fn capability(&self) -> Capability {
-        Capability {
-            name: "redis".to_owned(),
-            durable: self.shared.server.is_durable(),
-            exact: true,
-            resumable: true,
-            space: hex::encode(self.shared.verifier.space.short_id()),
-        }
+        self.shared.verifier.capability(self.shared.server.is_durable(), true)
     }
 }

@@ -29,6 +29,10 @@ pub(crate) trait Subject: Send + Sized {
     fn backend(&self) -> &dyn Backend;
     /// The store's clock.
     fn clock(&self) -> &SimClock;
+    /// Whether the store is set to survive the end of its machine.
+    fn durable(&self) -> bool {
+        true
+    }
 }
 
 /// A backend whose packets another process keeps, reached through a [`Relay`].

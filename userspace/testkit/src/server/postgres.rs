@@ -46,7 +46,15 @@ impl PostgresServer {
     /// # Errors
     /// When PostgreSQL is not installed or does not answer in time.
     pub fn start() -> Result<Self> {
-        Self::begin(None)
+        Self::begin(programs(), None)
+    }
+
+    /// The release with pgvector that `cargo xtask setup` brings.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_pgvector() -> Result<Self> {
+        Self::begin(super::pgvector_programs(), None)
     }
 
     /// The same, with TLS.
@@ -54,11 +62,11 @@ impl PostgresServer {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with_tls(certificates: &Certificates) -> Result<Self> {
-        Self::begin(Some(certificates))
+        Self::begin(programs(), Some(certificates))
     }
 
-    fn begin(certificates: Option<&Certificates>) -> Result<Self> {
-        let programs = programs().context("PostgreSQL is not installed")?;
+    fn begin(programs: Option<PathBuf>, certificates: Option<&Certificates>) -> Result<Self> {
+        let programs = programs.context("this PostgreSQL is not installed")?;
         let directory = tempfile::tempdir().context("create a directory for PostgreSQL")?;
         let mut server =
             Self { process: None, directory, programs, owner: owner()?, port: free_port()? };
