@@ -1,6 +1,7 @@
-//! Database servers as stores, as far as this binary was built with them.
+//! Database servers and the DHT as stores, as far as this binary was built with them.
 //!
-//! Owns which scheme is which server's. Never connects: the backends do when they are first used.
+//! Owns which scheme is which server's. Never connects: the backends do when they are first used;
+//! a node of the DHT begins when it is opened.
 //!
 //! **Invariant:** no error text holds a URL, for it may hold a password.
 
@@ -39,11 +40,12 @@ pub(crate) struct Scheme {
     feature: &'static str,
 }
 
-const SCHEMES: [Scheme; 4] = [
+const SCHEMES: [Scheme; 5] = [
     Scheme { name: "redis", feature: "redis" },
     Scheme { name: "rediss", feature: "redis" },
     Scheme { name: "postgres", feature: "postgres" },
     Scheme { name: "postgresql", feature: "postgres" },
+    Scheme { name: "dht", feature: "dht" },
 ];
 
 /// The scheme of a database server's URL.
@@ -76,6 +78,9 @@ fn built(
         "redis" => Some(redis(url, password, space)),
         #[cfg(feature = "postgres")]
         "postgres" => Some(postgres(url, password, space)),
+        // What keeps strangers out is the pre-shared key that its URL names.
+        #[cfg(feature = "dht")]
+        "dht" => Some(dht(url, space)),
         _ => {
             drop((url, password, space));
             None
@@ -108,13 +113,23 @@ fn postgres(
     })?))
 }
 
+#[cfg(feature = "dht")]
+fn dht(url: &str, space: &Space) -> Result<Arc<dyn Backend>, BackendError> {
+    use edgelore_routing::dht::{Dht, DhtConfig};
+    let space = space.clone();
+    Ok(crate::store::patient(Dht::open(DhtConfig { space, ..DhtConfig::from_url(url)? })?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn each_scheme_opens_or_says_what_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let dht = format!("dht://{}", directory.path().display());
         for (url, built) in [
+            (dht.as_str(), cfg!(feature = "dht")),
             ("redis://:secret@localhost", cfg!(feature = "redis")),
             ("rediss://:secret@localhost", cfg!(feature = "redis")),
             ("postgres://a:secret@localhost/b", cfg!(feature = "postgres")),

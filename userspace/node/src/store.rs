@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Mirror (several stores) ┬ Retry ─ Failover (a,b) ─ Breaker ─ Timeout ─ HTTP
-//!                         ├ Retry ─ Timeout ─ Redis, PostgreSQL
+//!                         ├ Retry ─ Timeout ─ Redis, PostgreSQL, DHT
 //!                         └ embedded
 //! ```
 
@@ -138,7 +138,7 @@ fn store(name: &str, access: &Access, space: &Space) -> Result<Arc<dyn Backend>,
 }
 
 /// A server whose calls end in time and are tried again.
-#[cfg(any(feature = "redis", feature = "postgres"))]
+#[cfg(any(feature = "redis", feature = "postgres", feature = "dht"))]
 pub(crate) fn patient(server: impl Backend + 'static) -> Arc<dyn Backend> {
     Arc::new(Retry::new(Timeout::new(server, ANSWER_TIMEOUT), ATTEMPTS, PAUSE))
 }
