@@ -18,11 +18,14 @@ use super::drive::Order;
 use super::overlay::LOOKUP_MAX;
 use super::{REPLICAS_MAX, Shared, lock};
 use crate::Cell;
+use crate::backend::BackendError;
 
 /// Cells that are remembered.
 const CIRCLES_MAX: usize = 8_192;
 /// How long: nodes come and go.
 const REMEMBERED: Duration = Duration::from_secs(300);
+/// How long all lookups of one call take at most.
+const ALL_LOOKUPS_MAX: Duration = Duration::from_secs(10);
 /// Lookups of one call at the same time.
 const LOOKUPS_MAX: usize = 16;
 
@@ -70,6 +73,9 @@ impl Circles {
 impl Shared {
     /// The nodes of a cell.
     pub(super) async fn circle(&self, cell: Cell) -> Arc<Circle> {
+        if lock(&self.connected).is_empty() {
+            return Arc::new(circle(&[], self.own, Vec::new(), self.replicas));
+        }
         if let Some(circle) = self.circles.get(&cell) {
             return circle;
         }
@@ -90,9 +96,14 @@ impl Shared {
     }
 
     /// The nodes of several cells, in their order.
-    pub(super) async fn circles(&self, cells: Vec<Cell>) -> Vec<Arc<Circle>> {
+    ///
+    /// # Errors
+    /// [`BackendError::Timeout`] when not all are found in time; what was found is remembered.
+    pub(super) async fn circles(&self, cells: Vec<Cell>) -> Result<Vec<Arc<Circle>>, BackendError> {
         let lookups: Vec<_> = cells.into_iter().map(|cell| self.circle(cell)).collect();
-        futures_util::stream::iter(lookups).buffered(LOOKUPS_MAX).collect().await
+        let all = futures_util::stream::iter(lookups).buffered(LOOKUPS_MAX).collect();
+        let late = |_| BackendError::Timeout(ALL_LOOKUPS_MAX.as_secs() * 1_000);
+        tokio::time::timeout(ALL_LOOKUPS_MAX, all).await.map_err(late)
     }
 }
 

@@ -15,10 +15,8 @@ use std::time::{Duration, Instant};
 use libp2p::futures::StreamExt as _;
 use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash};
 use libp2p::identity::Keypair;
-use libp2p::request_response::{
-    self, InboundFailure, OutboundFailure, OutboundRequestId, ResponseChannel,
-};
-use libp2p::swarm::{Swarm, SwarmEvent};
+use libp2p::request_response::{self, OutboundFailure, OutboundRequestId, ResponseChannel};
+use libp2p::swarm::{ConnectionError, DialError, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, kad, mdns};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -281,10 +279,22 @@ impl Node {
                     self.swarm.behaviour_mut().kad.add_address(&peer, address);
                 }
             }
+            // Who cannot be reached would hold up every lookup; who returns is learnt anew.
+            SwarmEvent::OutgoingConnectionError {
+                peer_id: Some(peer),
+                error: DialError::Transport(_) | DialError::NoAddresses,
+                ..
+            } => {
+                self.swarm.behaviour_mut().kad.remove_peer(&peer);
+            }
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
                 lock(&self.shared.connected).insert(peer_id);
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
+                // Lost, not left: whether it is still there decides whether others are sent to it.
+                if matches!(cause, Some(ConnectionError::IO(_))) {
+                    let _ = self.swarm.dial(peer_id);
+                }
                 lock(&self.shared.connected).remove(&peer_id);
                 self.shared.fell_behind(peer_id, self.shared.local.last());
             }
@@ -350,12 +360,7 @@ impl Node {
                     self.refuse(peer, Reason::Malformed);
                 }
             }
-            Event::InboundFailure { peer, error, .. } => {
-                if matches!(&error, InboundFailure::Io(error) if is_rubbish(error)) {
-                    self.refuse(peer, Reason::Malformed);
-                }
-            }
-            Event::ResponseSent { .. } => {}
+            Event::InboundFailure { .. } | Event::ResponseSent { .. } => {}
         }
     }
 
@@ -366,6 +371,8 @@ impl Node {
         };
         let refused = if !self.peers.may_ask(peer) || !self.peers.may_send(peer, sent) {
             Some(Reason::Flood)
+        } else if request.ask == Ask::Rubbish {
+            Some(Reason::Malformed)
         } else if request.space != self.shared.space.short_id() {
             Some(Reason::Space)
         } else {
@@ -384,7 +391,7 @@ impl Node {
             (refused, _) => {
                 self.refuse(peer, refused.unwrap_or(Reason::Busy));
                 let response = match refused {
-                    Some(Reason::Space) => Response::Refused,
+                    Some(Reason::Space | Reason::Malformed) => Response::Refused,
                     _ => Response::Busy,
                 };
                 self.order(Order::Answer { channel, response });

@@ -110,7 +110,7 @@ async fn circles(
 ) -> Result<Vec<Arc<Circle>>, BackendError> {
     let cells = shared.space.cells_near(query, radius, Grain::Coarse, CELLS_MAX);
     let cells = cells.map_err(|error| BackendError::Request(error.to_string()))?;
-    Ok(shared.circles(cells.into_iter().map(|near| near.cell).collect()).await)
+    shared.circles(cells.into_iter().map(|near| near.cell).collect()).await
 }
 
 /// Whom of each cell to ask: all of its nodes, or fewer when there are many cells.

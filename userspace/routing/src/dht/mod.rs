@@ -19,6 +19,7 @@
 //! **Invariant:** what is acknowledged is synced to this node's disk, whatever the network does;
 //! what a peer answers can be missing, never wrong.
 
+mod backoff;
 mod circles;
 mod config;
 mod drive;
@@ -38,7 +39,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as startup};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -94,6 +95,8 @@ struct Shared {
     connected: Mutex<HashSet<PeerId>>,
     /// Peers that have to be offered what came here after this.
     behind: Mutex<HashMap<PeerId, u64>>,
+    /// A packet could not be placed, for its nodes were not found.
+    unplaced: AtomicBool,
     addresses: Mutex<Vec<String>>,
     /// Whether a peer was met, or none is known to begin with.
     joined: watch::Sender<bool>,
@@ -229,6 +232,7 @@ impl Dht {
             space: config.space,
             connected: Mutex::default(),
             behind: Mutex::default(),
+            unplaced: AtomicBool::new(false),
             addresses: Mutex::default(),
             joined: watch::Sender::new(config.bootstrap.is_empty()),
             started: Instant::now(),

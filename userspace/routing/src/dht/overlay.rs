@@ -25,6 +25,7 @@ use libp2p::{
     request_response, tcp, yamux,
 };
 
+use super::backoff;
 use super::wire::{Codec, KADEMLIA, PROTOCOL};
 use crate::backend::BackendError;
 
@@ -39,13 +40,14 @@ const STREAMS_MAX: usize = 64;
 /// Bytes of a message of the gossip: a packet and its frame.
 const GOSSIP_BYTES_MAX: usize = 1_024;
 /// How long a connection without use stays.
-const IDLE_MAX: Duration = Duration::from_secs(120);
+const IDLE_MAX: Duration = Duration::from_secs(600);
 
 /// The protocols of a node.
 #[derive(NetworkBehaviour)]
 pub(super) struct Overlay {
     blocked: allow_block_list::Behaviour<BlockedPeers>,
     limits: connection_limits::Behaviour,
+    backoff: backoff::Behaviour,
     identify: identify::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
     pub(super) gossip: gossipsub::Behaviour,
@@ -65,6 +67,7 @@ impl Overlay {
         Ok(Self {
             blocked: allow_block_list::Behaviour::default(),
             limits: connection_limits::Behaviour::new(limits()),
+            backoff: backoff::Behaviour::default(),
             identify: identify::Behaviour::new(identify),
             kad: kademlia(peer),
             gossip: gossip().map_err(|reason| unable("the gossip", &reason))?,
@@ -159,6 +162,7 @@ pub(super) fn swarm(
             .with_behaviour(|_| behaviour)
             .map_err(|error| failed(&error))?
             .with_swarm_config(config)
+            .with_connection_timeout(ANSWER_MAX)
             .build(),
         Some(shared) => builder
             .with_other_transport(move |key| {
@@ -173,6 +177,7 @@ pub(super) fn swarm(
             .with_behaviour(|_| behaviour)
             .map_err(|error| failed(&error))?
             .with_swarm_config(config)
+            .with_connection_timeout(ANSWER_MAX)
             .build(),
     };
     Ok(swarm)

@@ -4,10 +4,11 @@
 //! again by the upkeep.
 //!
 //! **Invariant:** a slow or silent peer delays nobody longer than [`ANSWER_MAX`](super::ANSWER_MAX),
-//! and nobody at all when half of the others have answered.
+//! and nobody at all when half of the others have a copy.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use libp2p::PeerId;
 use tokio::sync::mpsc;
@@ -24,7 +25,10 @@ pub(super) async fn place(shared: &Arc<Shared>, id: PacketId) -> Result<(), Back
     // What was evicted in the meantime is nobody's.
     let Some(held) = shared.local.held(id).await? else { return Ok(()) };
     let Some(packet) = shared.local.bytes(vec![id]).await?.pop() else { return Ok(()) };
-    let peers = responsible(shared, &held).await;
+    let peers = responsible(shared, &held).await.unwrap_or_else(|_| {
+        shared.unplaced.store(true, Ordering::Relaxed);
+        BTreeSet::new()
+    });
     copy(shared, peers, &packet, held.sequence).await;
     let topics = shared.follows.topics_of(&shared.filed(&held.places[0]));
     let _ = shared.orders.send(Order::Publish { topics, packet }).await;
@@ -32,13 +36,16 @@ pub(super) async fn place(shared: &Arc<Shared>, id: PacketId) -> Result<(), Back
 }
 
 /// The nodes that have to know a packet.
-pub(super) async fn responsible(shared: &Shared, held: &Held) -> BTreeSet<PeerId> {
+pub(super) async fn responsible(
+    shared: &Shared,
+    held: &Held,
+) -> Result<BTreeSet<PeerId>, BackendError> {
     let cells: Vec<_> = held.places.iter().map(|place| shared.filed(place)).collect();
-    let circles = shared.circles(cells).await;
-    circles.iter().flat_map(|circle| &circle.peers).copied().collect()
+    let circles = shared.circles(cells).await?;
+    Ok(circles.iter().flat_map(|circle| &circle.peers).copied().collect())
 }
 
-/// Gives copies to the peers; returns when half of them have answered, and lets the others go on.
+/// Gives copies to the peers; returns when half of them have one, and lets the others go on.
 async fn copy(shared: &Arc<Shared>, peers: BTreeSet<PeerId>, packet: &[u8], sequence: u64) {
     let enough = peers.len().div_ceil(2);
     let (answered, mut answers) = mpsc::channel(peers.len().max(1));
@@ -50,18 +57,20 @@ async fn copy(shared: &Arc<Shared>, peers: BTreeSet<PeerId>, packet: &[u8], sequ
         let (shared, packet, answered) = (Arc::clone(shared), packet.to_vec(), answered.clone());
         let runtime = shared.runtime.clone();
         runtime.spawn(async move {
-            match shared.ask(peer, Ask::Keep(vec![packet])).await {
-                Some(Response::Kept(_)) => {}
-                _ => shared.fell_behind(peer, sequence - 1),
+            let kept = shared.ask(peer, Ask::Keep(vec![packet])).await;
+            let kept = matches!(kept, Some(Response::Kept(1)));
+            if !kept {
+                shared.fell_behind(peer, sequence - 1);
             }
-            let _ = answered.send(()).await;
+            let _ = answered.send(kept).await;
             drop(place);
         });
     }
     drop(answered);
-    for _ in 0..enough {
-        if answers.recv().await.is_none() {
-            break;
-        }
+    let mut copies = 0;
+    while copies < enough
+        && let Some(kept) = answers.recv().await
+    {
+        copies += usize::from(kept);
     }
 }

@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -53,8 +54,7 @@ pub(super) async fn run(shared: Arc<Shared>, every: Duration) {
 async fn round(shared: &Shared, sweep: &mut Sweep, news: &mut News) -> Result<(), BackendError> {
     catch_up(shared).await;
     sweep.round(shared).await?;
-    news.round(shared).await;
-    Ok(())
+    news.round(shared).await
 }
 
 /// Offers what they lack to those who are connected and behind.
@@ -85,7 +85,7 @@ async fn offer_history(
 ) -> Result<Option<u64>, BackendError> {
     for _ in 0..PAGES_MAX {
         let page = shared.local.page(from, IDS_MAX).await?;
-        let mut ids = by_peer(shared, &page).await;
+        let mut ids = by_peer(shared, &page).await?;
         if let Some(ids) = ids.remove(&peer)
             && !offer(shared, peer, ids).await?
         {
@@ -100,14 +100,17 @@ async fn offer_history(
 }
 
 /// Who should keep which of a page's packets.
-async fn by_peer(shared: &Shared, page: &Page) -> HashMap<PeerId, Vec<PacketId>> {
+async fn by_peer(
+    shared: &Shared,
+    page: &Page,
+) -> Result<HashMap<PeerId, Vec<PacketId>>, BackendError> {
     let mut ids: HashMap<PeerId, Vec<PacketId>> = HashMap::new();
     for held in &page.held {
-        for peer in responsible(shared, held).await {
+        for peer in responsible(shared, held).await? {
             ids.entry(peer).or_default().push(held.id);
         }
     }
-    ids
+    Ok(ids)
 }
 
 /// Offers packets to a peer and gives it those that it wants; false when it does not answer.
@@ -145,13 +148,16 @@ impl Sweep {
     }
 
     async fn round(&mut self, shared: &Shared) -> Result<(), BackendError> {
-        if self.at.is_none() && self.begun.elapsed() >= SWEEP_EVERY {
+        let due = || {
+            self.begun.elapsed() >= SWEEP_EVERY || shared.unplaced.swap(false, Ordering::Relaxed)
+        };
+        if self.at.is_none() && due() {
             *self = Self::new();
         }
         for _ in 0..PAGES_MAX {
             let Some(at) = self.at else { break };
             let page = shared.local.page(at, IDS_MAX).await?;
-            let offers = by_peer(shared, &page).await.into_iter().map(|(peer, ids)| async move {
+            let offers = by_peer(shared, &page).await?.into_iter().map(|(peer, ids)| async move {
                 if !offer(shared, peer, ids).await.unwrap_or(false) {
                     shared.fell_behind(peer, at);
                 }
@@ -174,14 +180,14 @@ struct News {
 }
 
 impl News {
-    async fn round(&mut self, shared: &Shared) {
+    async fn round(&mut self, shared: &Shared) -> Result<(), BackendError> {
         let followed = shared.follows.followed();
         if followed.version != self.version {
             self.places.clear();
             self.version = followed.version;
         }
         self.round = self.round.wrapping_add(1);
-        let circles = shared.circles(followed.coarse.clone()).await;
+        let circles = shared.circles(followed.coarse.clone()).await?;
         let mut peers = BTreeSet::new();
         for circle in circles.iter().filter(|circle| !circle.peers.is_empty()) {
             let from = self.round * ASKED_OF_A_CELL;
@@ -196,6 +202,7 @@ impl News {
         let reached: Vec<(PeerId, u64)> =
             futures_util::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
         self.places.extend(reached);
+        Ok(())
     }
 }
 

@@ -51,6 +51,10 @@ pub(super) enum Ask {
     /// What came into some cells after a place in the answering node's order of arrival; answered by
     /// [`Response::Page`].
     Since { cells: Vec<String>, after: u64 },
+    /// What came was no question. It is passed on as one, for libp2p tells nobody of a request
+    /// that cannot be read, and its sender is to be blamed.
+    #[serde(skip)]
+    Rubbish,
 }
 
 /// An answer.
@@ -85,7 +89,13 @@ impl request_response::Codec for Codec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        read(io).await
+        match read(io).await {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::debug!(%error, "a request that is none");
+                Ok(Request { space: [0; 8], ask: Ask::Rubbish })
+            }
+            read => read,
+        }
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Response>
