@@ -1,6 +1,7 @@
-//! Database servers as stores, as far as this binary was built with them.
+//! Database servers and the DHT as stores, as far as this binary was built with them.
 //!
-//! Owns which scheme is which server's. Never connects: the backends do when they are first used.
+//! Owns which scheme is which server's. Never connects: the backends do when they are first used;
+//! a node of the DHT begins when it is opened.
 //!
 //! **Invariant:** no error text holds a URL, for it may hold a password.
 
@@ -39,7 +40,7 @@ pub(crate) struct Scheme {
     feature: &'static str,
 }
 
-const SCHEMES: [Scheme; 7] = [
+const SCHEMES: [Scheme; 8] = [
     Scheme { name: "nats", feature: "nats" },
     Scheme { name: "tls", feature: "nats" },
     Scheme { name: "pgvector", feature: "pgvector" },
@@ -47,6 +48,7 @@ const SCHEMES: [Scheme; 7] = [
     Scheme { name: "rediss", feature: "redis" },
     Scheme { name: "postgres", feature: "postgres" },
     Scheme { name: "postgresql", feature: "postgres" },
+    Scheme { name: "dht", feature: "dht" },
 ];
 
 /// The scheme of a database server's URL.
@@ -83,6 +85,9 @@ fn built(
         "postgres" => Some(postgres(url, password, space)),
         #[cfg(feature = "pgvector")]
         "pgvector" => Some(pgvector(url, password, space)),
+        // What keeps strangers out is the pre-shared key that its URL names.
+        #[cfg(feature = "dht")]
+        "dht" => Some(dht(url, space)),
         _ => {
             drop((url, password, space));
             None
@@ -136,16 +141,26 @@ fn pgvector(
     Ok(crate::store::patient(Pgvector::new(config)?))
 }
 
+#[cfg(feature = "dht")]
+fn dht(url: &str, space: &Space) -> Result<Arc<dyn Backend>, BackendError> {
+    use edgelore_routing::dht::{Dht, DhtConfig};
+    let space = space.clone();
+    Ok(crate::store::patient(Dht::open(DhtConfig { space, ..DhtConfig::from_url(url)? })?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn each_scheme_opens_or_says_what_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let dht = format!("dht://{}", directory.path().display());
         for (url, built) in [
             ("nats://a:secret@localhost", cfg!(feature = "nats")),
             ("tls://a:secret@localhost", cfg!(feature = "nats")),
             ("pgvector://a:secret@localhost/b", cfg!(feature = "pgvector")),
+            (dht.as_str(), cfg!(feature = "dht")),
             ("redis://:secret@localhost", cfg!(feature = "redis")),
             ("rediss://:secret@localhost", cfg!(feature = "redis")),
             ("postgres://a:secret@localhost/b", cfg!(feature = "postgres")),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Mirror (several stores) ┬ Retry ─ Failover (a,b) ─ Breaker ─ Timeout ─ HTTP
-//!                         ├ Retry ─ Timeout ─ NATS, PostgreSQL, Redis
+//!                         ├ Retry ─ Timeout ─ NATS, PostgreSQL, Redis, DHT
 //!                         └ embedded
 //! ```
 
@@ -152,7 +152,7 @@ fn store(name: &str, access: &Access, space: &Space) -> Result<Arc<dyn Backend>,
 }
 
 /// A server whose calls end in time and are tried again.
-#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis", feature = "dht"))]
 pub(crate) fn patient(server: impl Backend + 'static) -> Arc<dyn Backend> {
     Arc::new(Retry::new(Timeout::new(server, ANSWER_TIMEOUT), ATTEMPTS, PAUSE))
 }

@@ -1,8 +1,8 @@
 //! Where outcome packets are stored and found: one trait, several backends, one suite.
 //!
 //! Owns [`Backend`] and its implementations: [`embedded`] (in this process, durable), [`http`]
-//! (another node's `edgelore serve`), and, each a feature, `nats`, `pgvector`,
-//! `postgres` and `redis`, with [`layers`] around any of them. Never ranks what it finds and never seals a packet.
+//! (another node's `edgelore serve`), and, each a feature, `nats`, `pgvector`, `postgres`, `redis` and
+//! `dht`, with [`layers`] around any of them. Never ranks what it finds and never seals a packet.
 //!
 //! **Invariant:** a packet that leaves a backend was verified in this process, or by the one that put
 //! it into the embedded store; an acknowledged packet survives a crash.
@@ -10,6 +10,8 @@
 
 mod admission;
 mod backend;
+#[cfg(feature = "dht")]
+pub mod dht;
 pub mod embedded;
 pub mod http;
 pub mod layers;

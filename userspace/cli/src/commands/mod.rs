@@ -38,8 +38,8 @@ use std::sync::Arc;
 pub(crate) struct StoreArguments {
     /// `http://HOST:PORT` or `https://HOST:PORT` of an `edgelore serve`, several separated by commas
     /// if they stand in for one another, `embedded:DIRECTORY`, or a database server: `redis://…`,
-    /// `rediss://…` (TLS), `postgres://…`, `pgvector://…`, `nats://…`, `tls://…` (NATS with TLS).
-    /// Repeated, all of them are written and read.
+    /// `rediss://…` (TLS), `postgres://…`, `pgvector://…`, `nats://…`, `tls://…` (NATS with TLS), or a
+    /// node of the DHT, `dht:///DIRECTORY?…`. Repeated, all of them are written and read.
     #[arg(long, env = "EDGELORE_STORE", required = true, hide_env_values = true)]
     store: Vec<String>,
     #[command(flatten)]

@@ -18,6 +18,8 @@ mod disk;
 mod eviction;
 mod follow;
 mod index;
+#[cfg(feature = "dht")]
+pub(crate) mod replica;
 pub mod upkeep;
 mod writer;
 

@@ -295,7 +295,14 @@ pub(crate) async fn only_its_own_publisher_withdraws_a_packet(subject: &mut impl
 }
 
 pub(crate) async fn next(subscription: &mut Box<dyn Subscription>) -> Delivery {
-    let next = tokio::time::timeout(DEADLINE, subscription.next()).await;
+    next_within(subscription, DEADLINE).await
+}
+
+pub(crate) async fn next_within(
+    subscription: &mut Box<dyn Subscription>,
+    deadline: Duration,
+) -> Delivery {
+    let next = tokio::time::timeout(deadline, subscription.next()).await;
     let delivery = next.expect("a delivery within the deadline").unwrap();
     assert_eq!(subscription.cursor(), delivery.cursor);
     delivery
