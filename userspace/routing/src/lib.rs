@@ -10,7 +10,9 @@
 
 mod admission;
 mod backend;
+pub mod copy;
 pub mod embedded;
+mod everything;
 pub mod http;
 pub mod layers;
 #[cfg(any(feature = "redis", feature = "postgres"))]
@@ -24,8 +26,9 @@ mod verify;
 
 pub use backend::{
     Backend, BackendError, CELLS_MAX, Capability, Cursor, Delivery, LIMIT_DEFAULT, LIMIT_MAX,
-    PUBLISHERS_MAX, Stored, Subscription,
+    PUBLISHERS_MAX, STATEMENTS_PAGE, Stored, Subscription,
 };
 pub use edgelore_pipeline::fingerprint::Cell;
 pub use edgelore_pipeline::packet::PacketId;
 pub use edgelore_pipeline::synthesise::Found;
+pub use everything::Everything;

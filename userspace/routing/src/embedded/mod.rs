@@ -319,6 +319,17 @@ impl Backend for Embedded {
         Ok(self.shared.beside.about(publishers))
     }
 
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        Ok(self.shared.beside.after(after))
+    }
+
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        Ok(Some(self.shared.index().len() as u64))
+    }
+
     async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
         blocking(&self.shared, move |shared| shared.beside.import(&packet, (shared.now)())).await
     }

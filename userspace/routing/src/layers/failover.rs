@@ -107,6 +107,17 @@ impl Backend for Failover {
         self.ask(|server| server.statements(publishers)).await
     }
 
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        self.ask(|server| server.statements_after(after)).await
+    }
+
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        self.ask(|server| server.held()).await
+    }
+
     async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
         self.ask(|server| server.import(packet.clone())).await
     }

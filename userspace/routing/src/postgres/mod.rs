@@ -166,6 +166,10 @@ impl Backend for Postgres {
         Ok(Box::new(follow::Follower::begin(shared, cells, after, place).await?))
     }
 
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        query::held(&self.shared).await.map(Some)
+    }
+
     fn capability(&self) -> Capability {
         Capability {
             name: "postgres".to_owned(),

@@ -172,6 +172,10 @@ impl Backend for Redis {
         Ok(Box::new(follow::Follower::begin(shared, cells, after, place).await?))
     }
 
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        store::held(&self.shared).await.map(Some)
+    }
+
     fn capability(&self) -> Capability {
         Capability {
             name: "redis".to_owned(),

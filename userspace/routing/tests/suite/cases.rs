@@ -231,7 +231,7 @@ pub(crate) async fn oversized_packets_are_refused_for_good(subject: &mut impl Su
     }
 }
 
-pub(super) fn other_space() -> Space {
+pub(crate) fn other_space() -> Space {
     let text = Space::default_text().replace("weight = 250", "weight = 251");
     Space::parse(&text).unwrap()
 }
