@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! live sources ─► reorder ─► engine (decode, detect) ─► keeper (distil, seal, journal) ─► publisher ─► store
-//! files ────────────────────►                                  ▲
+//! files ────────────────────►                                  ▲                              │
+//!                                                              │            received ◄─ delivery ◄
 //!                                             control socket ──┤ (declare, advise, list)
 //!                                 the router's configuration ──┘ (what was changed)
 //! ```
@@ -15,6 +16,7 @@ pub mod advise;
 pub mod api;
 pub mod config;
 pub mod control;
+pub mod delivery;
 pub mod doctor;
 pub mod engine;
 pub mod interfaces;
@@ -26,7 +28,7 @@ pub mod maintenance;
 pub mod order;
 pub mod pace;
 pub mod privacy;
-mod publisher;
+pub mod publisher;
 pub mod release;
 pub mod reload;
 pub mod replay;
@@ -46,9 +48,12 @@ use edgelore_capture::Clock;
 use edgelore_model::Span;
 use edgelore_pipeline::decode::DecodeConfig;
 use edgelore_pipeline::detect::{Detected, Finding};
+use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::scrub::AllowError;
 use edgelore_pipeline::resolve::{Change, Identifiers};
 use edgelore_pipeline::topology::{SiteTracker, TopologyConfig};
+use edgelore_routing::Backend;
+use edgelore_routing::layers::{Cache, CacheBounds, Measured, Metrics, Named};
 use engine::{Engine, Output};
 use journal::Journal;
 use keeper::Keeper;
@@ -135,7 +140,7 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
         .build()
         .map_err(NodeError::Runtime)?;
     let pending = Arc::new(Notify::new());
-    let socket = start_services(&runtime, &context, &pending, data_dir)?;
+    let socket = start_services(&runtime, &context, &pending, config)?;
 
     let (found, detected) = bounded(DETECTED_QUEUED_MAX);
     let known = Known::default();
@@ -200,10 +205,10 @@ fn open(
     let key = keys::load_or_generate(&key_file)?;
     let succession = keys::succession(&key_file)?;
     let space = similarity::load(config.similarity.definition.as_deref())?;
-    let store = match &config.publish.store {
-        Some(stores) => Some(store::open(stores, &config.publish.access(), &space)?),
-        None => None,
-    };
+    let (store, servers) = open_stores(config, &space, status)?;
+    let receives = config.receive.enabled && !servers.is_empty();
+    let packets_max = config.receive.packets_max;
+    let received = receives.then(|| store::received(data_dir, &space, packets_max)).transpose()?;
     let journal = Arc::new(Journal::open(data_dir)?);
     let maintenance = maintenance::Board::open(Arc::clone(&journal), config.maintenance.windows())?;
     let privacy = config.privacy.privacy(&config.capture)?;
@@ -221,6 +226,8 @@ fn open(
         journal,
         keeper: Arc::new(Mutex::new(keeper)),
         store,
+        servers,
+        received: received.map(Arc::new),
         limits: config.advise.clone(),
         space,
         maintenance: Arc::new(Mutex::new(maintenance)),
@@ -229,14 +236,42 @@ fn open(
     })
 }
 
-/// The control socket and the publisher.
+/// The store, if one is configured, and each server of it.
+type OpenStores = (Option<Arc<dyn Backend>>, Vec<Named>);
+
+/// Opens what is configured; every server is counted and timed.
+fn open_stores(
+    config: &Config,
+    space: &Space,
+    status: &StatusSource,
+) -> Result<OpenStores, NodeError> {
+    let Some(stores) = &config.publish.store else { return Ok((None, Vec::new())) };
+    let mut servers = Vec::new();
+    let mut around = |name: &str, server| -> Arc<dyn Backend> {
+        let measured = Measured::default();
+        status.measure(name, measured.clone());
+        let server: Arc<dyn Backend> = Arc::new(Metrics::new(server, measured));
+        servers.push((name.to_owned(), Arc::clone(&server)));
+        server
+    };
+    let store = store::open_with(stores, &config.publish.access(), space, &mut around)?;
+    let lifetime = Duration::from_millis(config.publish.cache_ms.into());
+    if lifetime.is_zero() {
+        return Ok((Some(store), servers));
+    }
+    let (clock, bounds) = (Clock::new(), CacheBounds { lifetime, ..CacheBounds::default() });
+    let store = Cache::new(store, bounds, Arc::new(move || clock.now()));
+    Ok((Some(Arc::new(store)), servers))
+}
+
+/// The control socket, the publisher and what receives.
 fn start_services(
     runtime: &Runtime,
     context: &control::Context,
     pending: &Arc<Notify>,
-    data_dir: &Path,
+    config: &Config,
 ) -> Result<PathBuf, NodeError> {
-    let path = data_dir.join(control::SOCKET);
+    let path = config.node.data_dir.join(control::SOCKET);
     let failed = |operation| {
         let path = path.clone();
         move |source| NodeError::Data { operation, path, source }
@@ -261,6 +296,7 @@ fn start_services(
         let publisher = publisher::Publisher { journal, store, keeper, clock: context.clock };
         runtime.spawn(publisher.run(Arc::clone(pending)));
     }
+    delivery::start(context, config.receive.radius_milli);
     Ok(path)
 }
 

@@ -70,6 +70,24 @@ impl BackendError {
         matches!(self, Self::Packet(_) | Self::Expired | Self::Future | Self::Request(_))
     }
 
+    /// What went wrong, in one word, for counting.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Packet(_) => "packet",
+            Self::Expired => "expired",
+            Self::Future => "future",
+            Self::Request(_) => "request",
+            Self::Unauthorised => "unauthorised",
+            Self::Full => "full",
+            Self::Throttled(_) => "throttled",
+            Self::Timeout(_) => "timeout",
+            Self::Unavailable(_) => "unavailable",
+            Self::Storage(_) => "storage",
+            Self::Answer(_) => "answer",
+        }
+    }
+
     /// Whether the same request may succeed soon.
     #[must_use]
     pub const fn is_transient(&self) -> bool {

@@ -38,6 +38,12 @@ impl Everything {
         Ok(Self { subscription, end, failures: 0 })
     }
 
+    /// Where a subscription goes on after all of it.
+    #[must_use]
+    pub fn end(&self) -> Cursor {
+        self.end.unwrap_or_default()
+    }
+
     /// The next packet; `None` after the last.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! Owns which of them is asked first: the one that answered last. Calls go to the next one for
 //! everything that another server might not refuse. A subscription always goes to the first one
-//! named, for a cursor means nothing to another server.
+//! named, for a cursor means nothing to another server: whoever must go on receiving while that one is
+//! down follows each server by itself, from a cursor of its own, and drops what came before.
 //!
 //! **Invariant:** a call asks each server at most once.
 
