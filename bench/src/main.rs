@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod attached;
+mod backends;
 mod decode;
 mod forwarded;
 mod frames;
@@ -41,7 +42,7 @@ use std::process::ExitCode;
 /// A scenario: its name and what it measures.
 type Scenario = (&'static str, fn(Effort) -> Result<Vec<Section>>);
 
-const SCENARIOS: [Scenario; 14] = [
+const SCENARIOS: [Scenario; 15] = [
     ("xdp", xdp::run),
     ("transport", transport::run),
     ("ring", ring::run),
@@ -52,6 +53,7 @@ const SCENARIOS: [Scenario; 14] = [
     ("pipeline", pipeline::run),
     ("packet", packet::run),
     ("store", store::run),
+    ("backends", backends::run),
     ("wire", wire::run),
     ("forwarded", forwarded::run),
     ("saturation", saturation::run),

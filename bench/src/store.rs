@@ -47,7 +47,7 @@ fn sealed(count: usize) -> Result<Vec<Vec<u8>>> {
     (0..count).map(seal).collect()
 }
 
-fn an_hour_ago() -> Timestamp {
+pub(crate) fn an_hour_ago() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let secs = since.saturating_sub(HOUR).as_secs();
     Timestamp::from_secs_nanos(i64::try_from(secs).unwrap_or(0), 0)

@@ -50,7 +50,7 @@ enum Command {
     Packet(commands::packet::Arguments),
     /// Serve a store to other networks over HTTP.
     Serve(commands::serve::Arguments),
-    /// Look after a store: check, export, import, count, compact.
+    /// Look after a store: check, export, import, count, compact, copy.
     Store(commands::store::Arguments),
     /// Make a signing key, or one that succeeds another.
     Keygen(commands::keygen::Arguments),

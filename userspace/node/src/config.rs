@@ -91,6 +91,8 @@ pub struct Config {
     pub sharing: SharingConfig,
     /// Whose packets count.
     pub trust: TrustConfig,
+    /// What is received of others.
+    pub receive: ReceiveConfig,
     /// How advice is sought.
     pub advise: AdviseConfig,
     /// When situations are alike.
@@ -315,6 +317,28 @@ pub struct PublishConfig {
     pub certificate_key_file: Option<PathBuf>,
     /// The signing key; by default `key` in the data directory, made at the first start.
     pub key: Option<PathBuf>,
+    /// How long answers of the store are remembered, in ms, at most 600000; 0 asks each time.
+    pub cache_ms: u32,
+}
+
+/// `[receive]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReceiveConfig {
+    /// Whether what others publish near this network's situations is received as it is published.
+    /// Servers named in `publish.store` are followed; an embedded store has no others.
+    pub enabled: bool,
+    /// How far a situation may be from one's own, in milli-units, at most 100000.
+    pub radius_milli: u32,
+    /// Packets kept, 1 to 10000000, in `received` in the data directory; each takes about 2 KB of disk
+    /// and 350 bytes of memory. When they are as many, the least useful makes room.
+    pub packets_max: usize,
+}
+
+impl Default for ReceiveConfig {
+    fn default() -> Self {
+        Self { enabled: true, radius_milli: RADIUS_DEFAULT, packets_max: 100_000 }
+    }
 }
 
 /// `[similarity]`
@@ -465,6 +489,24 @@ impl Config {
                 self.detect.convergence.quiet_ms >= 1,
                 self.detect.convergence.quiet_ms.to_string(),
                 "1 and more",
+            ),
+            (
+                "publish.cache_ms",
+                self.publish.cache_ms <= 600_000,
+                self.publish.cache_ms.to_string(),
+                "0 to 600000",
+            ),
+            (
+                "receive.radius_milli",
+                self.receive.radius_milli <= 100_000,
+                self.receive.radius_milli.to_string(),
+                "0 to 100000",
+            ),
+            (
+                "receive.packets_max",
+                (1..=10_000_000).contains(&self.receive.packets_max),
+                self.receive.packets_max.to_string(),
+                "1 to 10000000",
             ),
         ]);
         let privacy = self.privacy.fault();

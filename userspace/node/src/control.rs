@@ -5,6 +5,7 @@
 //! **Invariant:** nothing here is reachable from the network, and no request changes the router.
 
 use crate::advise::seek;
+use crate::api::{self, Policy, Stopping};
 use crate::config::AdviseConfig;
 use crate::journal::{Journal, JournalError, JournaledAdvice, JournaledOutcome};
 use crate::keeper::{Keeper, KeeperError};
@@ -12,7 +13,7 @@ use crate::maintenance::{Board, Request, WindowView};
 use crate::sharing::Outlets;
 use crate::site;
 use crate::status::{Status, StatusSource};
-use crate::trust::Trust;
+use crate::trust::{Guard, Trust};
 use crate::view::{self, IncidentView, NoIncident, OutcomeView};
 use axum::extract::{Path as UrlPath, Query as UrlQuery, State};
 use axum::http::StatusCode;
@@ -26,7 +27,9 @@ use edgelore_pipeline::distil::Site;
 use edgelore_pipeline::explain::Account;
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::resolve::{WordError, declared};
-use edgelore_routing::BackendError;
+use edgelore_routing::embedded::Embedded;
+use edgelore_routing::layers::{Mirror, Named};
+use edgelore_routing::{Backend, BackendError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -46,6 +49,10 @@ pub struct Context {
     pub keeper: Arc<Mutex<Keeper>>,
     /// The stores, as far as some are configured.
     pub outlets: Outlets,
+    /// Each server of them, guarded.
+    pub servers: Vec<Named>,
+    /// What was received of others; `None` when nothing is.
+    pub received: Option<Arc<Embedded>>,
     /// Whose packets count.
     pub trust: Arc<Trust>,
     /// How advice is sought.
@@ -126,9 +133,30 @@ impl IntoResponse for RequestError {
     }
 }
 
-/// The routes of the control socket.
+impl Context {
+    /// Where advice comes from: the store and what was received from it, so that it is there while
+    /// the store is not.
+    fn advisors(&self) -> Option<Arc<dyn Backend>> {
+        let store = self.outlets.reading()?;
+        let received = self.received.as_ref().map(|received| {
+            let received = Arc::<Embedded>::clone(received);
+            let guarded: Arc<dyn Backend> = Guard::reading(received, Arc::clone(&self.trust));
+            ("received".to_owned(), guarded)
+        });
+        let both = [("store".to_owned(), Arc::clone(store))].into_iter().chain(received);
+        Some(Arc::new(Mirror::new(both.collect())?))
+    }
+}
+
+/// The routes of the control socket. What was received has below `/received` the API that
+/// `edgelore serve` has, its events among it.
 pub fn router(context: Context) -> Router {
+    let received = context.received.as_ref().map(|received| {
+        let store: Arc<dyn Backend> = Arc::<Embedded>::clone(received);
+        api::router(store, Policy::default(), Stopping::new().1)
+    });
     Router::new()
+        .nest_service("/received", received.unwrap_or_default())
         .route("/v1/incidents", get(incidents))
         .route("/v1/incidents/{id}", get(incident))
         .route("/v1/outcomes", get(outcomes))
@@ -201,7 +229,7 @@ async fn advise(
     State(context): State<Context>,
     Json(request): Json<AdviseRequest>,
 ) -> Result<Json<AdviceReport>, RequestError> {
-    let store = context.outlets.reading().ok_or(RequestError::NoStore)?;
+    let store = context.advisors().ok_or(RequestError::NoStore)?;
     let id = view::identify(&request.incident, &context.journal.incidents()?)?;
     let finding = context.journal.finding(id)?.ok_or(NoIncident::Unknown(request.incident))?;
     let site = context.keeper.lock().unwrap_or_else(PoisonError::into_inner).site().clone();

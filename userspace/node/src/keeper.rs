@@ -7,6 +7,7 @@
 //! **Invariant:** an outcome is in the journal, with the packet that will carry it, before anybody
 //! hears of it.
 
+use crate::delivery::Class;
 use crate::journal::{Journal, JournalError, JournaledOutcome};
 use crate::sharing::SharingConfig;
 use edgelore_model::{Span, Timestamp};
@@ -15,7 +16,7 @@ use edgelore_pipeline::distil::{ChangeId, DistilConfig, Distilled, Distiller, In
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::{PARENTS_MAX, PacketError, PacketId, Privacy, SigningKey};
 use edgelore_pipeline::resolve::Change;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 mod leaving;
@@ -47,6 +48,8 @@ pub struct Keeper {
     /// The packet of each change; under k-anonymity the one that a store has.
     packets: HashMap<ChangeId, [u8; 32]>,
     succession: Option<Vec<u8>>,
+    /// What incidents were of, in the journal and since.
+    classes: BTreeSet<Class>,
     /// Until when the journal says that time was watched.
     heartbeat: Timestamp,
 }
@@ -77,6 +80,7 @@ impl Keeper {
         for input in &inputs {
             distiller.take(input);
         }
+        let classes = inputs.iter().filter_map(class).collect();
         let packets = journal
             .outcomes()?
             .into_iter()
@@ -93,6 +97,7 @@ impl Keeper {
             sharing: SharingConfig::default(),
             packets,
             succession: None,
+            classes,
             heartbeat,
         };
         if inputs.is_empty() || keeper.distiller.method() != method {
@@ -129,6 +134,12 @@ impl Keeper {
     #[must_use]
     pub const fn site(&self) -> &Site {
         self.distiller.site()
+    }
+
+    /// The protocols and event types of the incidents that this node has met.
+    #[must_use]
+    pub const fn classes(&self) -> &BTreeSet<Class> {
+        &self.classes
     }
 
     /// Takes a finding; gives the outcomes that it completed, journaled and sealed.
@@ -193,6 +204,7 @@ impl Keeper {
     }
 
     fn take(&mut self, input: Input) -> Result<Vec<JournaledOutcome>, KeeperError> {
+        self.classes.extend(class(&input));
         let distilled = self.distiller.take(&input);
         self.record(&input, distilled)
     }
@@ -239,6 +251,17 @@ impl Keeper {
         });
         let ids = spoke_for_it.into_iter().flatten().filter_map(|id| packet_id(id));
         Ok(ids.take(PARENTS_MAX).collect())
+    }
+}
+
+/// What an incident was of.
+fn class(input: &Input) -> Option<Class> {
+    match input {
+        Input::Closed(finding) => {
+            let incident = &finding.incident;
+            Some((incident.protocol.term().to_owned(), incident.event.term().to_owned()))
+        }
+        _ => None,
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! live sources ─► reorder ─► engine (decode, detect) ─► keeper (distil, seal, journal) ─► publisher ─► store
-//! files ────────────────────►                                  ▲
+//! files ────────────────────►                                  ▲                              │
+//!                                                              │            received ◄─ delivery ◄
 //!                                             control socket ──┤ (declare, advise, list)
 //!                                 the router's configuration ──┘ (what was changed)
 //! ```
@@ -15,6 +16,7 @@ pub mod advise;
 pub mod api;
 pub mod config;
 pub mod control;
+pub mod delivery;
 pub mod doctor;
 pub mod engine;
 pub mod interfaces;
@@ -27,7 +29,7 @@ pub mod maintenance;
 pub mod order;
 pub mod pace;
 pub mod privacy;
-mod publisher;
+pub mod publisher;
 pub mod release;
 pub mod reload;
 pub mod replay;
@@ -49,9 +51,12 @@ use edgelore_capture::Clock;
 use edgelore_model::Span;
 use edgelore_pipeline::decode::DecodeConfig;
 use edgelore_pipeline::detect::{Detected, Finding};
+use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet::scrub::AllowError;
 use edgelore_pipeline::resolve::{Change, Identifiers};
 use edgelore_pipeline::topology::{SiteTracker, TopologyConfig};
+use edgelore_routing::Backend;
+use edgelore_routing::layers::{Cache, CacheBounds, Measured, Metrics, Named};
 use engine::{Engine, Output};
 use journal::Journal;
 use keeper::Keeper;
@@ -66,7 +71,7 @@ use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use trust::Trust;
+use trust::{Guard, Trust};
 
 /// What detection told that waits for the keeper.
 const DETECTED_QUEUED_MAX: usize = 256;
@@ -143,7 +148,7 @@ pub fn run(config: &Config, file: &Path) -> Result<(), NodeError> {
         .build()
         .map_err(NodeError::Runtime)?;
     let pending = Arc::new(Notify::new());
-    let socket = start_services(&runtime, &context, &pending, data_dir)?;
+    let socket = start_services(&runtime, &context, &pending, config)?;
 
     let (found, detected) = bounded(DETECTED_QUEUED_MAX);
     let known = Known::default();
@@ -210,11 +215,10 @@ fn open(
     let succession = keys::succession(&key_file)?;
     let space = similarity::load(config.similarity.definition.as_deref())?;
     let trust = Trust::open(data_dir, config.trust.clone(), Arc::new(move || clock.now()))?;
-    let stores = match &config.publish.store {
-        Some(stores) => store::open_each(stores, &config.publish.access(), &space)?,
-        None => Vec::new(),
-    };
-    let outlets = Outlets::new(&stores, &config.sharing, &trust);
+    let (outlets, servers) = open_stores(config, &space, &trust, status)?;
+    let receives = config.receive.enabled && !servers.is_empty();
+    let packets_max = config.receive.packets_max;
+    let received = receives.then(|| store::received(data_dir, &space, packets_max)).transpose()?;
     let journal = Arc::new(Journal::open(data_dir)?);
     let maintenance = maintenance::Board::open(Arc::clone(&journal), config.maintenance.windows())?;
     let privacy = config.privacy.privacy(&config.capture)?;
@@ -233,6 +237,8 @@ fn open(
         journal,
         keeper: Arc::new(Mutex::new(keeper)),
         outlets,
+        servers,
+        received: received.map(Arc::new),
         trust,
         limits: config.advise.clone(),
         space,
@@ -242,14 +248,43 @@ fn open(
     })
 }
 
-/// The control socket and the publisher.
+/// Opens what is configured, and gives each server of it as well: every server is counted and timed,
+/// and what a store answered is remembered for a while.
+fn open_stores(
+    config: &Config,
+    space: &Space,
+    trust: &Arc<Trust>,
+    status: &StatusSource,
+) -> Result<(Outlets, Vec<Named>), NodeError> {
+    let Some(stores) = &config.publish.store else { return Ok(Default::default()) };
+    let mut servers: Vec<Named> = Vec::new();
+    let mut around = |name: &str, server| -> Arc<dyn Backend> {
+        let measured = Measured::default();
+        status.measure(name, measured.clone());
+        let server: Arc<dyn Backend> = Arc::new(Metrics::new(server, measured));
+        servers.push((name.to_owned(), Guard::reading(Arc::clone(&server), Arc::clone(trust))));
+        server
+    };
+    let mut stores = store::open_each(stores, &config.publish.access(), space, &mut around)?;
+    let lifetime = Duration::from_millis(config.publish.cache_ms.into());
+    if !lifetime.is_zero() {
+        let (clock, bounds) = (Clock::new(), CacheBounds { lifetime, ..CacheBounds::default() });
+        for (_, store) in &mut stores {
+            let cached = Cache::new(Arc::clone(store), bounds, Arc::new(move || clock.now()));
+            *store = Arc::new(cached);
+        }
+    }
+    Ok((Outlets::new(&stores, &config.sharing, trust), servers))
+}
+
+/// The control socket, the publisher and what receives.
 fn start_services(
     runtime: &Runtime,
     context: &control::Context,
     pending: &Arc<Notify>,
-    data_dir: &Path,
+    config: &Config,
 ) -> Result<PathBuf, NodeError> {
-    let path = data_dir.join(control::SOCKET);
+    let path = config.node.data_dir.join(control::SOCKET);
     let failed = |operation| {
         let path = path.clone();
         move |source| NodeError::Data { operation, path, source }
@@ -279,6 +314,7 @@ fn start_services(
         };
         runtime.spawn(publisher.run(Arc::clone(pending)));
     }
+    delivery::start(context, config.receive.radius_milli);
     Ok(path)
 }
 

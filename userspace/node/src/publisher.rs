@@ -4,7 +4,8 @@
 //!
 //! Under k-anonymity an outcome is first brought into a form that enough publishers share; what too
 //! few share is kept back, with the reason in the journal, and tried again. Of several that are
-//! pending for one change the latest is delivered.
+//! pending for one change the latest is delivered. An outcome that cannot be delivered holds up none
+//! after it: while a store of several is cut off, the others get what is new.
 //!
 //! **Invariant:** no store is written, or asked on behalf of an outcome, whose scope is wider than the
 //! outcome's; an outcome is marked delivered only after the store acknowledged it, and what is
@@ -18,14 +19,18 @@ use crate::trust::Trust;
 use edgelore_capture::Clock;
 use edgelore_model::Sharing;
 use edgelore_routing::{Backend, BackendError};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// How soon what is kept back is tried again, when nothing else happens.
 const HELD_RETRY: Duration = Duration::from_secs(600);
+/// After so long without a delivery, what is left waits for the next time.
+const PASS_LONGEST: Duration = Duration::from_secs(10);
 
 /// Why a delivery ended before all was tried.
 #[derive(Debug, thiserror::Error)]
@@ -46,21 +51,34 @@ enum Left {
     Held,
 }
 
+/// Which of the pending outcomes are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    All,
+    /// Those that were never sent.
+    New,
+}
+
 /// What delivers.
-pub(crate) struct Publisher {
-    pub(crate) journal: Arc<Journal>,
-    pub(crate) outlets: Outlets,
-    pub(crate) keeper: Arc<Mutex<Keeper>>,
-    pub(crate) trust: Arc<Trust>,
-    pub(crate) clock: Clock,
+pub struct Publisher {
+    /// Where outcomes are pending.
+    pub journal: Arc<Journal>,
+    /// Where they go.
+    pub outlets: Outlets,
+    /// Who knows in which form they leave.
+    pub keeper: Arc<Mutex<Keeper>>,
+    /// What is told of each.
+    pub trust: Arc<Trust>,
+    /// The node's clock.
+    pub clock: Clock,
 }
 
 impl Publisher {
     /// Runs until it is dropped: delivers what is pending, then waits to be notified.
-    pub(crate) async fn run(self, pending: Arc<Notify>) {
-        let mut wait = RETRY_FIRST;
+    pub async fn run(self, pending: Arc<Notify>) {
+        let (mut wait, mut sent) = (RETRY_FIRST, HashSet::new());
         loop {
-            match self.deliver().await {
+            match self.deliver(Pass::All, &mut sent).await {
                 Ok(left) => {
                     wait = RETRY_FIRST;
                     match left {
@@ -73,13 +91,23 @@ impl Publisher {
                 }
                 Err(DeliveryError::Store(error)) => {
                     tracing::warn!(%error, "outcomes not delivered, will retry");
-                    tokio::time::sleep(wait).await;
+                    self.rest(wait, &pending, &mut sent).await;
                     wait = (wait * 2).min(RETRY_LONGEST);
                 }
                 Err(error) => {
                     tracing::error!(%error, "outcomes cannot be read for delivery");
                     tokio::time::sleep(RETRY_LONGEST).await;
                 }
+            }
+        }
+    }
+
+    /// Waits; what is new meanwhile is sent once.
+    async fn rest(&self, wait: Duration, pending: &Notify, sent: &mut HashSet<u64>) {
+        let until = Instant::now() + wait;
+        while tokio::time::timeout_at(until, pending.notified()).await.is_ok() {
+            if let Err(error) = self.deliver(Pass::New, sent).await {
+                tracing::debug!(%error, "new outcomes not delivered either");
             }
         }
     }
@@ -108,20 +136,32 @@ impl Publisher {
         Ok(())
     }
 
-    /// Delivers what is pending once.
-    async fn deliver(&self) -> Result<Left, DeliveryError> {
-        self.declare().await?;
+    /// Delivers what is pending once; gives the first failure after all was tried.
+    async fn deliver(&self, pass: Pass, sent: &mut HashSet<u64>) -> Result<Left, DeliveryError> {
+        let mut failed = self.declare().await.err();
         let k = self.keeper().k_anonymity();
         let pending = self.journal.pending()?;
-        let mut left = Left::Nothing;
+        sent.retain(|entry| pending.binary_search_by_key(entry, |(entry, _)| *entry).is_ok());
+        let (mut left, mut delivered) = (Left::Nothing, Instant::now());
         for (at, (entry, outcome)) in pending.iter().enumerate() {
             let scope = self.keeper().scope(outcome);
             let Some(store) = self.outlets.of(scope) else {
                 self.withhold(*entry, outcome, scope)?;
                 continue;
             };
+            if pass == Pass::New && sent.contains(entry) {
+                continue;
+            }
             let Some(k) = k else {
-                let _taken = self.send(*entry, outcome, store.as_ref()).await?;
+                sent.insert(*entry);
+                match self.send(*entry, outcome, store.as_ref()).await {
+                    Ok(_) => delivered = Instant::now(),
+                    Err(DeliveryError::Store(error)) => failed = failed.or(Some(error)),
+                    Err(error) => return Err(error),
+                }
+                if delivered.elapsed() > PASS_LONGEST {
+                    break;
+                }
                 continue;
             };
             let later = &pending[at + 1..];
@@ -139,7 +179,7 @@ impl Publisher {
                 None => left = Left::Held,
             }
         }
-        Ok(left)
+        failed.map_or(Ok(left), |error| Err(error.into()))
     }
 
     /// The outcome in a form that enough publishers share; `None` when it is kept back.

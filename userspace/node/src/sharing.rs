@@ -10,10 +10,11 @@
 //! **Invariant:** an outcome, and what is asked of a store on its behalf, reaches no store whose scope
 //! is wider than its own; a store of which nothing is said is public.
 
+use crate::store;
 use crate::trust::{Guard, Trust};
 use edgelore_model::{EventType, Sharing};
 use edgelore_routing::Backend;
-use edgelore_routing::layers::{Mirror, Named};
+use edgelore_routing::layers::Named;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ impl Outlets {
     #[must_use]
     pub fn new(stores: &[Named], config: &SharingConfig, trust: &Arc<Trust>) -> Self {
         let guarded = |stores: Vec<Named>| {
-            let together = together(stores)?;
+            let together = store::together(stores)?;
             Some(Guard::reading(together, Arc::clone(trust)) as Arc<dyn Backend>)
         };
         let of = |name: &str| config.stores.get(name).copied().unwrap_or_default();
@@ -96,14 +97,6 @@ impl Outlets {
     pub const fn reading(&self) -> Option<&Arc<dyn Backend>> {
         self.reading.as_ref()
     }
-}
-
-/// One store as it is, several as a mirror.
-fn together(mut stores: Vec<Named>) -> Option<Arc<dyn Backend>> {
-    if stores.len() == 1 {
-        return stores.pop().map(|(_, store)| store);
-    }
-    Some(Arc::new(Mirror::new(stores)?))
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! Live figures: what the node sees, withholds and loses.
 
+use crate::delivery::DeliveryStatus;
 use edgelore_capture::Clock;
 use edgelore_model::{LossReason, Summary, Timestamp};
 use edgelore_pipeline::topology::SiteInference;
+use edgelore_routing::layers::{Measured, OperationFigures};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -51,6 +54,12 @@ pub struct Status {
     /// was not what it should be.
     #[serde(default)]
     pub trust: BTreeMap<String, u64>,
+    /// What others publish near here, by the server that it comes from.
+    #[serde(default)]
+    pub delivery: BTreeMap<String, DeliveryStatus>,
+    /// What servers were asked since the start, by server and operation.
+    #[serde(default)]
+    pub stores: BTreeMap<String, BTreeMap<String, OperationFigures>>,
     /// What was inferred of the network; absent before anything of it was heard.
     #[serde(default)]
     pub site: Option<SiteInference>,
@@ -81,10 +90,17 @@ pub struct RouterStatus {
     pub bytes: u64,
 }
 
+impl fmt::Debug for StatusSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusSource").finish_non_exhaustive()
+    }
+}
+
 /// Where the figures are gathered; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StatusSource {
     shared: Arc<Mutex<Status>>,
+    measured: Arc<Mutex<BTreeMap<String, Measured>>>,
     opened_us: Arc<Mutex<Histogram<u64>>>,
     clock: Clock,
 }
@@ -107,6 +123,7 @@ impl StatusSource {
             .expect("the bounds and the digits are within what the histogram takes");
         Self {
             shared: Arc::new(Mutex::new(status)),
+            measured: Arc::default(),
             opened_us: Arc::new(Mutex::new(opened_us)),
             clock,
         }
@@ -115,8 +132,23 @@ impl StatusSource {
     /// The figures now.
     #[must_use]
     pub fn now(&self) -> Status {
-        let opened_latency_us = self.opened_latency();
-        Status { at: self.clock.now(), opened_latency_us, ..self.update().clone() }
+        let (at, opened_latency_us) = (self.clock.now(), self.opened_latency());
+        let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        let stores = measured.iter().map(|(name, store)| (name.clone(), store.figures())).collect();
+        drop(measured);
+        Status { at, opened_latency_us, stores, ..self.update().clone() }
+    }
+
+    /// The node's time.
+    #[must_use]
+    pub fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A store whose figures are told; what messages call it.
+    pub fn measure(&self, name: &str, store: Measured) {
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.insert(name.to_owned(), store);
     }
 
     /// An incident is told now that a signal of the time `at` opened.

@@ -105,6 +105,9 @@ pub enum StoreError {
     },
 }
 
+/// What is put around a server.
+pub type Around<'a> = &'a mut dyn FnMut(&str, Arc<dyn Backend>) -> Arc<dyn Backend>;
+
 /// Opens what is named, to measure with `space`; remote stores are reached when they are first asked.
 ///
 /// # Errors
@@ -114,14 +117,35 @@ pub fn open(
     access: &Access,
     space: &Space,
 ) -> Result<Arc<dyn Backend>, StoreError> {
-    let mut stores = open_each(stores, access, space)?;
-    if stores.len() == 1 {
-        return Ok(stores.remove(0).1);
-    }
-    Ok(Arc::new(Mirror::new(stores).ok_or(StoreError::None)?))
+    open_with(stores, access, space, &mut |_, server| server)
 }
 
-/// Opens each of what is named, in that order; an empty list is refused.
+/// The same, with `around` put around every server: it is given what messages call the server, which
+/// holds neither a user nor a password.
+///
+/// # Errors
+/// See [`StoreError`].
+pub fn open_with(
+    stores: &Stores,
+    access: &Access,
+    space: &Space,
+    around: Around<'_>,
+) -> Result<Arc<dyn Backend>, StoreError> {
+    let opened = open_each(stores, access, space, around)?;
+    together(opened).ok_or(StoreError::None)
+}
+
+/// Several stores as a mirror, one as it is; `None` for none.
+pub(crate) fn together(mut stores: Vec<Named>) -> Option<Arc<dyn Backend>> {
+    if stores.len() == 1 {
+        return stores.pop().map(|(_, store)| store);
+    }
+    let named = stores.into_iter().map(|(name, store)| (label(&name), store));
+    Some(Arc::new(Mirror::new(named.collect())?))
+}
+
+/// Opens each of what is named, in that order, by its text; an empty list is refused. `around` as
+/// for [`open_with`].
 ///
 /// # Errors
 /// See [`StoreError`].
@@ -129,24 +153,49 @@ pub fn open_each(
     stores: &Stores,
     access: &Access,
     space: &Space,
+    around: Around<'_>,
 ) -> Result<Vec<Named>, StoreError> {
-    let named = |name: &String| Ok((name.clone(), store(name, access, space)?));
-    let opened: Vec<Named> = stores.names().iter().map(named).collect::<Result<_, StoreError>>()?;
+    let mut named = |name: &String| Ok((name.clone(), store(name, access, space, around)?));
+    let opened: Vec<Named> =
+        stores.names().iter().map(&mut named).collect::<Result<_, StoreError>>()?;
     if opened.is_empty() { Err(StoreError::None) } else { Ok(opened) }
 }
 
-fn store(name: &str, access: &Access, space: &Space) -> Result<Arc<dyn Backend>, StoreError> {
+/// What messages call a store: its name without user, password and options.
+fn label(name: &str) -> String {
+    let Some((scheme, _)) = name.split_once("://") else { return name.to_owned() };
+    let servers = name.split(',').map(|server| {
+        let Ok(mut url) = reqwest::Url::parse(server.trim()) else { return scheme.to_owned() };
+        // Neither is refused by an address with a host.
+        let _ = (url.set_username(""), url.set_password(None));
+        url.set_query(None);
+        url.as_str().trim_end_matches('/').to_owned()
+    });
+    servers.collect::<Vec<_>>().join(",")
+}
+
+fn store(
+    name: &str,
+    access: &Access,
+    space: &Space,
+    around: Around<'_>,
+) -> Result<Arc<dyn Backend>, StoreError> {
     let failed = |source| StoreError::Backend { name: name.to_owned(), source };
     if let Some(directory) = name.strip_prefix("embedded:") {
         return Ok(Arc::new(embedded(Path::new(directory), space.clone()).map_err(failed)?));
     }
     if let Some(scheme) = servers::scheme(name) {
         let password = access.token.as_deref().map(password).transpose()?;
-        return Ok(servers::open(scheme, name, password, space)?);
+        return Ok(around(&label(name), servers::open(scheme, name, password, space)?));
     }
     let servers = name.split(',').map(str::trim).filter(|url| !url.is_empty());
-    let servers = servers.map(|url| Ok((url.to_owned(), remote(url, access, space)?)));
-    let servers = Failover::new(servers.collect::<Result<_, StoreError>>()?);
+    let mut named = Vec::new();
+    for url in servers {
+        let label = label(url);
+        let server = around(&label, remote(url, access, space)?);
+        named.push((label, server));
+    }
+    let servers = Failover::new(named);
     let servers = servers.ok_or_else(|| StoreError::Unknown(name.to_owned()))?;
     Ok(Arc::new(Retry::new(servers, ATTEMPTS, PAUSE)))
 }
@@ -192,6 +241,22 @@ pub(crate) fn embedded(directory: &Path, space: Space) -> Result<Embedded, Backe
     Embedded::open(EmbeddedConfig { space, ..EmbeddedConfig::in_directory(directory) })
 }
 
+/// Opens the store of what a node receives, in its data directory.
+pub(crate) fn received(
+    data_dir: &Path,
+    space: &Space,
+    packets_max: usize,
+) -> Result<Embedded, StoreError> {
+    let directory = data_dir.join("received");
+    let config = EmbeddedConfig {
+        space: space.clone(),
+        packets_max,
+        ..EmbeddedConfig::in_directory(&directory)
+    };
+    let name = || format!("embedded:{}", directory.display());
+    Embedded::open(config).map_err(|source| StoreError::Backend { name: name(), source })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +279,26 @@ mod tests {
             error(&Stores::Several(Vec::new()), &Access::default()),
             "an empty list of stores"
         );
+    }
+
+    #[test]
+    fn each_server_is_told_apart_and_no_message_holds_a_secret() {
+        for (name, expected) in [
+            ("embedded:/var/x", "embedded:/var/x"),
+            ("redis://a:secret@h:1/0?ca=/x", "redis://h:1/0"),
+            ("http://a:1, https://u:p@b:2", "http://a:1,https://b:2"),
+            ("odd://a b", "odd"),
+        ] {
+            assert_eq!(label(name), expected);
+        }
+        let mut told = Vec::new();
+        let mut around = |name: &str, server| {
+            told.push(name.to_owned());
+            server
+        };
+        let stores = "http://a:1,https://b:2".into();
+        open_with(&stores, &Access::default(), &Space::default_definition(), &mut around).unwrap();
+        assert_eq!(told, ["http://a:1", "https://b:2"]);
     }
 
     #[test]

@@ -97,3 +97,24 @@ async fn wrong_requests_are_refused() {
         assert_eq!(served.post(path, body.clone()).await, status, "{path} {}", body.len());
     }
 }
+
+#[tokio::test]
+async fn all_statements_come_a_page_at_a_time() {
+    let served = Served::start().await;
+    let mut expected = Vec::new();
+    for seed in 1..=4 {
+        let [old, new] = [seed, seed + 100].map(|seed| SigningKey::from_seed(&mut [seed; 32]));
+        let bytes = succession(&old, &new, Timestamp(1_780_000_000_000_000_000));
+        expected.push(served.store.declare(bytes).await.unwrap().id);
+    }
+    expected.sort_unstable();
+    let ids = async |after| {
+        let page = served.store.statements_after(after).await.unwrap();
+        page.iter().map(|statement| statement.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(None).await, expected);
+    assert_eq!(ids(Some(expected[1])).await, expected[2..]);
+    assert_eq!(ids(Some(expected[3])).await, [[0; 32]; 0]);
+    let answer = reqwest::get(format!("{}/v1/statements?after=7", served.base)).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 400);
+}

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use edgelore_model::Outcome;
 use edgelore_node::api::{self, Policy, Stopping, Tokens};
-use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::fingerprint::{Cell, Space};
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
 use edgelore_routing::http::Http;
 use edgelore_routing::layers::{Retry, Timeout};
-use edgelore_routing::{Backend, BackendError, Cursor};
+use edgelore_routing::{Backend, BackendError, Cursor, Everything};
 use suite::{SimClock, Subject, key, outcome, sealed};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -178,6 +178,22 @@ async fn a_running_subscription_outlives_the_server() {
         }
     }
     assert_eq!(received, [packets[1].id, packets[2].id]);
+}
+
+#[tokio::test]
+async fn a_stream_tells_how_far_it_came_without_a_packet() {
+    let subject = Remote::start().await;
+    let mut of_a_ring = outcome();
+    of_a_ring.situation.topology_class = "ring".into();
+    let first = sealed(&outcome(), &key(1));
+    for packet in [&first, &sealed(&of_a_ring, &key(1))] {
+        subject.client.store(packet.bytes.clone()).await.unwrap();
+    }
+    let cell = Cell::coarse(&Space::default_definition(), &outcome().situation);
+    let mut everything = Everything::of(&subject.client, &[cell]).await.unwrap();
+    assert_eq!(everything.next().await.unwrap().unwrap().packet.id, first.id);
+    let end = tokio::time::timeout(DEADLINE, everything.next()).await.expect("there is an end");
+    assert_eq!(end.unwrap(), None);
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ pub const LIMIT_MAX: usize = 1_000;
 pub const LIMIT_DEFAULT: usize = 50;
 /// The most publishers whose statements are asked for at once.
 pub const PUBLISHERS_MAX: usize = 1_000;
+/// The most statements that one page of all of them has.
+pub const STATEMENTS_PAGE: usize = 1_000;
 /// The most cells that one subscription follows.
 pub const CELLS_MAX: usize = 256;
 
@@ -74,6 +76,25 @@ impl BackendError {
         )
     }
 
+    /// What went wrong, in one word, for counting.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Packet(_) => "packet",
+            Self::Expired => "expired",
+            Self::Future => "future",
+            Self::Refused(_) => "refused",
+            Self::Request(_) => "request",
+            Self::Unauthorised => "unauthorised",
+            Self::Full => "full",
+            Self::Throttled(_) => "throttled",
+            Self::Timeout(_) => "timeout",
+            Self::Unavailable(_) => "unavailable",
+            Self::Storage(_) => "storage",
+            Self::Answer(_) => "answer",
+        }
+    }
+
     /// Whether the same request may succeed soon.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
@@ -126,7 +147,8 @@ pub struct Capability {
 /// A running subscription.
 #[async_trait]
 pub trait Subscription: Send {
-    /// Where the subscription stands: resuming after this continues it.
+    /// Where the subscription stands: resuming after this continues it. While [`Subscription::next`]
+    /// waits, it moves past what the backend holds and does not give out.
     fn cursor(&self) -> Cursor;
 
     /// Waits for the next packet. After a transient error the next call resumes where it stood.
@@ -203,6 +225,27 @@ pub trait Backend: Send + Sync {
     async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
         let _ = publishers;
         Ok(Vec::new())
+    }
+
+    /// A page of all the statements that it keeps: those whose ids follow `after` (all without), by
+    /// id, at most [`STATEMENTS_PAGE`]. None from a backend that keeps none.
+    ///
+    /// # Errors
+    /// Whatever keeps the backend from answering.
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        let _ = after;
+        Ok(Vec::new())
+    }
+
+    /// How many packets it holds, with those that do not count any more; `None` when it cannot say.
+    ///
+    /// # Errors
+    /// Whatever keeps the backend from answering.
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        Ok(None)
     }
 
     /// Keeps a packet of the reference's form, which nobody signed. It is shown and never votes.

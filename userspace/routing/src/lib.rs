@@ -10,9 +10,11 @@
 
 mod admission;
 mod backend;
+pub mod copy;
 #[cfg(feature = "dht")]
 pub mod dht;
 pub mod embedded;
+mod everything;
 pub mod http;
 pub mod layers;
 #[cfg(feature = "nats")]
@@ -33,8 +35,9 @@ mod verify;
 pub use admission::CLOCK_AHEAD_MAX;
 pub use backend::{
     Backend, BackendError, CELLS_MAX, Capability, Cursor, Delivery, LIMIT_DEFAULT, LIMIT_MAX,
-    PUBLISHERS_MAX, Stored, Subscription,
+    PUBLISHERS_MAX, STATEMENTS_PAGE, Stored, Subscription,
 };
 pub use edgelore_pipeline::fingerprint::Cell;
 pub use edgelore_pipeline::packet::PacketId;
 pub use edgelore_pipeline::synthesise::Found;
+pub use everything::Everything;

@@ -11,7 +11,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use edgelore_model::{Outcome, Query};
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
-use edgelore_routing::layers::{Breaker, Failover, Mirror, Named, Retry, Timeout};
+use edgelore_routing::layers::{
+    Breaker, Cache, CacheBounds, Failover, Measured, Metrics, Mirror, Named, Retry, Timeout,
+};
 use edgelore_routing::{Backend, BackendError};
 
 use chaos::{Chaos, Fault};
@@ -231,4 +233,168 @@ async fn one_store_of_several_is_enough_to_read_and_none_is_an_error() {
 #[test]
 fn layers_over_nothing_are_not_made() {
     assert!(Failover::new(Vec::new()).is_none() && Mirror::new(Vec::new()).is_none());
+}
+
+/// A store behind a cache, and how often the store was really asked.
+fn cached(packets_max: usize, clock: &SimClock) -> (Cache<Chaos>, Chaos, Arc<Embedded>, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(&directory, clock));
+    let chaos = Chaos::new(Arc::clone(&store), |_| None);
+    let bounds = CacheBounds { lifetime: Duration::from_secs(10), packets_max };
+    let clock = clock.clone();
+    (Cache::new(chaos.clone(), bounds, Arc::new(move || clock.now())), chaos, store, directory)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_answers_for_its_time_and_forgets_at_its_own_stores() {
+    let clock = SimClock::new();
+    let (cache, chaos, store, _directory) = cached(100, &clock);
+    let packets = packets(3);
+    let id = cache.store(packets[0].clone()).await.unwrap().id;
+    for _ in 0..3 {
+        assert_eq!((count(&cache).await, cache.get(&id).await.unwrap().is_some()), (1, true));
+    }
+    assert_eq!(chaos.calls(), 3, "one store, one query, one packet");
+    // What others store is seen when the time is up.
+    store.store(packets[1].clone()).await.unwrap();
+    assert_eq!(count(&cache).await, 1);
+    tokio::time::advance(Duration::from_secs(11)).await;
+    assert_eq!(count(&cache).await, 2);
+    // What is stored here is seen at once, and a packet that was not there is asked for again.
+    assert_eq!(cache.get(&[9; 32]).await.unwrap(), None);
+    let third = cache.store(packets[2].clone()).await.unwrap().id;
+    assert_eq!(count(&cache).await, 3);
+    assert!(cache.get(&third).await.unwrap().is_some());
+    let calls = chaos.calls();
+    assert_eq!(cache.get(&[9; 32]).await.unwrap(), None);
+    assert_eq!(chaos.calls(), calls + 1);
+    // What has expired is not answered, whatever is remembered.
+    clock.advance(100_000);
+    assert_eq!(count(&cache).await, 0);
+    assert_eq!(chaos.calls(), calls + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_holds_no_more_packets_than_it_may() {
+    let clock = SimClock::new();
+    let (cache, chaos, _store, _directory) = cached(4, &clock);
+    let mut ids = Vec::new();
+    for packet in packets(6) {
+        ids.push(cache.store(packet).await.unwrap().id);
+    }
+    let stored = chaos.calls();
+    // Six are more than may be held: asked again each time.
+    assert_eq!((count(&cache).await, count(&cache).await), (6, 6));
+    assert_eq!(chaos.calls(), stored + 2);
+    for id in &ids {
+        cache.get(id).await.unwrap();
+    }
+    // The last four are held, the first two are not.
+    for id in ids.iter().rev().take(4) {
+        cache.get(id).await.unwrap();
+    }
+    assert_eq!(chaos.calls(), stored + 8);
+    cache.get(&ids[0]).await.unwrap();
+    assert_eq!(chaos.calls(), stored + 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_before_a_change_is_not_remembered() {
+    // The query has its answer when the store comes in between.
+    struct Slow(Arc<Embedded>, tokio::sync::Notify, tokio::sync::Notify);
+    #[async_trait]
+    impl Backend for Slow {
+        async fn store(&self, packet: Vec<u8>) -> Result<edgelore_routing::Stored, BackendError> {
+            self.0.store(packet).await
+        }
+        async fn query(
+            &self,
+            query: &Query,
+            radius: u32,
+            limit: usize,
+        ) -> Result<Vec<edgelore_routing::Found>, BackendError> {
+            let found = self.0.query(query, radius, limit).await;
+            self.1.notify_one();
+            self.2.notified().await;
+            found
+        }
+        async fn get(
+            &self,
+            id: &edgelore_routing::PacketId,
+        ) -> Result<Option<Vec<u8>>, BackendError> {
+            self.0.get(id).await
+        }
+        async fn subscribe(
+            &self,
+            cells: &[edgelore_routing::Cell],
+            after: Option<edgelore_routing::Cursor>,
+        ) -> Result<Box<dyn edgelore_routing::Subscription>, BackendError> {
+            self.0.subscribe(cells, after).await
+        }
+        fn capability(&self) -> edgelore_routing::Capability {
+            self.0.capability()
+        }
+    }
+    let ((store, _directory), clock) = (shared(), SimClock::new());
+    let slow = Arc::new(Slow(store, tokio::sync::Notify::new(), tokio::sync::Notify::new()));
+    let cache =
+        Cache::new(Arc::clone(&slow), CacheBounds::default(), Arc::new(move || clock.now()));
+    let asked = async { count(&cache).await };
+    let stored = async {
+        slow.1.notified().await;
+        cache.store(packets(1).remove(0)).await.unwrap();
+        slow.2.notify_one();
+    };
+    assert_eq!(tokio::join!(asked, stored).0, 0, "it was asked before");
+    slow.2.notify_one();
+    assert_eq!(count(&cache).await, 1, "and is not remembered");
+}
+
+#[tokio::test]
+async fn what_is_asked_is_counted_by_operation_and_failures_by_kind() {
+    let (store, _directory) = shared();
+    let chaos = Chaos::new(store, |call| match call {
+        1 => Some(Fault::Refused),
+        2 => Some(Fault::Throttled(5)),
+        _ => None,
+    });
+    let measured = Measured::default();
+    let counted = Metrics::new(chaos, measured.clone());
+    let stored = counted.store(packets(1).remove(0)).await.unwrap();
+    assert!(counted.get(&stored.id).await.is_err());
+    assert!(counted.get(&stored.id).await.is_err());
+    assert!(counted.get(&stored.id).await.unwrap().is_some());
+    assert_eq!(count(&counted).await, 1);
+    let figures = measured.figures();
+    assert_eq!(figures.keys().collect::<Vec<_>>(), ["get", "query", "store"]);
+    assert_eq!((figures["store"].calls, figures["store"].errors.len()), (1, 0));
+    assert_eq!(figures["get"].calls, 3);
+    let errors = [("throttled".to_owned(), 1), ("unavailable".to_owned(), 1)];
+    assert_eq!(figures["get"].errors, errors.into());
+    let query = &figures["query"];
+    assert!(query.p50_us >= 1 && query.p50_us <= query.p99_us && query.p99_us <= query.max_us);
+}
+
+/// A store that several sets have in common: a set for a group, and a set for everybody, each with
+/// its own way of writing and reading.
+#[tokio::test]
+async fn sets_of_stores_share_stores() {
+    let [(a, _a), (b, _b), (c, _c)] = [shared(), shared(), shared()];
+    let broken = Chaos::new(Arc::clone(&c), |_| Some(Fault::Refused));
+    let group: Arc<dyn Backend> = Arc::new(
+        Mirror::new(vec![named("a", Arc::clone(&a)), named("b", Arc::clone(&b))]).unwrap(),
+    );
+    let public = Failover::new(vec![named("c", broken), named("b", Arc::clone(&b))]).unwrap();
+    let measured = Measured::default();
+    let everything = Mirror::new(vec![
+        named("group", Metrics::new(Arc::clone(&group), measured.clone())),
+        named("public", public),
+    ]);
+    let packets = packets(2);
+    group.store(packets[0].clone()).await.unwrap();
+    let everything = everything.unwrap();
+    everything.store(packets[1].clone()).await.unwrap();
+    assert_eq!((count(a.as_ref()).await, count(b.as_ref()).await), (2, 2));
+    assert_eq!((count(c.as_ref()).await, count(&everything).await), (0, 2));
+    assert_eq!(measured.figures()["store"].calls, 1);
 }

@@ -1,6 +1,7 @@
 //! The subcommands, and what several of them share.
 
 pub(crate) mod advise;
+pub(crate) mod copy;
 pub(crate) mod decode;
 pub(crate) mod doctor;
 pub(crate) mod fingerprint;

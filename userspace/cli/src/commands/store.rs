@@ -1,6 +1,6 @@
-//! `edgelore store`: looks after an embedded store while no server has it open.
+//! `edgelore store`: looks after an embedded store while no server has it open; copies any store.
 
-use super::{SimilarityArguments, block_on};
+use super::{SimilarityArguments, block_on, copy};
 use crate::output;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
@@ -28,6 +28,8 @@ enum Command {
     Import(Import),
     /// Count what is in it.
     Stats(Place),
+    /// Copy what counts into another store of any kind, and verify the copy; may be repeated.
+    Copy(Box<copy::Arguments>),
     /// Give free pages back to the file system.
     Compact(Place),
 }
@@ -56,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Command::Export(place) => export(&place.store),
         Command::Import(import) => block_on(run_import(import)),
         Command::Stats(place) => output::json(&upkeep::stats(&place.store, Clock::new().now())?),
+        Command::Copy(arguments) => copy::run(arguments),
         Command::Compact(place) => {
             let (before, after) = upkeep::compact(&place.store)?;
             output::json(&Compacted { bytes_before: before, bytes_after: after })

@@ -308,3 +308,48 @@ fn a_store_is_checked_counted_exported_and_imported() {
     assert!(error_of(run("stats", &nowhere, "")).contains("holds no outcomes.redb"));
     assert!(!nowhere.exists());
 }
+
+/// A store behind a server, out of a directory and back into another.
+#[test]
+fn a_store_is_copied_through_a_server_and_verified() {
+    let scratch = Scratch::new();
+    let token = scratch.token_file("tokens", "of-this-test-0123456789");
+    let (first, last) = (scratch.path("first"), scratch.path("last"));
+    let [first_url, last_url] = [&first, &last].map(|path| format!("embedded:{}", text(path)));
+    succeeded(&scratch.publish(40, &[&first_url], &[]));
+    let server = start(&scratch.path("served"), &["--token-file", text(&token)]);
+    let copy = |from: &str, to: &str, token: &[&str]| {
+        edgelore(&[&["store", "copy", "--from", from, "--to", to], token].concat(), "")
+    };
+    let copied = &lines(&copy(&first_url, &server.url, &["--to-token-file", text(&token)]))[0];
+    assert_eq!((&copied["new"], &copied["verified"]), (&json!(40), &json!(40)), "{copied}");
+    let from = ["--from-token-file", text(&token)];
+    let copied = &lines(&copy(&server.url, &last_url, &from))[0];
+    assert_eq!((&copied["new"], &copied["verified"]), (&json!(40), &json!(40)), "{copied}");
+    let copied = &lines(&copy(&server.url, &last_url, &from))[0];
+    assert_eq!((&copied["new"], &copied["known"]), (&json!(0), &json!(40)), "{copied}");
+    let exported = |path: &Path| {
+        let output = edgelore(&["store", "export", "--store", text(path)], "");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut packets: Vec<String> = text.lines().map(str::to_owned).collect();
+        packets.sort_unstable();
+        packets
+    };
+    assert_eq!((exported(&first).len(), exported(&first)), (40, exported(&last)));
+
+    let nowhere = scratch.path("nowhere");
+    let nowhere = format!("embedded:{}", text(&nowhere));
+    let error = error_of(copy(&nowhere, &last_url, &[]));
+    assert!(error.contains("opening the source") && error.contains("holds no store"), "{error}");
+    let error = error_of(copy(&first_url, &server.url, &[]));
+    assert!(
+        error.contains("storing in the destination") && error.contains("not authorised"),
+        "{error}"
+    );
+    let error = error_of(copy(&server.url, &last_url, &[]));
+    assert!(error.contains("reading the source") && error.contains("not authorised"), "{error}");
+    let error = error_of(copy(&first_url, &first_url, &[]));
+    assert!(error.contains("opening the destination") && error.contains("in use"), "{error}");
+    let error = error_of(copy("ftp://x", &last_url, &[]));
+    assert!(error.contains("is neither"), "{error}");
+}

@@ -9,15 +9,17 @@
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, JsonRejection};
-use axum::extract::{DefaultBodyLimit, Json, State};
+use axum::extract::{DefaultBodyLimit, Json, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use edgelore_pipeline::fingerprint::reference::Packet as Reference;
-use edgelore_pipeline::packet::statement::STATEMENT_BYTES_MAX;
+use edgelore_pipeline::packet::statement::{STATEMENT_BYTES_MAX, Statement};
 use edgelore_routing::http::beside::{ReferenceReply, StatementsReply};
 use edgelore_routing::http::wire::{ErrorReply, Kind, QueryRequest, StoredReply};
-use edgelore_routing::{LIMIT_DEFAULT, PUBLISHERS_MAX};
+use edgelore_routing::{BackendError, LIMIT_DEFAULT, PUBLISHERS_MAX};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::Served;
 use super::answers::{failure, refuse, stored};
@@ -29,7 +31,7 @@ const PUBLISHERS_BYTES_MAX: usize = 128 * 1024;
 
 pub(super) fn routes() -> Router<Served> {
     let statements = Router::new()
-        .route("/v1/statements", post(declare))
+        .route("/v1/statements", post(declare).get(page))
         .layer(DefaultBodyLimit::max(STATEMENT_BYTES_MAX));
     let about = Router::new()
         .route("/v1/statements/about", post(about))
@@ -69,6 +71,47 @@ pub(super) async fn declare(
     }
 }
 
+/// Query parameters of a page of statements.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Page {
+    /// The id of the last statement of the page before, hexadecimal; the first page without.
+    #[param(required = false)]
+    after: Option<String>,
+}
+
+/// All statements, by id, a page at a time.
+///
+/// A page that is empty is the end.
+#[utoipa::path(
+    get, path = "/v1/statements", operation_id = "statements_after", tag = "keys", params(Page),
+    responses(
+        (status = 200, body = StatementsReply, description = "At most 1000 statements"),
+        (status = 400, body = ErrorReply, description = "Not an id"),
+        (status = 401, body = ErrorReply, description = "It carries no token that is taken"),
+        (status = 429, body = ErrorReply, description = "Too many requests; Retry-After says when"),
+        (status = 503, body = ErrorReply, description = "Not now; try again"),
+    ),
+)]
+pub(super) async fn page(State(served): State<Served>, Query(page): Query<Page>) -> Response {
+    let after = page.after.as_deref().map(|text| hex::decode(text).ok()?.try_into().ok());
+    if after == Some(None) {
+        return bad("a statement's id has 64 hexadecimal digits");
+    }
+    statements(served.store.statements_after(after.flatten()).await)
+}
+
+fn statements(found: Result<Vec<Statement>, BackendError>) -> Response {
+    match found {
+        Ok(found) => {
+            let statements = found.iter().map(|s| hex::encode(&s.bytes)).collect();
+            Json(StatementsReply { statements }).into_response()
+        }
+        Err(error) => failure(&error),
+    }
+}
+
 /// What publishers said of their keys.
 #[utoipa::path(
     post, path = "/v1/statements/about", tag = "keys",
@@ -100,13 +143,7 @@ pub(super) async fn about(
     let Some(publishers) = publishers else {
         return bad("a publisher's id has 64 hexadecimal digits");
     };
-    match served.store.statements(&publishers).await {
-        Ok(statements) => {
-            let statements = statements.iter().map(|s| hex::encode(&s.bytes)).collect();
-            Json(StatementsReply { statements }).into_response()
-        }
-        Err(error) => failure(&error),
-    }
+    statements(served.store.statements(&publishers).await)
 }
 
 /// Keep a packet of the reference's JSON form; nobody signed it, so it never votes.

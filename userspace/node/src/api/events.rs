@@ -1,7 +1,7 @@
 //! Subscriptions as server-sent events.
 //!
 //! Owns the stream's frame: `ready` first, then `packet` after `packet`, each with its cursor as
-//! id. Never buffers: the store is read as fast as the subscriber reads.
+//! id, and `at` when the subscription moved on without one. Never buffers: the store is read as fast as the subscriber reads.
 //!
 //! **Invariant:** an id that a client saw is one that it can resume after; a stream ends when the
 //! server is asked to stop.
@@ -14,8 +14,8 @@ use axum::extract::{Json, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use edgelore_routing::http::wire::{EVENT_PACKET, EVENT_READY, ErrorReply, Kind};
-use edgelore_routing::{Cell, Cursor, Delivery, Subscription};
+use edgelore_routing::http::wire::{EVENT_AT, EVENT_PACKET, EVENT_READY, ErrorReply, Kind};
+use edgelore_routing::{BackendError, Cell, Cursor, Delivery, Subscription};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -25,6 +25,9 @@ use super::{Served, Stopping};
 
 /// How often a silent stream shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How soon a stream that gives nothing says up to where there was nothing to give.
+const TELL_AT: Duration = Duration::from_millis(500);
 
 /// Query parameters of a subscription.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -40,7 +43,8 @@ pub(super) struct Parameters {
 /// Follow cells as server-sent events.
 ///
 /// The first event is `ready`; then comes a `packet` for each packet, its exact bytes in hexadecimal
-/// as data. Each event's id is a cursor: named in `Last-Event-ID`, the stream goes on after it.
+/// as data. `at` says that nothing else up to its id is given out. Each event's id is a cursor: named
+/// in `Last-Event-ID`, the stream goes on after it.
 #[utoipa::path(
     get, path = "/v1/subscribe", operation_id = "subscribe", tag = "delivery",
     params(Parameters, ("Last-Event-ID" = Option<u64>, Header, description = "Resume after this")),
@@ -121,11 +125,11 @@ fn events(subscription: Box<dyn Subscription>, stopping: Stopping) -> Response {
     let events = stream::unfold(Stage::Opening(subscription), |stage| async move {
         match stage {
             Stage::Opening(subscription) => {
-                let ready = ready(subscription.cursor());
+                let ready = place(EVENT_READY, subscription.cursor());
                 Some((Ok::<_, Infallible>(ready), Stage::Following(subscription)))
             }
-            Stage::Following(mut subscription) => match subscription.next().await {
-                Ok(delivery) => Some((Ok(packet(&delivery)), Stage::Following(subscription))),
+            Stage::Following(mut subscription) => match next(&mut *subscription).await {
+                Ok(event) => Some((Ok(event), Stage::Following(subscription))),
                 Err(error) => {
                     tracing::warn!(%error, "a subscription ended");
                     None
@@ -137,8 +141,22 @@ fn events(subscription: Box<dyn Subscription>, stopping: Stopping) -> Response {
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
-fn ready(cursor: Cursor) -> Event {
-    Event::default().event(EVENT_READY).id(cursor.0.to_string()).data("")
+/// The next packet, or how far the subscription came without one.
+async fn next(subscription: &mut dyn Subscription) -> Result<Event, BackendError> {
+    let before = subscription.cursor();
+    loop {
+        match tokio::time::timeout(TELL_AT, subscription.next()).await {
+            Ok(delivery) => return Ok(packet(&delivery?)),
+            Err(_) if subscription.cursor() > before => {
+                return Ok(place(EVENT_AT, subscription.cursor()));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn place(event: &str, cursor: Cursor) -> Event {
+    Event::default().event(event).id(cursor.0.to_string()).data("")
 }
 
 fn packet(delivery: &Delivery) -> Event {

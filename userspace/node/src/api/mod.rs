@@ -9,6 +9,7 @@
 //! | `GET /v1/subscribe?cell=…` | follow cells (comma-separated; all without) as server-sent events; `Last-Event-ID` resumes |
 //! | `POST /v1/subscribe` | the same with the cells as a JSON array, for long lists |
 //! | `POST /v1/statements` | keep what a publisher says of its key (exact bytes); 201 or 200 as for packets |
+//! | `GET /v1/statements?after=…` | all statements, by id, a page at a time |
 //! | `POST /v1/statements/about` | publishers' ids as a JSON array → their statements |
 //! | `POST /v1/reference` | keep a packet of the reference's JSON form; nobody signed it, so it never votes |
 //! | `POST /v1/reference/query` | as `/v1/query`, the answer in the reference's form, unsigned packets too |

@@ -26,6 +26,7 @@ use super::{beside, events, handlers};
         events::get,
         events::post,
         beside::declare,
+        beside::page,
         beside::about,
         beside::import,
         beside::query,

@@ -192,6 +192,19 @@ impl Backend for Guard {
         Ok(statements)
     }
 
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        let statements = self.inner.statements_after(after).await?;
+        lock(&self.trust.memory).learn(&statements);
+        Ok(statements)
+    }
+
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        self.inner.held().await
+    }
+
     async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
         if self.serving && self.trust.config.only_known {
             let why = Refusal::Unsigned;

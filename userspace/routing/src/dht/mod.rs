@@ -343,6 +343,10 @@ impl Backend for Dht {
         Ok(Box::new(follow::Following::new(&self.shared, cells, local)))
     }
 
+    fn skipped(&self) -> u64 {
+        self.shared.refusals.all().values().sum()
+    }
+
     fn capability(&self) -> Capability {
         Capability {
             name: "dht".to_owned(),

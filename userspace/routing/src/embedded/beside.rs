@@ -12,6 +12,7 @@
 //! **Invariant:** a statement is acknowledged only after it was synced to disk.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::failed;
 use crate::PacketId;
-use crate::backend::{BackendError, LIMIT_MAX, PUBLISHERS_MAX, Stored};
+use crate::backend::{BackendError, LIMIT_MAX, PUBLISHERS_MAX, STATEMENTS_PAGE, Stored};
 
 /// Statements kept.
 const STATEMENTS_MAX: usize = 65_536;
@@ -128,6 +129,14 @@ impl Beside {
             named || asked.contains(&statement.publisher)
         };
         memory.statements.values().filter(names).cloned().collect()
+    }
+
+    /// A page of all statements, by id.
+    pub(super) fn after(&self, after: Option<PacketId>) -> Vec<Statement> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let memory = self.memory();
+        let page = memory.statements.range((from, Bound::Unbounded)).take(STATEMENTS_PAGE);
+        page.map(|(_, statement)| statement.clone()).collect()
     }
 
     pub(super) fn import(

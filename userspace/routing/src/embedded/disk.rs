@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `packets` | sequence number | the packet's exact bytes |
 //! | `records` | sequence number | [`Record`] (postcard), so that opening need not read every packet |
+//! | `marks` | name | what its owner notes with the packets that it receives ([`Mark`]) |
 //! | `meta` | `format`, `last` | version of this layout, highest sequence number ever given |
 //!
 //! A packet's signature is verified before it is written, and not again when it is read: that its
@@ -35,6 +36,17 @@ const PACKETS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::n
 const RECORDS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("records");
 const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
 const LAST: &str = "last";
+const MARKS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("marks");
+
+/// A note that is written in one transaction with the packets that it goes with, such as up to where
+/// they were received. It replaces the one of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Whose it is.
+    pub name: String,
+    /// What it says.
+    pub value: Vec<u8>,
+}
 
 /// What the index and the subscriptions need to know of a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,11 +247,19 @@ impl Disk {
         })
     }
 
+    /// What was noted under this name last.
+    pub(super) fn mark(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        self.read("reading a mark", |transaction| {
+            Ok(transaction.open_table(MARKS)?.get(name)?.map(|value| value.value().to_vec()))
+        })
+    }
+
     /// Writes and removes in one durable transaction.
     pub(super) fn commit(
         &self,
         inserts: &[Insert<'_>],
         removals: &[u64],
+        marks: &[&Mark],
         last: u64,
     ) -> Result<(), BackendError> {
         let write = || -> Result<(), redb::Error> {
@@ -256,6 +276,10 @@ impl Disk {
                 for insert in inserts {
                     packets.insert(insert.sequence, insert.bytes)?;
                     records.insert(insert.sequence, encode(insert.record).as_slice())?;
+                }
+                let mut noted = transaction.open_table(MARKS)?;
+                for mark in marks {
+                    noted.insert(mark.name.as_str(), mark.value.as_slice())?;
                 }
                 transaction.open_table(META)?.insert(LAST, last)?;
             }
@@ -321,6 +345,7 @@ fn prepare(database: &Database) -> Result<u64, redb::Error> {
     let format = {
         transaction.open_table(PACKETS)?;
         transaction.open_table(RECORDS)?;
+        transaction.open_table(MARKS)?;
         let mut meta = transaction.open_table(META)?;
         let format = meta.get("format")?.map(|value| value.value());
         if format.is_none() {

@@ -45,6 +45,7 @@ use crate::backend::{Backend, BackendError, Capability, Cursor, LIMIT_MAX, Store
 use crate::{Cell, Found, PacketId};
 use beside::Beside;
 use disk::Disk;
+pub use disk::Mark;
 use eviction::Ranking;
 use follow::Follower;
 use index::Index;
@@ -237,6 +238,63 @@ impl Embedded {
         }
     }
 
+    /// Verifies and stores what was received from elsewhere, in one transaction with `marks`: either
+    /// all of it is durable or nothing. Gives what became of each packet, in their order.
+    ///
+    /// # Errors
+    /// When the store cannot write now, or not at all; nothing was written then.
+    pub async fn receive(
+        &self,
+        packets: Vec<Vec<u8>>,
+        marks: Vec<Mark>,
+    ) -> Result<Vec<Result<Stored, BackendError>>, BackendError> {
+        let admitted: Vec<_> = packets.iter().map(|packet| self.admit(packet)).collect();
+        let opened: Vec<Opened> =
+            admitted.iter().filter_map(|one| one.as_ref().ok().cloned()).collect();
+        let mut answers = self.write(opened, marks).await?.into_iter();
+        let failed = |error: &BackendError| matches!(error, BackendError::Storage(_));
+        let mut fates = Vec::new();
+        for one in admitted {
+            fates.push(match one {
+                Err(error) => Err(error),
+                Ok(_) => match answers.next().unwrap_or_else(|| Err(writer_gone())) {
+                    Err(error) if failed(&error) => return Err(error),
+                    answer => answer,
+                },
+            });
+        }
+        // Without packets there is one answer when the marks could not be written.
+        answers.next().map_or(Ok(fates), |answer| Err(answer.err().unwrap_or_else(writer_gone)))
+    }
+
+    /// What was noted under this name last.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn mark(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        self.shared.disk.mark(name)
+    }
+
+    /// Hands packets and marks to the writer, and waits for its answers.
+    async fn write(
+        &self,
+        packets: Vec<Opened>,
+        marks: Vec<Mark>,
+    ) -> Result<writer::Answers, BackendError> {
+        let (reply, acknowledged) = oneshot::channel();
+        let writes = self.writes.as_ref().expect("the queue lives as long as the store");
+        match writes.try_send(Request { packets, marks, reply }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.shared.refused_busy.fetch_add(1, Ordering::Relaxed);
+                let reason = format!("{WRITES_QUEUED_MAX} packets are waiting");
+                return Err(BackendError::Unavailable(reason));
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(writer_gone()),
+        }
+        acknowledged.await.map_err(|_| writer_gone())
+    }
+
     /// Verifies a packet and refuses what this store does not take.
     fn admit(&self, bytes: &[u8]) -> Result<Opened, BackendError> {
         admit(&self.shared.space, (self.shared.now)(), bytes)
@@ -251,18 +309,8 @@ impl Backend for Embedded {
         if self.shared.index().contains(&id) {
             return Ok(Stored { id, new: false });
         }
-        let (reply, acknowledged) = oneshot::channel();
-        let writes = self.writes.as_ref().expect("the queue lives as long as the store");
-        match writes.try_send(Request { opened, reply }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.shared.refused_busy.fetch_add(1, Ordering::Relaxed);
-                let reason = format!("{WRITES_QUEUED_MAX} packets are waiting");
-                return Err(BackendError::Unavailable(reason));
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(writer_gone()),
-        }
-        acknowledged.await.unwrap_or_else(|_| Err(writer_gone()))
+        let answers = self.write(vec![opened], Vec::new()).await?;
+        answers.into_iter().next().unwrap_or_else(|| Err(writer_gone()))
     }
 
     async fn query(
@@ -312,6 +360,17 @@ impl Backend for Embedded {
 
     async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
         Ok(self.shared.beside.about(publishers))
+    }
+
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        Ok(self.shared.beside.after(after))
+    }
+
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        Ok(Some(self.shared.index().len() as u64))
     }
 
     async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {

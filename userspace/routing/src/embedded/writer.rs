@@ -13,7 +13,7 @@ use edgelore_pipeline::packet::Opened;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Shared;
-use super::disk::{Insert, Record};
+use super::disk::{Insert, Mark, Record};
 use super::eviction::{Ranking, Worth};
 use super::index::Index;
 use crate::backend::{BackendError, Stored};
@@ -23,12 +23,14 @@ const BATCH_MAX: usize = 256;
 /// Expired packets that one commit purges.
 const PURGE_MAX: usize = 512;
 
-type Reply = oneshot::Sender<Result<Stored, BackendError>>;
+/// What became of the packets of a request, in their order.
+pub(super) type Answers = Vec<Result<Stored, BackendError>>;
 
-/// A verified packet to be stored.
+/// Verified packets to be stored, with the marks that go with them: in one transaction.
 pub(super) struct Request {
-    pub(super) opened: Opened,
-    pub(super) reply: Reply,
+    pub(super) packets: Vec<Opened>,
+    pub(super) marks: Vec<Mark>,
+    pub(super) reply: oneshot::Sender<Answers>,
 }
 
 /// Writes until the last sender has gone. `committed` counts the commits.
@@ -39,10 +41,12 @@ pub(super) fn run(
     committed: &watch::Sender<u64>,
 ) {
     while let Some(first) = requests.blocking_recv() {
+        let mut packets = first.packets.len();
         let mut batch = vec![first];
-        while batch.len() < BATCH_MAX
+        while packets < BATCH_MAX
             && let Ok(request) = requests.try_recv()
         {
+            packets += request.packets.len();
             batch.push(request);
         }
         write(shared, &mut ranking, batch);
@@ -65,32 +69,43 @@ struct Plan {
 }
 
 fn write(shared: &Shared, ranking: &mut Ranking, batch: Vec<Request>) {
-    let plan = plan(shared, ranking, &batch);
-    let result = commit(shared, ranking, &batch, &plan);
-    for (request, fate) in batch.into_iter().zip(plan.fates) {
-        let stored = |new| result.clone().map(|()| Stored { id: request.opened.id, new });
-        let answer = match fate {
-            Fate::Known => stored(false),
-            Fate::New(_) => stored(true),
-            Fate::Refused => Err(BackendError::Full),
-        };
+    let packets: Vec<&Opened> = batch.iter().flat_map(|request| &request.packets).collect();
+    let marks: Vec<&Mark> = batch.iter().flat_map(|request| &request.marks).collect();
+    let plan = plan(shared, ranking, &packets);
+    let result = commit(shared, ranking, &packets, &marks, &plan);
+    let mut fates = plan.fates.into_iter();
+    for request in batch {
+        let answers = request.packets.iter().zip(&mut fates).map(|(opened, fate)| {
+            let stored = |new| result.clone().map(|()| Stored { id: opened.id, new });
+            match fate {
+                Fate::Known => stored(false),
+                Fate::New(_) => stored(true),
+                // What was not written at all was not refused.
+                Fate::Refused => stored(false).and(Err(BackendError::Full)),
+            }
+        });
         // A caller that has gone needs no answer.
-        let _ = request.reply.send(answer);
+        let answers = answers.collect();
+        let unmarked = result.as_ref().err().filter(|_| request.packets.is_empty());
+        let _ = request.reply.send(match unmarked {
+            Some(error) => vec![Err(error.clone())],
+            None => answers,
+        });
     }
 }
 
 /// Decides for each request, and which packets make room.
-fn plan(shared: &Shared, ranking: &Ranking, batch: &[Request]) -> Plan {
+fn plan(shared: &Shared, ranking: &Ranking, batch: &[&Opened]) -> Plan {
     let (mut fates, purged, held) = {
         let index = shared.index();
         let purged = index.expired((shared.now)(), PURGE_MAX);
         let held = index.len() - purged.len();
         let mut seen = HashSet::new();
-        let fates = batch.iter().map(|request| {
-            if index.contains(&request.opened.id) || !seen.insert(request.opened.id) {
+        let fates = batch.iter().map(|opened| {
+            if index.contains(&opened.id) || !seen.insert(opened.id) {
                 Fate::Known
             } else {
-                Fate::New(Box::new(Record::from(&request.opened)))
+                Fate::New(Box::new(Record::from(*opened)))
             }
         });
         (fates.collect::<Vec<_>>(), purged, held)
@@ -131,19 +146,20 @@ fn make_room(
 fn commit(
     shared: &Shared,
     ranking: &mut Ranking,
-    batch: &[Request],
+    batch: &[&Opened],
+    marks: &[&Mark],
     plan: &Plan,
 ) -> Result<(), BackendError> {
     let new: Vec<(&Opened, &Record)> = batch
         .iter()
         .zip(&plan.fates)
-        .filter_map(|(request, fate)| match fate {
-            Fate::New(record) => Some((&request.opened, record.as_ref())),
+        .filter_map(|(opened, fate)| match fate {
+            Fate::New(record) => Some((*opened, record.as_ref())),
             Fate::Known | Fate::Refused => None,
         })
         .collect();
     let removed: Vec<u64> = plan.purged.iter().chain(&plan.evicted).copied().collect();
-    if new.is_empty() && removed.is_empty() {
+    if new.is_empty() && removed.is_empty() && marks.is_empty() {
         return Ok(());
     }
     let last = shared.disk.last_sequence()?;
@@ -151,7 +167,7 @@ fn commit(
         .zip(&new)
         .map(|(sequence, (opened, record))| Insert { sequence, bytes: &opened.bytes, record })
         .collect();
-    shared.disk.commit(&inserts, &removed, last + inserts.len() as u64)?;
+    shared.disk.commit(&inserts, &removed, marks, last + inserts.len() as u64)?;
     shared.commits.fetch_add(1, Ordering::Relaxed);
     shared.evicted.fetch_add(plan.evicted.len() as u64, Ordering::Relaxed);
     let mut index = shared.index_mut();

@@ -337,6 +337,16 @@ impl Backend for Http {
         Ok(reply.statements.iter().filter_map(read).collect())
     }
 
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        let after = after.map(|id| format!("?after={}", hex::encode(id))).unwrap_or_default();
+        let request = self.get_path(&format!("/v1/statements{after}"));
+        let reply: StatementsReply = json(send(request).await?).await?;
+        reply.statements.iter().map(|text| beside::verified(text)).collect()
+    }
+
     async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
         let request = self.post_path("/v1/reference").header("content-type", "application/json");
         let reply: StoredReply = json(send(request.body(packet.to_json())).await?).await?;

@@ -11,14 +11,15 @@
 //! resuming: a new connection names the last cursor in `Last-Event-ID`. Never gives a packet
 //! twice.
 //!
-//! **Invariant:** the cursor moves only past packets that were handed out, or left out and counted.
+//! **Invariant:** the cursor moves only past packets that were handed out, or left out and counted, and
+//! where the server says that nothing else is given out.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::Response;
 
-use super::wire::{EVENT_PACKET, EVENT_READY};
+use super::wire::{EVENT_AT, EVENT_PACKET, EVENT_READY};
 use super::{Http, send, unavailable};
 use crate::Cell;
 use crate::backend::{BackendError, Cursor, Delivery, Subscription};
@@ -144,10 +145,17 @@ impl Subscription for EventStream {
     async fn next(&mut self) -> Result<Delivery, BackendError> {
         loop {
             let event = self.event().await?;
-            let Some(id) = event.id.filter(|_| event.name == EVENT_PACKET) else { continue };
-            let cursor = Cursor(id);
+            let Some(cursor) = event.id.map(Cursor) else { continue };
             if self.cursor.is_some_and(|last| cursor <= last) {
                 continue;
+            }
+            match event.name.as_str() {
+                EVENT_PACKET => {}
+                EVENT_AT => {
+                    self.cursor = Some(cursor);
+                    continue;
+                }
+                _ => continue,
             }
             let packet = self.http.packet(&event.data);
             self.cursor = Some(cursor);

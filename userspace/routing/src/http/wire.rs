@@ -14,6 +14,8 @@ use crate::backend::BackendError;
 
 /// The event that opens a stream; its id is the cursor from which the stream goes on.
 pub const EVENT_READY: &str = "ready";
+/// The event that says that nothing else up to its id is given out.
+pub const EVENT_AT: &str = "at";
 /// The event that carries a packet, hexadecimal.
 pub const EVENT_PACKET: &str = "packet";
 

@@ -125,6 +125,19 @@ impl<B: Backend> Backend for Breaker<B> {
         self.judge(self.inner.statements(publishers).await)
     }
 
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        self.admit()?;
+        self.judge(self.inner.statements_after(after).await)
+    }
+
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        self.admit()?;
+        self.judge(self.inner.held().await)
+    }
+
     async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
         self.admit()?;
         self.judge(self.inner.import(packet).await)

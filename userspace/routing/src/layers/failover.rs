@@ -2,7 +2,8 @@
 //!
 //! Owns which of them is asked first: the one that answered last. Calls go to the next one for
 //! everything that another server might not refuse. A subscription always goes to the first one
-//! named, for a cursor means nothing to another server.
+//! named, for a cursor means nothing to another server: whoever must go on receiving while that one is
+//! down follows each server by itself, from a cursor of its own, and drops what came before.
 //!
 //! **Invariant:** a call asks each server at most once.
 
@@ -105,6 +106,17 @@ impl Backend for Failover {
 
     async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
         self.ask(|server| server.statements(publishers)).await
+    }
+
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        self.ask(|server| server.statements_after(after)).await
+    }
+
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        self.ask(|server| server.held()).await
     }
 
     async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {

@@ -15,7 +15,9 @@ use edgelore_pipeline::synthesise::Unsigned;
 use futures_util::future::join_all;
 
 use super::Named;
-use crate::backend::{Backend, BackendError, Capability, Cursor, LIMIT_MAX, Stored, Subscription};
+use crate::backend::{
+    Backend, BackendError, Capability, Cursor, LIMIT_MAX, STATEMENTS_PAGE, Stored, Subscription,
+};
 use crate::{Cell, Found, PacketId};
 
 /// Writes to all stores, reads from any.
@@ -79,6 +81,14 @@ fn everywhere(answers: Vec<Result<Stored, BackendError>>) -> Result<Stored, Back
     Ok(Stored { id: stored[0].id, new: stored.iter().any(|stored| stored.new) })
 }
 
+/// Each statement once, by id.
+fn together(answers: Vec<Vec<Statement>>) -> Vec<Statement> {
+    let mut said: Vec<Statement> = answers.into_iter().flatten().collect();
+    said.sort_by_key(|statement| statement.id);
+    said.dedup_by_key(|statement| statement.id);
+    said
+}
+
 #[async_trait]
 impl Backend for Mirror {
     async fn store(&self, packet: Vec<u8>) -> Result<Stored, BackendError> {
@@ -117,10 +127,22 @@ impl Backend for Mirror {
 
     async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
         let answers = some(self.all(|store| store.statements(publishers)).await)?;
-        let mut said: Vec<Statement> = answers.into_iter().flatten().collect();
-        said.sort_by_key(|statement| statement.id);
-        said.dedup_by_key(|statement| statement.id);
-        Ok(said)
+        Ok(together(answers))
+    }
+
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        let answers = some(self.all(|store| store.statements_after(after)).await)?;
+        // The first of all are among the first of each.
+        let mut page = together(answers);
+        page.truncate(STATEMENTS_PAGE);
+        Ok(page)
+    }
+
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        self.first().held().await
     }
 
     async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {

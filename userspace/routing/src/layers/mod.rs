@@ -7,20 +7,26 @@
 //!         └─ embedded
 //! ```
 //!
-//! Owns [`Timeout`], [`Breaker`], [`Failover`], [`Mirror`] and [`Retry`]. Never changes what a
-//! backend answers. What is published while no store can be reached is kept by the node's journal
+//! Owns [`Timeout`], [`Breaker`], [`Failover`], [`Mirror`], [`Retry`], [`Cache`] and [`Metrics`]; a
+//! shared backend (`Arc`) is one too, so that sets of stores may have stores in common. Never changes
+//! what a backend answers. What is published while no store can be reached is kept by the node's journal
 //! and delivered later; there is no second spool here.
 //!
 //! **Invariant:** a layer repeats only what is idempotent.
 
 mod breaker;
+mod cache;
 mod failover;
+mod metrics;
 mod mirror;
 mod retry;
+mod shared;
 mod timeout;
 
 pub use breaker::Breaker;
+pub use cache::{Cache, CacheBounds};
 pub use failover::Failover;
+pub use metrics::{Measured, Metrics, OperationFigures};
 pub use mirror::Mirror;
 pub use retry::Retry;
 pub use timeout::Timeout;

@@ -105,6 +105,17 @@ impl<B: Backend> Backend for Retry<B> {
         self.repeat(|| self.inner.statements(publishers)).await
     }
 
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        self.repeat(|| self.inner.statements_after(after)).await
+    }
+
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        self.repeat(|| self.inner.held()).await
+    }
+
     async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
         self.repeat(|| self.inner.import(packet.clone())).await
     }

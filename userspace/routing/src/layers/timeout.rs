@@ -72,6 +72,17 @@ impl<B: Backend> Backend for Timeout<B> {
         self.within(self.inner.statements(publishers)).await
     }
 
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        self.within(self.inner.statements_after(after)).await
+    }
+
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        self.within(self.inner.held()).await
+    }
+
     async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
         self.within(self.inner.import(packet)).await
     }

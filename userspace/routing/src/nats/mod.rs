@@ -179,6 +179,10 @@ impl Backend for Nats {
         Ok(Box::new(follow::follow(shared, cells, after, place).await?))
     }
 
+    fn skipped(&self) -> u64 {
+        Self::skipped(self)
+    }
+
     fn capability(&self) -> Capability {
         self.shared.verifier.capability(self.shared.server.is_durable(), true)
     }

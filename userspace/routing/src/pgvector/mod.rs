@@ -90,6 +90,14 @@ impl Backend for Pgvector {
         self.0.subscribe(cells, after).await
     }
 
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        self.0.held().await
+    }
+
+    fn skipped(&self) -> u64 {
+        self.0.skipped()
+    }
+
     fn capability(&self) -> Capability {
         self.0.capability()
     }

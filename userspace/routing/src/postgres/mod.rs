@@ -197,6 +197,10 @@ impl Backend for Postgres {
         self.shared.verifier.skipped()
     }
 
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        query::held(&self.shared).await.map(Some)
+    }
+
     fn capability(&self) -> Capability {
         self.shared.verifier.capability(self.shared.server.is_durable(), true)
     }

@@ -186,3 +186,13 @@ pub(super) async fn get(shared: &Shared, id: &PacketId) -> Result<Option<Vec<u8>
     let packet = row.and_then(|row| shared.verifier.read(id, row.get(0)));
     Ok(packet.map(|packet| packet.bytes))
 }
+
+/// How many packets of the space the server holds.
+pub(super) async fn held(shared: &Shared) -> Result<u64, BackendError> {
+    let client = shared.server.reader().await?;
+    let count = "SELECT count(*) FROM edgelore.packet p JOIN edgelore.cell c ON c.id = p.cell
+        WHERE c.space = $1";
+    let space = shared.verifier.space.short_id();
+    let row = client.query_one(count, &[&&space[..]]).await.map_err(|error| failed(&error))?;
+    Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
+}

@@ -170,6 +170,10 @@ impl Backend for Redis {
         self.shared.verifier.skipped()
     }
 
+    async fn held(&self) -> Result<Option<u64>, BackendError> {
+        store::held(&self.shared).await.map(Some)
+    }
+
     fn capability(&self) -> Capability {
         self.shared.verifier.capability(self.shared.server.is_durable(), true)
     }

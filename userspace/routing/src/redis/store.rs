@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use edgelore_model::Timestamp;
 use edgelore_pipeline::packet::Opened;
-use redis::Script;
+use redis::{Script, cmd};
 
 use super::Shared;
 use super::connect::failed;
@@ -55,4 +55,12 @@ pub(super) async fn store(
         -1 => Err(BackendError::Full),
         new => Ok(Stored { id: packet.id, new: new == 1 }),
     }
+}
+
+/// How many packets the server holds.
+pub(super) async fn held(shared: &Shared) -> Result<u64, BackendError> {
+    let mut connection = shared.server.connection().await?;
+    let mut command = cmd("HLEN");
+    command.arg(&shared.keys.packets);
+    command.query_async(&mut connection).await.map_err(|error| failed(&error))
 }

@@ -2,6 +2,7 @@
 //!
 //! Owns which call fails how. Never fails by chance: a test says which, so that it fails alike
 //! every time.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
