@@ -39,7 +39,7 @@ pub(crate) fn admit(space: &Space, now: Timestamp, bytes: &[u8]) -> Result<Opene
 }
 
 /// Refuses cells of another similarity definition.
-fn check_space(cells: &[Cell], space: &Space) -> Result<(), BackendError> {
+pub(crate) fn check_space(cells: &[Cell], space: &Space) -> Result<(), BackendError> {
     match cells.iter().find(|cell| cell.space() != space.short_id()) {
         Some(cell) => Err(BackendError::Request(format!(
             "{cell} belongs to another similarity definition than the store"

@@ -19,8 +19,10 @@ use edgelore_node::delivery::{Follower, Wanted};
 use edgelore_node::journal::{Journal, JournaledOutcome};
 use edgelore_node::keeper::Keeper;
 use edgelore_node::publisher::Publisher;
+use edgelore_node::sharing::{Outlets, SharingConfig};
 use edgelore_node::status::StatusSource;
-use edgelore_node::store::{Access, Stores, open_with};
+use edgelore_node::store::{Access, Stores, open_each};
+use edgelore_node::trust::{Trust, TrustConfig};
 use edgelore_pipeline::distil::{ChangeId, Compared, DistilConfig, Distilled, Input, Site};
 use edgelore_pipeline::fingerprint::{Cell, Space};
 use edgelore_pipeline::packet::{self, PacketId, Privacy, SigningKey};
@@ -147,8 +149,10 @@ fn start(plan: &Plan) -> Running {
         server
     };
     let access = Access { token: plan.token.clone(), ..Access::default() };
-    let store =
-        open_with(&Stores::Several(plan.stores.clone()), &access, &space, &mut around).unwrap();
+    let stores =
+        open_each(&Stores::Several(plan.stores.clone()), &access, &space, &mut around).unwrap();
+    let now = Arc::new(move || clock.now());
+    let trust = Trust::open(&plan.data, TrustConfig::default(), now).unwrap();
     let cells = vec![Cell::coarse(&space, &situation())];
     let (tell, wanted) = watch::channel(Wanted { cells, left_out: 0 });
     // It says no more, and lives as long as the process.
@@ -161,8 +165,9 @@ fn start(plan: &Plan) -> Running {
     let pending = Arc::new(Notify::new());
     let publisher = Publisher {
         journal: Arc::clone(&journal),
-        store,
+        outlets: Outlets::new(&stores, &SharingConfig::default(), &trust),
         keeper: Arc::new(Mutex::new(keeper)),
+        trust,
         clock,
     };
     tokio::spawn(publisher.run(Arc::clone(&pending)));
