@@ -56,8 +56,10 @@ impl Decay {
     /// What is left of a penalty after so many ticks without a fault.
     #[inline]
     pub(crate) fn after(self, penalty: u16, ticks: u32) -> u16 {
-        if penalty == 0 {
-            return 0;
+        // Less than half a step, as mostly, needs no division.
+        let soon = u64::from(ticks) * STEPS < self.half_life_ticks.div_ceil(2);
+        if penalty == 0 || soon {
+            return penalty;
         }
         let steps = (u64::from(ticks) * STEPS + self.half_life_ticks / 2) / self.half_life_ticks;
         let halvings = steps / STEPS;
