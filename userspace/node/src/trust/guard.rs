@@ -17,7 +17,9 @@ use edgelore_pipeline::fingerprint::reference::Packet as Reference;
 use edgelore_pipeline::packet::statement::Statement;
 use edgelore_pipeline::packet::{self, Opened, PacketId};
 use edgelore_pipeline::synthesise::{Found, Unsigned};
-use edgelore_routing::{Backend, BackendError, Capability, Cursor, Delivery, Stored, Subscription};
+use edgelore_routing::{
+    Backend, BackendError, Capability, Cursor, Delivery, LIMIT_MAX, Stored, Subscription,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -48,25 +50,29 @@ impl Guard {
             .inspect_err(|error| self.trust.refuse_for(error, bytes, None))?;
         self.learn([opened.publisher]).await;
         match self.trust.judge(&opened) {
-            Ok(()) => {}
-            // In the store's own words, which tell more.
-            Err(Refusal::Expired | Refusal::Future) => {}
-            // It is kept, and not found: whoever resends what arrived need not know that it was
-            // replaced since.
-            Err(Refusal::Withdrawn) => {}
+            // What is withdrawn is kept, and not found: whoever resends what arrived need not know
+            // that it was replaced since.
+            Ok(()) | Err(Refusal::Withdrawn) => {}
             Err(why) => return Err(self.refused(why, &opened)),
         }
-        self.within_rate(&opened).await?;
+        // The store itself refuses what is of another space; it uses up nobody's share.
+        if hex::encode(opened.space) == self.inner.capability().space {
+            self.within_rate(&opened).await?;
+        }
         Ok(opened)
     }
 
     fn refused(&self, why: Refusal, opened: &Opened) -> BackendError {
         self.trust.refuse(why, &opened.id, Some(&opened.publisher), "store", why.reason());
-        BackendError::Refused(why.reason().to_owned())
+        match why {
+            Refusal::Expired => BackendError::Expired,
+            Refusal::Future => BackendError::Future,
+            _ => BackendError::Refused(why.reason().to_owned()),
+        }
     }
 
-    /// Refuses what floods the store. What is there costs nothing: else anybody could use up a
-    /// publisher's share by sending its own packets again.
+    /// Refuses what floods the store. What is there, or is not taken anyway, costs nothing: else
+    /// anybody could use up a publisher's share by sending its own packets again.
     async fn within_rate(&self, opened: &Opened) -> Result<(), BackendError> {
         if lock(&self.trust.memory).knows(&opened.id) {
             return Ok(());
@@ -94,6 +100,14 @@ impl Guard {
         if let Ok(statements) = self.inner.statements(&asked).await {
             lock(&self.trust.memory).learn(&statements);
         }
+    }
+
+    /// Takes in what an answer says of packets, all of it before any is judged: what replaces one may
+    /// come after it.
+    async fn hear(&self, found: &[Found]) {
+        self.learn(found.iter().map(|found| found.opened.publisher)).await;
+        let mut memory = lock(&self.trust.memory);
+        found.iter().for_each(|found| memory.hear(&found.opened));
     }
 
     /// Whether a packet that a store gives is passed on.
@@ -139,13 +153,15 @@ impl Backend for Guard {
         limit: usize,
     ) -> Result<Vec<Found>, BackendError> {
         let mut found = self.inner.query(query, radius, limit).await?;
-        self.learn(found.iter().map(|found| found.opened.publisher)).await;
-        {
-            // All of an answer before any of it: what replaces a packet may come after it.
-            let mut memory = lock(&self.trust.memory);
-            found.iter().for_each(|found| memory.hear(&found.opened));
+        self.hear(&found).await;
+        let left_out = found.iter().any(|found| self.trust.judge(&found.opened).is_err());
+        if left_out && found.len() >= limit && limit < LIMIT_MAX {
+            // What is left out must not take the places of what is behind it.
+            found = self.inner.query(query, radius, LIMIT_MAX).await?;
+            self.hear(&found).await;
         }
         found.retain(|found| self.passes(&found.opened, "query"));
+        found.truncate(limit);
         Ok(found)
     }
 

@@ -76,11 +76,15 @@ pub(crate) async fn who_is_blocked_or_revoked_is_out_and_nobody_else(target: &im
     let (gate, backend) = (target.gate(), target.backend());
     let witness = honest(target, 1).await;
     let before = sealed(&numbered(2), &key(1));
-    assert_eq!(target.send(&before.bytes).await, Ok(()));
+    for number in [2, 20, 21, 22, 23, 24, 25, 26] {
+        assert_eq!(target.send(&sealed(&numbered(number), &key(1)).bytes).await, Ok(()));
+    }
     gate.say(1, Standing::Blocked);
     let late = sealed(&numbered(3), &key(1));
     refused(target, "a blocked publisher's", &late.bytes, "blocked", "blocked").await;
     assert_eq!(everything(backend).await, [witness]);
+    let first = backend.query(&Query::default(), u32::MAX, 1).await.unwrap();
+    assert_eq!(first[0].opened.id, witness, "what is left out takes nobody's place");
     assert_eq!(backend.get(&before.id).await.unwrap(), None);
     assert!(backend.get(&witness).await.unwrap().is_some());
     // Under a new key it is the same publisher, as far as the store keeps what it said of its keys.
@@ -104,11 +108,20 @@ pub(crate) async fn a_packet_that_is_sent_again_changes_nothing_and_uses_up_noth
     for _ in 0..3 * HOURLY {
         assert_eq!(target.send(&packet.bytes).await, Ok(()));
     }
+    // Nor do its packets that have expired, or were made for others.
+    let over = Outcome { created: START - days(3), expires: START, ..outcome() };
+    for number in 0..HOURLY {
+        let over = sealed(&Outcome { sample_size: number, ..over.clone() }, &key(7));
+        let foreign = packet::seal(&numbered(number), &key(7), &other_space()).unwrap();
+        assert!(target.send(&over.bytes).await.is_err());
+        assert!(target.send(&foreign.bytes).await.is_err());
+    }
     for number in 2..=HOURLY {
         honest(target, number).await;
     }
     let gate = target.gate();
-    assert_eq!((gate.count("accepted"), gate.refused()), (u64::from(HOURLY), 0));
+    let counts = ["accepted", "refused.expired", "refused.foreign"].map(|name| gate.count(name));
+    assert_eq!((counts, gate.refused()), ([u64::from(HOURLY); 3], 2 * u64::from(HOURLY)));
     assert_eq!(everything(target.backend()).await.len(), HOURLY as usize);
 }
 
