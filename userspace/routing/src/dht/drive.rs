@@ -287,16 +287,14 @@ impl Node {
             } => {
                 self.swarm.behaviour_mut().kad.remove_peer(&peer);
             }
-            SwarmEvent::ConnectionEstablished { peer_id, .. } => {
-                lock(&self.shared.connected).insert(peer_id);
-            }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 // Lost, not left: whether it is still there decides whether others are sent to it.
                 if matches!(cause, Some(ConnectionError::IO(_))) {
                     let _ = self.swarm.dial(peer_id);
                 }
-                lock(&self.shared.connected).remove(&peer_id);
-                self.shared.fell_behind(peer_id, self.shared.local.last());
+                if lock(&self.shared.connected).remove(&peer_id) {
+                    self.shared.fell_behind(peer_id, self.shared.local.last());
+                }
             }
             SwarmEvent::NewListenAddr { address, .. } => {
                 lock(&self.shared.addresses).push(address.to_string());
@@ -316,6 +314,7 @@ impl Node {
         for address in info.listen_addrs.into_iter().take(PEER_ADDRESSES_MAX) {
             self.swarm.behaviour_mut().kad.add_address(&peer, address);
         }
+        lock(&self.shared.connected).insert(peer);
         if !lock(&self.shared.behind).contains_key(&peer) {
             self.shared.fell_behind(peer, 0);
         }
@@ -325,6 +324,9 @@ impl Node {
     }
 
     fn looked_up(&mut self, event: kad::Event) {
+        if let kad::Event::RoutingUpdated { is_new_peer: true, .. } = event {
+            self.shared.circles.clear();
+        }
         let kad::Event::OutboundQueryProgressed { id, result, step, .. } = event else { return };
         let kad::QueryResult::GetClosestPeers(result) = result else { return };
         let Some(lookup) = self.lookups.get_mut(&id) else { return };

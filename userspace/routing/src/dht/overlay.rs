@@ -32,7 +32,7 @@ use crate::backend::BackendError;
 /// Connections at the same time; two of one peer.
 pub const CONNECTIONS_MAX: u32 = 256;
 /// How long an answer of a peer is waited for.
-pub const ANSWER_MAX: Duration = Duration::from_secs(3);
+pub const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long a lookup of the nodes near a key takes at most.
 pub(super) const LOOKUP_MAX: Duration = Duration::from_secs(5);
 /// Requests of one connection that are answered at the same time.
