@@ -202,8 +202,7 @@ fn outcomes(count: u32) -> impl Iterator<Item = Outcome> {
         let pick = |words: &[&str], by: u32| words[(number / by) as usize % words.len()].to_owned();
         outcome.situation.topology_class =
             pick(&["spine_leaf", "ring", "hub_spoke", "full_mesh", "odd"], 1);
-        outcome.situation.protocol = pick(&["bgp", "ospf", "isis", "ldp"], 5);
-        outcome.situation.event_type = pick(&["convergence", "flap"], 20);
+        outcome.situation.protocol = pick(&["bgp", "ospf"], 5);
         outcome
     })
 }
@@ -215,13 +214,17 @@ async fn ids(node: &Dht) -> BTreeSet<PacketId> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_40_percent_of_30_nodes_killed_every_outcome_is_found() {
-    let mut network = Network::of(30, 20).await;
+    // One more than are killed, so that one copy of each packet is left wherever they lay.
+    let mut network = Network::of(30, 13).await;
     let mut stored = BTreeSet::new();
-    for (number, outcome) in outcomes(200).enumerate() {
-        let sealed = sealed(&outcome, &key(1));
-        let node = &network.nodes[number % network.nodes.len()];
-        assert!(node.store(sealed.bytes).await.unwrap().new);
-        stored.insert(sealed.id);
+    let outcomes: Vec<Outcome> = outcomes(100).collect();
+    for outcomes in outcomes.chunks(25) {
+        let stores = outcomes.iter().zip(&network.nodes).map(|(outcome, node)| async move {
+            let sealed = sealed(outcome, &key(1));
+            assert!(node.store(sealed.bytes).await.unwrap().new);
+            sealed.id
+        });
+        stored.extend(futures_util::future::join_all(stores).await);
     }
     // The first node, which all others began with, is among them.
     let mut number = 0;
@@ -233,7 +236,8 @@ async fn with_40_percent_of_30_nodes_killed_every_outcome_is_found() {
     for node in network.nodes.iter().step_by(6) {
         let found = async {
             // Until the dead are known to be dead a question may go unanswered.
-            while node.query(&Query::default(), u32::MAX, 1_000).await.is_err() {
+            while let Err(error) = node.query(&Query::default(), u32::MAX, 1_000).await {
+                assert!(error.is_transient(), "{error}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

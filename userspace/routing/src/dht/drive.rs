@@ -16,6 +16,7 @@ use libp2p::futures::StreamExt as _;
 use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash};
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self, OutboundFailure, OutboundRequestId, ResponseChannel};
+use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionError, DialError, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, kad, mdns};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -24,7 +25,7 @@ use super::config::Checked;
 use super::overlay::{self, Overlay, OverlayEvent};
 use super::peers::Peers;
 use super::refusals::Reason;
-use super::wire::{Ask, KADEMLIA, PROTOCOL, Request, Response};
+use super::wire::{Ask, Protocols, Request, Response};
 use super::{Shared, lock, serve, unavailable, upkeep};
 use crate::backend::BackendError;
 
@@ -116,7 +117,7 @@ async fn begin(
     checked: Checked,
     mdns: bool,
 ) -> Result<Swarm<Overlay>, BackendError> {
-    let mut swarm = overlay::swarm(key, checked.private, mdns)?;
+    let mut swarm = overlay::swarm(key, Protocols::of(&shared.space), checked.private, mdns)?;
     for address in checked.announce {
         swarm.add_external_address(address);
     }
@@ -168,10 +169,14 @@ impl Node {
         let connected = lock(&self.shared.connected).clone();
         let missing = self.bootstrap.iter().filter(|(peer, _)| !connected.contains(peer));
         let missing: Vec<_> = missing.cloned().collect();
-        for (peer, address) in &missing {
-            self.swarm.behaviour_mut().kad.add_address(peer, address.clone());
+        for (peer, address) in missing {
+            self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());
+            let dial = DialOpts::peer_id(peer).addresses(vec![address]).build();
+            // One that is dialled already, or was in vain just now, is left alone.
+            let _ = self.swarm.dial(dial);
         }
-        if !missing.is_empty()
+        if connected.is_empty()
+            && !self.bootstrap.is_empty()
             && let Err(error) = self.swarm.behaviour_mut().kad.bootstrap()
         {
             tracing::debug!(%error, "nobody to bootstrap from");
@@ -287,16 +292,14 @@ impl Node {
             } => {
                 self.swarm.behaviour_mut().kad.remove_peer(&peer);
             }
-            SwarmEvent::ConnectionEstablished { peer_id, .. } => {
-                lock(&self.shared.connected).insert(peer_id);
-            }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 // Lost, not left: whether it is still there decides whether others are sent to it.
                 if matches!(cause, Some(ConnectionError::IO(_))) {
                     let _ = self.swarm.dial(peer_id);
                 }
-                lock(&self.shared.connected).remove(&peer_id);
-                self.shared.fell_behind(peer_id, self.shared.local.last());
+                if lock(&self.shared.connected).remove(&peer_id) {
+                    self.shared.fell_behind(peer_id, self.shared.local.last());
+                }
             }
             SwarmEvent::NewListenAddr { address, .. } => {
                 lock(&self.shared.addresses).push(address.to_string());
@@ -310,12 +313,14 @@ impl Node {
 
     /// Learns where a peer can be reached, and that it may lack what is kept here.
     fn identified(&mut self, peer: PeerId, info: identify::Info) {
-        if !info.protocols.contains(&KADEMLIA) || !info.protocols.contains(&PROTOCOL) {
+        let Protocols { requests, kademlia } = Protocols::of(&self.shared.space);
+        if !info.protocols.contains(&kademlia) || !info.protocols.contains(&requests) {
             return;
         }
         for address in info.listen_addrs.into_iter().take(PEER_ADDRESSES_MAX) {
             self.swarm.behaviour_mut().kad.add_address(&peer, address);
         }
+        lock(&self.shared.connected).insert(peer);
         if !lock(&self.shared.behind).contains_key(&peer) {
             self.shared.fell_behind(peer, 0);
         }
@@ -325,6 +330,9 @@ impl Node {
     }
 
     fn looked_up(&mut self, event: kad::Event) {
+        if let kad::Event::RoutingUpdated { is_new_peer: true, .. } = event {
+            self.shared.circles.clear();
+        }
         let kad::Event::OutboundQueryProgressed { id, result, step, .. } = event else { return };
         let kad::QueryResult::GetClosestPeers(result) = result else { return };
         let Some(lookup) = self.lookups.get_mut(&id) else { return };

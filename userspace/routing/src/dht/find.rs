@@ -50,13 +50,12 @@ pub(super) async fn query(
 ) -> Result<Vec<Found>, BackendError> {
     let limit = limit.min(LIMIT_MAX);
     let circles = circles(shared, query, radius).await?;
-    let (asked, local) = tokio::join!(
-        ask_all(shared, &circles, query, radius, limit),
-        shared.local.query(query, radius, limit)
-    );
-    let (mut found, named) = (local?, asked?);
-    let named = named.into_iter().filter(|(id, _)| !shared.local.holds(id)).collect();
-    let fetched = fetch(shared, named).await;
+    let mut named = ask_all(shared, &circles, query, radius, limit).await?;
+    named.retain(|id, _| !shared.local.holds(id));
+    // The own store is asked last: what came into it meanwhile is no longer fetched.
+    let (fetched, local) =
+        tokio::join!(fetch(shared, named), shared.local.query(query, radius, limit));
+    let mut found = local?;
     let near = fetched.into_iter().filter_map(|(peer, opened)| {
         let near = near(shared, query, radius, opened);
         if near.is_none() {

@@ -21,18 +21,18 @@ use libp2p::request_response::ProtocolSupport;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    PeerId, Swarm, SwarmBuilder, Transport as _, gossipsub, identify, kad, mdns, noise,
-    request_response, tcp, yamux,
+    PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport as _, gossipsub, identify, kad, mdns,
+    noise, request_response, tcp, yamux,
 };
 
 use super::backoff;
-use super::wire::{Codec, KADEMLIA, PROTOCOL};
+use super::wire::{Codec, Protocols};
 use crate::backend::BackendError;
 
 /// Connections at the same time; two of one peer.
 pub const CONNECTIONS_MAX: u32 = 256;
 /// How long an answer of a peer is waited for.
-pub const ANSWER_MAX: Duration = Duration::from_secs(3);
+pub const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long a lookup of the nodes near a key takes at most.
 pub(super) const LOOKUP_MAX: Duration = Duration::from_secs(5);
 /// Requests of one connection that are answered at the same time.
@@ -56,9 +56,9 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    fn new(key: &Keypair, mdns: bool) -> Result<Self, BackendError> {
+    fn new(key: &Keypair, protocols: Protocols, mdns: bool) -> Result<Self, BackendError> {
         let peer = key.public().to_peer_id();
-        let identify = identify::Config::new(PROTOCOL.to_string(), key.public())
+        let identify = identify::Config::new("/edgelore/1".to_owned(), key.public())
             .with_agent_version(format!("edgelore/{}", env!("CARGO_PKG_VERSION")));
         let mdns = mdns.then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), peer));
         let requests = request_response::Config::default()
@@ -69,9 +69,12 @@ impl Overlay {
             limits: connection_limits::Behaviour::new(limits()),
             backoff: backoff::Behaviour::default(),
             identify: identify::Behaviour::new(identify),
-            kad: kademlia(peer),
+            kad: kademlia(peer, protocols.kademlia),
             gossip: gossip().map_err(|reason| unable("the gossip", &reason))?,
-            wire: request_response::Behaviour::new([(PROTOCOL, ProtocolSupport::Full)], requests),
+            wire: request_response::Behaviour::new(
+                [(protocols.requests, ProtocolSupport::Full)],
+                requests,
+            ),
             mdns: mdns.transpose().map_err(|error| unable("mDNS", &error))?.into(),
         })
     }
@@ -102,8 +105,8 @@ fn limits() -> ConnectionLimits {
 }
 
 /// Only its routing table and lookups are used: what others want it to store is not.
-fn kademlia(peer: PeerId) -> kad::Behaviour<MemoryStore> {
-    let mut config = kad::Config::new(KADEMLIA);
+fn kademlia(peer: PeerId, protocol: StreamProtocol) -> kad::Behaviour<MemoryStore> {
+    let mut config = kad::Config::new(protocol);
     config
         .set_query_timeout(LOOKUP_MAX)
         .set_substreams_timeout(ANSWER_MAX)
@@ -147,11 +150,12 @@ fn unable(what: &str, reason: &dyn std::fmt::Display) -> BackendError {
 /// A node, which listens nowhere yet.
 pub(super) fn swarm(
     key: Keypair,
+    protocols: Protocols,
     private: Option<PreSharedKey>,
     mdns: bool,
 ) -> Result<Swarm<Overlay>, BackendError> {
     let failed = |error: &dyn std::fmt::Display| unable("the node", error);
-    let behaviour = Overlay::new(&key, mdns)?;
+    let behaviour = Overlay::new(&key, protocols, mdns)?;
     let config = |config: libp2p::swarm::Config| config.with_idle_connection_timeout(IDLE_MAX);
     let builder = SwarmBuilder::with_existing_identity(key).with_tokio();
     let swarm = match private {

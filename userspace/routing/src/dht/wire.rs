@@ -11,6 +11,7 @@ use std::io;
 
 use async_trait::async_trait;
 use edgelore_model::Query;
+use edgelore_pipeline::fingerprint::Space;
 use libp2p::StreamProtocol;
 use libp2p::futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::request_response;
@@ -19,10 +20,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::PacketId;
 
-/// The protocol of requests.
-pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/edgelore/outcomes/1");
-/// Kademlia among nodes of Edgelore alone.
-pub(super) const KADEMLIA: StreamProtocol = StreamProtocol::new("/edgelore/kad/1");
+/// The protocols of one similarity definition: nodes of another one are strangers, for they could
+/// keep nothing for each other.
+#[derive(Clone, Debug)]
+pub(super) struct Protocols {
+    /// Requests.
+    pub(super) requests: StreamProtocol,
+    /// Kademlia.
+    pub(super) kademlia: StreamProtocol,
+}
+
+impl Protocols {
+    pub(super) fn of(space: &Space) -> Self {
+        let space = hex::encode(space.short_id());
+        let named = |name: String| {
+            StreamProtocol::try_from_owned(name).expect("a protocol's name begins with a slash")
+        };
+        Self {
+            requests: named(format!("/edgelore/{space}/outcomes/1")),
+            kademlia: named(format!("/edgelore/{space}/kad/1")),
+        }
+    }
+}
+
 /// Bytes of a request or an answer.
 pub(super) const FRAME_BYTES_MAX: usize = 64 << 10;
 /// Packets in one request or answer.
@@ -164,6 +184,10 @@ mod tests {
     use proptest::prelude::*;
     use request_response::Codec as _;
 
+    fn protocol() -> StreamProtocol {
+        Protocols::of(&Space::default_definition()).requests
+    }
+
     fn requests() -> impl Strategy<Value = Request> {
         let ids = proptest::collection::vec(any::<[u8; 32]>(), 0..9);
         let packets =
@@ -189,31 +213,31 @@ mod tests {
         #[test]
         fn what_is_written_is_read(request in requests()) {
             let mut bytes = Cursor::new(Vec::new());
-            block_on(Codec.write_request(&PROTOCOL, &mut bytes, request.clone())).unwrap();
+            block_on(Codec.write_request(&protocol(), &mut bytes, request.clone())).unwrap();
             bytes.set_position(0);
-            prop_assert_eq!(block_on(Codec.read_request(&PROTOCOL, &mut bytes)).unwrap(), request);
+            prop_assert_eq!(block_on(Codec.read_request(&protocol(), &mut bytes)).unwrap(), request);
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = block_on(Codec.read_request(&PROTOCOL, &mut Cursor::new(&bytes)));
-            let _ = block_on(Codec.read_response(&PROTOCOL, &mut Cursor::new(&bytes)));
+            let _ = block_on(Codec.read_request(&protocol(), &mut Cursor::new(&bytes)));
+            let _ = block_on(Codec.read_response(&protocol(), &mut Cursor::new(&bytes)));
         }
     }
 
     #[test]
     fn a_frame_has_a_bound() {
         let mut endless = libp2p::futures::io::repeat(0);
-        let error = block_on(Codec.read_response(&PROTOCOL, &mut endless)).unwrap_err();
+        let error = block_on(Codec.read_response(&protocol(), &mut endless)).unwrap_err();
         assert!(error.to_string().contains("exceeds"), "{error}");
         // The longest answer fits.
         let ids = Response::Ids(vec![[255; 32]; IDS_MAX]);
         let packets = Response::Packets(vec![vec![255; 512]; PACKETS_MAX]);
         for longest in [ids, packets] {
             let mut bytes = Cursor::new(Vec::new());
-            block_on(Codec.write_response(&PROTOCOL, &mut bytes, longest.clone())).unwrap();
+            block_on(Codec.write_response(&protocol(), &mut bytes, longest.clone())).unwrap();
             bytes.set_position(0);
-            assert_eq!(block_on(Codec.read_response(&PROTOCOL, &mut bytes)).unwrap(), longest);
+            assert_eq!(block_on(Codec.read_response(&protocol(), &mut bytes)).unwrap(), longest);
         }
     }
 }

@@ -18,7 +18,7 @@ use super::network::{Node, everything, start, until};
 use super::packets::{START, SimClock, key, outcome, sealed};
 use crate::backend::Backend as _;
 use crate::dht::overlay::{Overlay, OverlayEvent, swarm};
-use crate::dht::wire::{Ask, Request, Response};
+use crate::dht::wire::{Ask, Protocols, Request, Response};
 use crate::{Cell, PacketId};
 
 type Answers = Arc<dyn Fn(&Ask) -> Option<Response> + Send + Sync>;
@@ -39,7 +39,8 @@ impl Hostile {
     async fn start(victim: &Node, answers: Answers) -> Self {
         let key = Keypair::generate_ed25519();
         let peer = key.public().to_peer_id();
-        let mut swarm = swarm(key, None, false).unwrap();
+        let mut swarm =
+            swarm(key, Protocols::of(&Space::default_definition()), None, false).unwrap();
         swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
         let address: Multiaddr = victim.dht.addresses()[0].parse().unwrap();
         let overlay = swarm.behaviour_mut();
