@@ -14,6 +14,7 @@ use edgelore_testkit::server::{PASSWORD, PostgresServer, RedisServer};
 use std::any::Any;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -61,7 +62,7 @@ impl Subject {
         let url = format!("http://{}", listener.local_addr()?);
         let policy = Policy { rate: NonZeroU32::MAX, ..Policy::default() };
         let router = api::router(store, policy, Stopping::new().1);
-        runtime.spawn(async move { axum::serve(listener, router).await });
+        runtime.spawn(api::serve(listener, None, router, std::future::pending(), Duration::ZERO));
         let needs: Vec<Box<dyn Any>> = vec![Box::new(Ending(Some(runtime))), Box::new(folder)];
         Ok(Self { name: "http", url, embedded: None, _needs: needs })
     }

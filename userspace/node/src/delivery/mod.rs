@@ -19,6 +19,8 @@
 
 pub mod cells;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
@@ -161,6 +163,7 @@ impl Follower {
             (figures.cells, figures.cells_left_out) = (wanted.cells.len(), wanted.left_out);
         });
         if wanted.cells.is_empty() {
+            self.figures(|figures| figures.connected = false);
             return self.wait_for_change().await;
         }
         let mut asked = HashSet::new();
