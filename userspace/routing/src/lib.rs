@@ -10,6 +10,7 @@
 
 mod admission;
 mod backend;
+mod beside;
 pub mod copy;
 #[cfg(feature = "dht")]
 pub mod dht;
@@ -27,6 +28,8 @@ mod placement;
 pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+mod shelf;
 #[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
 mod stepping;
 #[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]

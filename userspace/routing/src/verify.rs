@@ -8,6 +8,7 @@
 //!
 //! **Invariant:** no packet leaves a server backend unless it passed here.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +19,7 @@ use edgelore_pipeline::packet::{self, Opened};
 use crate::backend::Capability;
 use crate::embedded::Now;
 use crate::placement::withdraws;
+use crate::shelf::Shelved;
 use crate::{Cell, Found, PacketId};
 
 /// Checks what a server gives back.
@@ -26,11 +28,12 @@ pub(crate) struct Verifier {
     pub(crate) space: Space,
     now: Now,
     skipped: AtomicU64,
+    pub(crate) shelved: Shelved,
 }
 
 impl Verifier {
     pub(crate) fn new(backend: &'static str, space: Space, now: Now) -> Self {
-        Self { backend, space, now, skipped: AtomicU64::new(0) }
+        Self { backend, space, now, skipped: AtomicU64::new(0), shelved: Shelved::default() }
     }
 
     /// What the backend can do, as far as it is the same for all servers.
@@ -81,15 +84,25 @@ impl Verifier {
         cell
     }
 
+    /// The keys whose word takes back what this one published.
+    pub(crate) fn heirs(&self, publisher: &[u8; 32]) -> BTreeSet<[u8; 32]> {
+        self.shelved.with_lineage(|lineage| lineage.heirs(publisher))
+    }
+
+    fn is_revoked(&self, publisher: &[u8; 32]) -> bool {
+        self.shelved.with_lineage(|lineage| lineage.is_revoked(publisher))
+    }
+
     /// Whether one of `withdrawing` is its publisher's word that `packet` does not count.
     pub(crate) fn is_withdrawn(
         &self,
         packet: &Opened,
         withdrawing: &[(PacketId, Vec<u8>)],
     ) -> bool {
+        let heirs = self.heirs(&packet.publisher);
         withdrawing.iter().any(|(id, bytes)| {
             self.read(id, bytes).is_some_and(|by| {
-                by.publisher == packet.publisher && withdraws(&by).any(|id| id == packet.id)
+                heirs.contains(&by.publisher) && withdraws(&by).any(|id| id == packet.id)
             })
         })
     }
@@ -99,7 +112,7 @@ impl Verifier {
         let asked = query.resolution_pattern.as_deref();
         let pattern = &opened.outcome.resolution.pattern;
         let distance = self.space.query_distance(query, &opened.outcome.situation);
-        if opened.outcome.expires <= self.now() {
+        if opened.outcome.expires <= self.now() || self.is_revoked(&opened.publisher) {
             return None;
         }
         if distance > radius || asked.is_some_and(|asked| asked != pattern) {
@@ -114,6 +127,7 @@ impl Verifier {
     pub(crate) fn is_followed(&self, cells: &[Cell], packet: &Opened) -> bool {
         let exact = Cell::exact(&self.space, &packet.outcome.situation);
         packet.outcome.expires > self.now()
+            && !self.is_revoked(&packet.publisher)
             && (cells.is_empty() || cells.iter().any(|cell| cell.covers(&exact)))
     }
 }

@@ -156,6 +156,7 @@ async fn delivery(
         shared.verifier.skip("subject", &message.subject);
         return Ok(None);
     };
+    shared.verifier.keep_up(shared).await?;
     let Some(packet) = shared.verifier.read(&id, &message.payload) else { return Ok(None) };
     let counts =
         shared.verifier.is_followed(cells, &packet) && !is_withdrawn(shared, link, &packet).await?;

@@ -12,6 +12,7 @@ use edgelore_model::Situation;
 use edgelore_pipeline::fingerprint::{Grain, Space};
 use edgelore_pipeline::packet::Opened;
 
+use crate::shelf::Kind;
 use crate::{Cell, PacketId};
 
 /// Segments of an exact cell after the space.
@@ -53,6 +54,22 @@ impl Subjects {
     /// What withdraws a packet.
     pub(super) fn withdrawal(&self, publisher: &[u8; 32], target: &PacketId) -> String {
         format!("{}.withdrawn.{}.{}", self.root, hex::encode(publisher), hex::encode(target))
+    }
+
+    /// Where what stands beside the packets lies.
+    pub(super) fn beside(&self, kind: Kind, id: &PacketId) -> String {
+        format!("{}.beside.{}.{}", self.root, kind.name(), hex::encode(id))
+    }
+
+    /// All of it.
+    pub(super) fn all_beside(&self) -> String {
+        format!("{}.beside.*.*", self.root)
+    }
+
+    /// What a subject beside the packets says of its payload.
+    pub(super) fn kind(&self, subject: &str) -> Option<Kind> {
+        let rest = subject.strip_prefix(&self.root)?.strip_prefix(".beside.")?;
+        Kind::of(rest.split('.').next()?)
     }
 
     /// The id in a packet's subject.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | the path of the exact cell under which it is filed, `.` for `/`, then its id | a packet |
 //! | `withdrawn.PUBLISHER.ID` | the packet that supersedes or revokes the packet ID |
+//! | `beside.KIND.ID` | a statement about a key, or a packet that nobody signed |
 //!
 //! A message is taken only if its subject is free (`Nats-Expected-Last-Subject-Sequence`), so storing
 //! again changes nothing, however late; the id is the message's `Nats-Msg-Id` too. A query
@@ -40,6 +41,7 @@ mod follow;
 mod layout;
 mod query;
 mod read;
+mod shelf;
 mod store;
 mod sweep;
 
@@ -49,6 +51,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use edgelore_model::Query;
 use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::fingerprint::reference::Packet as Reference;
+use edgelore_pipeline::packet::statement::Statement;
+use edgelore_pipeline::synthesise::Unsigned;
 use tokio::sync::Semaphore;
 
 use crate::admission::{admit, admit_subscription};
@@ -177,6 +182,34 @@ impl Backend for Nats {
         let place = admit_subscription(space, cells, &self.subscriptions)?;
         let shared = Arc::clone(&self.shared);
         Ok(Box::new(follow::follow(shared, cells, after, place).await?))
+    }
+
+    async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+        self.shared.verifier.declare(&*self.shared, statement).await
+    }
+
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        self.shared.verifier.statements(&*self.shared, publishers).await
+    }
+
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        self.shared.verifier.statements_after(&*self.shared, after).await
+    }
+
+    async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
+        self.shared.verifier.import(&*self.shared, &packet).await
+    }
+
+    async fn imported(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>, BackendError> {
+        self.shared.verifier.imported(&*self.shared, query, radius, limit).await
     }
 
     fn skipped(&self) -> u64 {

@@ -39,6 +39,7 @@ pub(super) async fn query(
     limit: usize,
 ) -> Result<Vec<Found>, BackendError> {
     let limit = limit.min(LIMIT_MAX);
+    shared.verifier.catch_up(shared).await?;
     let link = shared.server.link().await?;
     let filters = filters(shared, query, radius);
     let mut picked = limit + limit / 4 + 16;
@@ -146,10 +147,16 @@ pub(super) async fn is_withdrawn(
     link: &Link,
     packet: &Opened,
 ) -> Result<bool, BackendError> {
-    let subject = shared.subjects.withdrawal(&packet.publisher, &packet.id);
-    let Some(by) = read::last(link, &subject).await? else { return Ok(false) };
-    let by = [(packet::id(&by.payload), by.payload)];
-    Ok(shared.verifier.is_withdrawn(packet, &by))
+    for heir in shared.verifier.heirs(&packet.publisher) {
+        let subject = shared.subjects.withdrawal(&heir, &packet.id);
+        if let Some(by) = read::last(link, &subject).await? {
+            let by = [(packet::id(&by.payload), by.payload)];
+            if shared.verifier.is_withdrawn(packet, &by) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// A packet's bytes.

@@ -62,15 +62,16 @@ pub(super) async fn all(
     }
 }
 
-/// At most `count` messages of any kind from sequence `start` on, in order.
+/// At most `count` messages that match a filter from sequence `start` on, in order.
 pub(super) async fn some(
     shared: &Shared,
     link: &Link,
+    filter: String,
     start: u64,
     count: usize,
     each: &mut impl FnMut(Read),
 ) -> Result<u64, BackendError> {
-    let consumer = consumer(shared, link, &[shared.subjects.all()], start).await?;
+    let consumer = consumer(shared, link, &[filter], start).await?;
     drain(link, consumer.ok_or_else(ignored)?, count as u64, each).await
 }
 

@@ -41,11 +41,11 @@ async fn write(shared: &Shared, link: &Link, packet: &Opened) -> Result<Stored, 
     for target in withdraws(packet) {
         let subject = shared.subjects.withdrawal(&packet.publisher, &target);
         let gives_way = |there: &[u8]| !outlasts(shared, there, packet, &target);
-        put(link, &subject, packet, None, gives_way).await?;
+        put(link, &subject, &packet.bytes, None, gives_way).await?;
     }
     let subject = shared.subjects.packet(space, packet);
     // Whatever else lies under a packet's name is not that packet.
-    let new = put(link, &subject, packet, Some(hex::encode(id)), |_| true).await?;
+    let new = put(link, &subject, &packet.bytes, Some(hex::encode(id)), |_| true).await?;
     Ok(Stored { id, new })
 }
 
@@ -58,12 +58,12 @@ fn outlasts(shared: &Shared, there: &[u8], packet: &Opened, target: &PacketId) -
     })
 }
 
-/// Writes the packet under a subject unless it is there, or something that does not give way. True
+/// Writes bytes under a subject unless it is there, or something that does not give way. True
 /// when it was written.
-async fn put(
+pub(super) async fn put(
     link: &Link,
     subject: &str,
-    packet: &Opened,
+    bytes: &[u8],
     mut name: Option<String>,
     gives_way: impl Fn(&[u8]) -> bool,
 ) -> Result<bool, BackendError> {
@@ -71,11 +71,11 @@ async fn put(
     for _ in 0..ATTEMPTS_MAX {
         // Without its name from the second attempt on: a name is known for a while after its
         // message has gone.
-        if publish(link, subject, &packet.bytes, name.take(), expected).await? {
+        if publish(link, subject, bytes, name.take(), expected).await? {
             return Ok(true);
         }
         expected = match last(link, subject).await? {
-            Some(there) if there.payload == packet.bytes || !gives_way(&there.payload) => {
+            Some(there) if there.payload == bytes || !gives_way(&there.payload) => {
                 return Ok(false);
             }
             Some(there) => there.sequence,

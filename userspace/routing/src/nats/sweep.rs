@@ -73,7 +73,8 @@ async fn stretch(shared: &Shared, link: &Link, next: &mut u64) -> Result<usize, 
             expired.push(message.sequence);
         }
     };
-    let read = some(shared, link, *next, MESSAGES_AT_ONCE, &mut each).await?;
+    let read =
+        some(shared, link, shared.subjects.all(), *next, MESSAGES_AT_ONCE, &mut each).await?;
     *next = if read < MESSAGES_AT_ONCE as u64 { 0 } else { after };
     let count = expired.len();
     let deletions = stream::iter(expired).map(|sequence| delete(link, sequence));
@@ -85,7 +86,7 @@ async fn stretch(shared: &Shared, link: &Link, next: &mut u64) -> Result<usize, 
 }
 
 /// Deletes a message; that another client was faster does not matter.
-async fn delete(link: &Link, sequence: u64) -> Result<(), BackendError> {
+pub(super) async fn delete(link: &Link, sequence: u64) -> Result<(), BackendError> {
     let answer = async {
         let subject = format!("STREAM.MSG.DELETE.{}", link.name());
         // Without overwriting its bytes: they are no secret.

@@ -26,6 +26,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use edgelore_model::Query;
+use edgelore_pipeline::fingerprint::reference::Packet as Reference;
+use edgelore_pipeline::packet::statement::Statement;
+use edgelore_pipeline::synthesise::Unsigned;
 
 use crate::backend::{Backend, BackendError, Capability, Cursor, Stored, Subscription};
 use crate::postgres::{Postgres, PostgresConfig};
@@ -88,6 +91,34 @@ impl Backend for Pgvector {
         after: Option<Cursor>,
     ) -> Result<Box<dyn Subscription>, BackendError> {
         self.0.subscribe(cells, after).await
+    }
+
+    async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+        self.0.declare(statement).await
+    }
+
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        self.0.statements(publishers).await
+    }
+
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        self.0.statements_after(after).await
+    }
+
+    async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
+        self.0.import(packet).await
+    }
+
+    async fn imported(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>, BackendError> {
+        self.0.imported(query, radius, limit).await
     }
 
     async fn held(&self) -> Result<Option<u64>, BackendError> {

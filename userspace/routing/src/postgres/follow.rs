@@ -16,7 +16,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Shared;
 use super::connect::{Session, failed, within};
-use super::query::withdrawing;
+use super::query::{is_withdrawn_by_heirs, withdrawing};
 use crate::Cell;
 use crate::backend::{BackendError, Cursor, Delivery};
 use crate::stepping::{Follower, Step, Steps};
@@ -118,7 +118,14 @@ impl Steps for Arrivals {
             }
         };
         if let Some(last) = rows.last() {
-            let deliveries = rows.iter().filter_map(|row| self.delivery(row)).collect();
+            self.shared.verifier.keep_up(&*self.shared).await?;
+            let client = self.shared.server.reader().await?;
+            let mut deliveries = VecDeque::new();
+            for delivery in rows.iter().filter_map(|row| self.delivery(row)) {
+                if !is_withdrawn_by_heirs(&self.shared, &client, &delivery.packet).await? {
+                    deliveries.push_back(delivery);
+                }
+            }
             return Ok((deliveries, arrival(last)));
         }
         match tokio::time::timeout(LOOK_INTERVAL, session.news.changed()).await {

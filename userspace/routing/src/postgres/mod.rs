@@ -25,6 +25,7 @@ mod connect;
 mod follow;
 mod query;
 mod schema;
+mod shelf;
 mod store;
 
 use std::fmt;
@@ -33,6 +34,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use edgelore_model::Query;
 use edgelore_pipeline::fingerprint::Space;
+use edgelore_pipeline::fingerprint::reference::Packet as Reference;
+use edgelore_pipeline::packet::statement::Statement;
+use edgelore_pipeline::synthesise::Unsigned;
 use tokio::sync::Semaphore;
 use tokio_postgres::Client;
 
@@ -191,6 +195,34 @@ impl Backend for Postgres {
         let place = admit_subscription(space, cells, &self.subscriptions)?;
         let shared = Arc::clone(&self.shared);
         Ok(Box::new(follow::follow(shared, cells, after, place).await?))
+    }
+
+    async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+        self.shared.verifier.declare(&*self.shared, statement).await
+    }
+
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        self.shared.verifier.statements(&*self.shared, publishers).await
+    }
+
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        self.shared.verifier.statements_after(&*self.shared, after).await
+    }
+
+    async fn import(&self, packet: Reference) -> Result<Stored, BackendError> {
+        self.shared.verifier.import(&*self.shared, &packet).await
+    }
+
+    async fn imported(
+        &self,
+        query: &Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<Unsigned>, BackendError> {
+        self.shared.verifier.imported(&*self.shared, query, radius, limit).await
     }
 
     fn skipped(&self) -> u64 {

@@ -9,6 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use edgelore_model::Query;
+use edgelore_pipeline::packet::Opened;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
@@ -65,6 +66,7 @@ pub(super) async fn query(
     limit: usize,
 ) -> Result<Vec<Found>, BackendError> {
     let limit = limit.min(LIMIT_MAX);
+    shared.verifier.catch_up(shared).await?;
     let client = shared.server.reader().await?;
     let cells = directory(shared, &client).await?;
     let near = Target::new(&shared.verifier.space, query, radius).near(numbered(&cells));
@@ -102,7 +104,13 @@ async fn within(
         let Some(last) = rows.last() else { break };
         after = (last.get(1), last.get(0));
         let at_end = rows.len() < count;
-        found.extend(rows.iter().filter_map(|row| verified(shared, query, radius, row)));
+        for row in &rows {
+            if let Some(one) = verified(shared, query, radius, row)
+                && !is_withdrawn_by_heirs(shared, client, &one.opened).await?
+            {
+                found.push(one);
+            }
+        }
         if at_end {
             break;
         }
@@ -145,6 +153,31 @@ fn verified(shared: &Shared, query: &Query, radius: u32, row: &Row) -> Option<Fo
         return None;
     }
     shared.verifier.found(query, radius, packet)
+}
+
+/// Whether a key that succeeds its publisher's takes a packet back. Few keys have successors.
+pub(super) async fn is_withdrawn_by_heirs(
+    shared: &Shared,
+    client: &Client,
+    packet: &Opened,
+) -> Result<bool, BackendError> {
+    let heirs = shared.verifier.heirs(&packet.publisher);
+    if heirs.len() < 2 {
+        return Ok(false);
+    }
+    let heirs: Vec<&[u8]> = heirs.iter().map(<[u8; 32]>::as_slice).collect();
+    let by = "SELECT w.by, b.bytes FROM unnest($2::bytea[]) AS h (publisher)
+        CROSS JOIN LATERAL (
+            SELECT w.by FROM edgelore.withdrawal w
+            WHERE w.publisher = h.publisher AND w.target = $1 ORDER BY w.by LIMIT 4
+        ) AS w JOIN edgelore.packet b ON b.id = w.by";
+    let rows = client.query(by, &[&&packet.id[..], &heirs]).await;
+    let rows = rows.map_err(|error| failed(&error))?;
+    let by = withdrawing(
+        rows.iter().map(|row| row.get(0)).collect(),
+        rows.iter().map(|row| row.get(1)).collect(),
+    );
+    Ok(shared.verifier.is_withdrawn(packet, &by))
 }
 
 /// The packets that withdraw another one, by id.

@@ -65,6 +65,9 @@ impl History {
         &self,
         wanted: &[(Cursor, PacketId)],
     ) -> Result<VecDeque<Delivery>, BackendError> {
+        if !wanted.is_empty() {
+            self.shared.verifier.keep_up(&*self.shared).await?;
+        }
         let ids: Vec<PacketId> = wanted.iter().map(|(_, id)| *id).collect();
         // What was purged meanwhile has expired, and is left out.
         let packets = packets(&self.shared, &ids).await?.into_iter().flatten().collect();

@@ -34,6 +34,7 @@ pub(super) struct Keys {
     pub(super) expiry: String,
     pub(super) withdrawn: String,
     pub(super) meta: String,
+    pub(super) beside: String,
 }
 
 impl Keys {
@@ -48,6 +49,7 @@ impl Keys {
             expiry: key("expiry"),
             withdrawn: key("withdrawn"),
             meta: key("meta"),
+            beside: key("beside"),
         }
     }
 

@@ -49,6 +49,7 @@ pub(super) async fn query(
     limit: usize,
 ) -> Result<Vec<Found>, BackendError> {
     let limit = limit.min(LIMIT_MAX);
+    shared.verifier.catch_up(shared).await?;
     let mut picked = limit + limit / 4 + 16;
     loop {
         let (hits, all) = nearest(shared, query, radius, picked).await?;
@@ -215,15 +216,26 @@ pub(super) async fn in_force(
     shared: &Shared,
     packets: Vec<Opened>,
 ) -> Result<Vec<Opened>, BackendError> {
-    let keys: Vec<Vec<u8>> =
-        packets.iter().map(|packet| [packet.publisher, packet.id].concat()).collect();
+    let heirs: Vec<Vec<[u8; 32]>> = packets
+        .iter()
+        .map(|packet| shared.verifier.heirs(&packet.publisher).into_iter().collect())
+        .collect();
+    let keys = packets.iter().zip(&heirs);
+    let keys =
+        keys.flat_map(|(packet, heirs)| heirs.iter().map(|heir| [*heir, packet.id].concat()));
+    let keys: Vec<Vec<u8>> = keys.collect();
     let keys = keys.iter().map(Vec::as_slice);
-    let withdrawing = fields(shared, &shared.keys.withdrawn, keys).await?;
+    let mut withdrawing = fields(shared, &shared.keys.withdrawn, keys).await?.into_iter();
     let mut counting = Vec::new();
-    for (packet, ids) in packets.into_iter().zip(withdrawing) {
-        let ids = ids.unwrap_or_default();
-        let (ids, _) = ids.as_chunks::<32>();
-        let ids = &ids[..ids.len().min(WITHDRAWING_MAX)];
+    for (packet, heirs) in packets.into_iter().zip(heirs) {
+        let ids: Vec<PacketId> = withdrawing
+            .by_ref()
+            .take(heirs.len())
+            .flat_map(|ids| {
+                let ids = ids.unwrap_or_default();
+                ids.as_chunks::<32>().0.iter().take(WITHDRAWING_MAX).copied().collect::<Vec<_>>()
+            })
+            .collect();
         let bytes = fields(shared, &shared.keys.packets, ids.iter().map(|id| &id[..])).await?;
         let withdrawing: Vec<(PacketId, Vec<u8>)> =
             ids.iter().zip(bytes).filter_map(|(id, bytes)| Some((*id, bytes?))).collect();

@@ -5,10 +5,12 @@
 //! planted in a server ([`Served`]).
 #![allow(dead_code, unused_imports, unused_macros, reason = "each test file uses a part")]
 
+mod beside;
 mod cases;
 mod packets;
 mod servers;
 
+pub(crate) use beside::*;
 pub(crate) use cases::*;
 pub(crate) use packets::{START, SimClock, key, outcome, sealed};
 pub(crate) use servers::*;
@@ -71,6 +73,10 @@ macro_rules! served {
                 a_slow_server_delays_and_loses_nothing,
                 a_subscription_outlives_the_server,
                 two_clients_see_the_same,
+                nothing_of_a_revoked_key_is_found_or_delivered,
+                a_successor_withdraws_what_its_predecessor_published,
+                what_nobody_signed_is_kept_apart,
+                what_one_client_declares_another_honours,
             );
         }
     };
