@@ -20,6 +20,7 @@ use edgelore_pipeline::packet::statement::{self, Statement};
 use edgelore_pipeline::synthesise::Unsigned;
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::PacketId;
 use crate::backend::{BackendError, Stored};
 use crate::beside::{Import, Memory};
 use crate::verify::Verifier;

@@ -26,7 +26,6 @@ trait Engine: Backend + Sized + 'static {
     const SCHEME: &'static str;
     fn server() -> PostgresServer;
     fn open(config: PostgresConfig) -> Self;
-    fn skipped(&self) -> u64;
 }
 
 impl Engine for Postgres {
@@ -38,10 +37,6 @@ impl Engine for Postgres {
 
     fn open(config: PostgresConfig) -> Self {
         Self::new(config).unwrap()
-    }
-
-    fn skipped(&self) -> u64 {
-        Self::skipped(self)
     }
 }
 
@@ -55,10 +50,6 @@ impl Engine for Pgvector {
 
     fn open(config: PostgresConfig) -> Self {
         Self::new(config).unwrap()
-    }
-
-    fn skipped(&self) -> u64 {
-        Self::skipped(self)
     }
 }
 

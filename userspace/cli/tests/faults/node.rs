@@ -102,6 +102,7 @@ fn journaled(number: u32, key: &SigningKey) -> JournaledOutcome {
         packet: sealed.bytes,
         delivered: None,
         held: None,
+        scope: None,
     }
 }
 

@@ -139,12 +139,6 @@ impl Nats {
         Ok(Self { shared: Arc::new(shared), subscriptions })
     }
 
-    /// How often something in the server was left out because it was not what it should be.
-    #[must_use]
-    pub fn skipped(&self) -> u64 {
-        self.shared.verifier.skipped()
-    }
-
     /// Whether the server was seen to ignore filters on several subjects.
     #[must_use]
     pub fn filters_one_subject(&self) -> bool {
@@ -213,7 +207,7 @@ impl Backend for Nats {
     }
 
     fn skipped(&self) -> u64 {
-        Self::skipped(self)
+        self.shared.verifier.skipped()
     }
 
     fn capability(&self) -> Capability {

@@ -58,12 +58,6 @@ impl Pgvector {
         let vectors = Vectors::of(&config.space);
         Postgres::indexed("pgvector", config, Some(Arc::new(vectors))).map(Self)
     }
-
-    /// How often something in the server was left out because it was not what it should be.
-    #[must_use]
-    pub fn skipped(&self) -> u64 {
-        self.0.skipped()
-    }
 }
 
 #[async_trait]

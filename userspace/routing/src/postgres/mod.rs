@@ -158,12 +158,6 @@ impl Postgres {
         let subscriptions = Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX));
         Ok(Self { writer: Writer::new(Arc::clone(&shared)), shared, subscriptions })
     }
-
-    /// How often something in the server was left out because it was not what it should be.
-    #[must_use]
-    pub fn skipped(&self) -> u64 {
-        self.shared.verifier.skipped()
-    }
 }
 
 #[async_trait]

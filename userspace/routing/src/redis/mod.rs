@@ -129,12 +129,6 @@ impl Redis {
         let subscriptions = Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX));
         Ok(Self { shared: Arc::new(shared), subscriptions })
     }
-
-    /// How often something in the server was left out because it was not what it should be.
-    #[must_use]
-    pub fn skipped(&self) -> u64 {
-        self.shared.verifier.skipped()
-    }
 }
 
 #[async_trait]
