@@ -6,7 +6,9 @@ use crate::config::AdviseConfig;
 use crate::control;
 use crate::journal::Journal;
 use crate::maintenance::Board;
+use crate::sharing::{Outlets, SharingConfig};
 use crate::status::Status;
+use crate::trust::{Trust, TrustConfig};
 use edgelore_capture::Clock;
 use edgelore_model::{Known, Outcome, Resolution, Situation, Span, Timestamp};
 use edgelore_pipeline::distil::{DistilConfig, Site};
@@ -67,12 +69,16 @@ fn context(directory: &Path, server: &Arc<Embedded>) -> Context {
         Privacy::default(),
     );
     let server: Arc<dyn Backend> = Arc::<Embedded>::clone(server);
+    let servers = vec![("server".to_owned(), server)];
+    let now = Arc::new(move || clock.now());
+    let trust = Trust::open(directory, TrustConfig::default(), now).unwrap();
     Context {
         maintenance: Arc::new(Mutex::new(Board::open(Arc::clone(&journal), Vec::new()).unwrap())),
         journal,
         keeper: Arc::new(Mutex::new(keeper.unwrap())),
-        store: Some(Arc::clone(&server)),
-        servers: vec![("server".to_owned(), server)],
+        outlets: Outlets::new(&servers, &SharingConfig::default(), &trust),
+        servers,
+        trust,
         received: Some(embedded(&directory.join("received"))),
         limits: AdviseConfig::default(),
         space,

@@ -84,7 +84,12 @@ async fn a_hostile_server_gets_nothing_past_the_node() {
     let (gate, answers) = (Gate::new(), Answers::new());
     gate.say(9, Standing::Blocked);
     let url = serve(&answers).await;
-    let stores = open_each(&url.as_str().into(), &Access::default(), &Space::default_definition());
+    let stores = open_each(
+        &url.as_str().into(),
+        &Access::default(),
+        &Space::default_definition(),
+        &mut |_, server| server,
+    );
     let outlets = Outlets::new(&stores.unwrap(), &SharingConfig::default(), &gate.trust);
     let store = outlets.reading().unwrap();
     let found = store.query(&Query::default(), u32::MAX, 100).await.unwrap();
