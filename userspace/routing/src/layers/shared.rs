@@ -72,6 +72,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
         (**self).imported(query, radius, limit).await
     }
 
+    fn skipped(&self) -> u64 {
+        (**self).skipped()
+    }
+
     fn capability(&self) -> Capability {
         (**self).capability()
     }
