@@ -105,7 +105,8 @@ pub enum StoreError {
     },
 }
 
-/// What is put around a server.
+/// What is put around a server; it is given what messages call the server, which holds neither a user
+/// nor a password.
 pub type Around<'a> = &'a mut dyn FnMut(&str, Arc<dyn Backend>) -> Arc<dyn Backend>;
 
 /// Opens what is named, to measure with `space`; remote stores are reached when they are first asked.
@@ -117,21 +118,7 @@ pub fn open(
     access: &Access,
     space: &Space,
 ) -> Result<Arc<dyn Backend>, StoreError> {
-    open_with(stores, access, space, &mut |_, server| server)
-}
-
-/// The same, with `around` put around every server: it is given what messages call the server, which
-/// holds neither a user nor a password.
-///
-/// # Errors
-/// See [`StoreError`].
-pub fn open_with(
-    stores: &Stores,
-    access: &Access,
-    space: &Space,
-    around: Around<'_>,
-) -> Result<Arc<dyn Backend>, StoreError> {
-    let opened = open_each(stores, access, space, around)?;
+    let opened = open_each(stores, access, space, &mut |_, server| server)?;
     together(opened).ok_or(StoreError::None)
 }
 
@@ -144,8 +131,8 @@ pub(crate) fn together(mut stores: Vec<Named>) -> Option<Arc<dyn Backend>> {
     Some(Arc::new(Mirror::new(named.collect())?))
 }
 
-/// Opens each of what is named, in that order, by its text; an empty list is refused. `around` as
-/// for [`open_with`].
+/// Opens each of what is named, in that order, by its text, with `around` put around every server;
+/// an empty list is refused.
 ///
 /// # Errors
 /// See [`StoreError`].
@@ -297,7 +284,7 @@ mod tests {
             server
         };
         let stores = "http://a:1,https://b:2".into();
-        open_with(&stores, &Access::default(), &Space::default_definition(), &mut around).unwrap();
+        open_each(&stores, &Access::default(), &Space::default_definition(), &mut around).unwrap();
         assert_eq!(told, ["http://a:1", "https://b:2"]);
     }
 
