@@ -51,8 +51,8 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// From the leading octets as BGP's NLRI carries them (RFC 4271 §4.3): missing octets are
-    /// zero, and bits past `length` are cleared (their value is irrelevant there).
+    /// From the leading octets as BGP's NLRI carries them (RFC 4271 §4.3), whatever follows them:
+    /// missing octets are zero, and bits past `length` are cleared (their value is irrelevant there).
     ///
     /// # Errors
     /// [`NetError::PrefixLength`] when `length` exceeds the family's bits.
@@ -65,15 +65,23 @@ impl Prefix {
         if length > family.bits() {
             return Err(NetError::PrefixLength { length, max: family.bits() });
         }
-        let mut octets = [0; 16];
-        let used = usize::from(length).div_ceil(8);
-        let copied = used.min(leading.len());
-        octets[..copied].copy_from_slice(&leading[..copied]);
-        if let Some(last) = used.checked_sub(1)
-            && !length.is_multiple_of(8)
-        {
-            octets[last] &= 0xffu8 << (8 - length % 8);
-        }
+        let bits = match family {
+            AddressFamily::Ipv4 => {
+                let word = u32::from_be_bytes(match *leading {
+                    [a, b, c, d, ..] => [a, b, c, d],
+                    [a, b, c] => [a, b, c, 0],
+                    _ => padded(leading),
+                });
+                let past = u32::MAX.checked_shr(length.into()).unwrap_or(0);
+                u128::from(word & !past) << 96
+            }
+            AddressFamily::Ipv6 => {
+                let past = u128::MAX.checked_shr(length.into()).unwrap_or(0);
+                let all = leading.first_chunk().copied();
+                u128::from_be_bytes(all.unwrap_or_else(|| padded(leading))) & !past
+            }
+        };
+        let octets = bits.to_be_bytes();
         Ok(Self { family, octets, length })
     }
 
@@ -111,6 +119,15 @@ impl Prefix {
             AddressFamily::Ipv6 => IpAddr::V6(Ipv6Addr::from(self.octets)),
         }
     }
+}
+
+/// Fewer octets than there could be, and zeroes. Apart, for a copy of a length that only run time
+/// knows is a call.
+#[inline(never)]
+fn padded<const N: usize>(octets: &[u8]) -> [u8; N] {
+    let mut all = [0; N];
+    all[..octets.len()].copy_from_slice(octets);
+    all
 }
 
 impl fmt::Display for Prefix {
@@ -234,6 +251,26 @@ mod tests {
         }
         assert!("10.0.0.0/33".parse::<Prefix>().is_err());
         assert!("10.0.0.0".parse::<Prefix>().is_err());
+    }
+
+    #[test]
+    fn what_follows_a_prefix_and_what_is_missing_are_nothing() {
+        use AddressFamily::{Ipv4, Ipv6};
+        for (family, octets, length, text) in [
+            (Ipv4, &[198, 51, 100, 24, 203][..], 24, "198.51.100.0/24"),
+            (Ipv4, &[198, 51, 100], 24, "198.51.100.0/24"),
+            (Ipv4, &[198, 51], 15, "198.50.0.0/15"),
+            (Ipv4, &[198], 24, "198.0.0.0/24"),
+            (Ipv4, &[], 0, "0.0.0.0/0"),
+            (Ipv4, &[198, 51, 100, 7], 32, "198.51.100.7/32"),
+            (Ipv6, &[0x20, 1, 0xd, 0xb8, 0xff], 33, "2001:db8:8000::/33"),
+            (Ipv6, &[0xff; 17], 8, "ff00::/8"),
+            (Ipv6, &[0xff; 16], 127, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127"),
+        ] {
+            let prefix = Prefix::from_octets(family, octets, length).unwrap();
+            assert_eq!(prefix.to_string(), text);
+        }
+        assert!(Prefix::from_octets(Ipv4, &[0; 5], 33).is_err());
     }
 
     #[test]

@@ -176,7 +176,10 @@ impl Session {
 
 #[derive(Debug)]
 pub(super) struct Sessions {
-    known: BTreeMap<SessionKey, Session>,
+    ids: BTreeMap<SessionKey, usize>,
+    known: Vec<Session>,
+    /// The session of the last routes: often that of the next.
+    last: Option<(SessionKey, usize)>,
     by_address: HashMap<IpAddr, BTreeSet<SessionKey>>,
     /// Who announces routes, and in which table that is followed.
     speakers: BTreeMap<(SessionKey, IpAddr), Rib>,
@@ -187,7 +190,9 @@ pub(super) struct Sessions {
 impl Sessions {
     pub(super) fn new(sessions_max: usize) -> Self {
         Self {
-            known: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            known: Vec::new(),
+            last: None,
             by_address: HashMap::new(),
             speakers: BTreeMap::new(),
             sessions_max,
@@ -196,13 +201,26 @@ impl Sessions {
     }
 
     pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
-        self.known.get(&key)
+        self.ids.get(&key).map(|&id| &self.known[id])
+    }
+
+    fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        let id = match self.last {
+            Some((last, id)) if last == key => id,
+            _ => *self.ids.get(&key)?,
+        };
+        Some(&mut self.known[id])
+    }
+
+    /// All sessions, in the order of their keys.
+    fn all(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
+        self.ids.iter().map(|(&key, &id)| (key, &self.known[id]))
     }
 
     /// A session that has this address at one of its ends: of several, one that is not down.
     pub(super) fn with(&self, address: IpAddr) -> Option<SessionKey> {
         let sessions = self.by_address.get(&address)?;
-        let is_up = |key: &&SessionKey| self.known.get(key).is_some_and(|s| s.phase != Phase::Down);
+        let is_up = |key: &&SessionKey| self.get(**key).is_some_and(|s| s.phase != Phase::Down);
         sessions.iter().find(is_up).or_else(|| sessions.first()).copied()
     }
 
@@ -225,7 +243,7 @@ impl Sessions {
         at: Timestamp,
         pause: Span,
     ) -> bool {
-        let Some(session) = self.known.get_mut(&key) else { return false };
+        let Some(session) = self.get_mut(key) else { return false };
         let Some(transfer) = &mut session.transfer else { return false };
         if transfer.is_over(speaker, at, pause) {
             session.transfer = None;
@@ -238,7 +256,7 @@ impl Sessions {
 
     /// A speaker has sent all routes that it had when the session came up.
     pub(super) fn all_sent(&mut self, key: SessionKey, speaker: IpAddr, at: Timestamp) {
-        let Some(session) = self.known.get_mut(&key) else { return };
+        let Some(session) = self.get_mut(key) else { return };
         if let Some(transfer) = session.transfer.as_mut().filter(|_| key.other(speaker).is_some()) {
             transfer.through.insert(speaker, true);
             if transfer.through.values().all(|&through| through) {
@@ -249,8 +267,8 @@ impl Sessions {
 
     /// A monitored router is no longer heard: its sessions may be up or not.
     pub(super) fn unknown_since(&mut self, router: IpAddr) {
-        let of_router = self.known.iter_mut().filter(|(key, _)| key.other(router).is_some());
-        for (_, session) in of_router {
+        for (_, &id) in self.ids.iter().filter(|(key, _)| key.other(router).is_some()) {
+            let session = &mut self.known[id];
             session.phase = Phase::Unknown;
             session.transfer = None;
         }
@@ -259,12 +277,12 @@ impl Sessions {
     /// The sessions of a link.
     pub(super) fn on(&self, link: u32) -> impl Iterator<Item = SessionKey> {
         let here = move |session: &Session| session.link == link || session.links.contains(&link);
-        self.known.iter().filter(move |(_, session)| here(session)).map(|(key, _)| *key)
+        self.all().filter(move |(_, session)| here(session)).map(|(key, _)| key)
     }
 
     /// A routing session on this link is not known to be down.
     pub(super) fn any_on(&self, link: u32) -> bool {
-        self.known.values().any(|s| s.routing && s.link == link && s.phase != Phase::Down)
+        self.known.iter().any(|s| s.routing && s.link == link && s.phase != Phase::Down)
     }
 
     pub(super) fn opened(
@@ -361,21 +379,11 @@ impl Sessions {
     }
 
     fn entry(&mut self, key: SessionKey, link: u32) -> Option<&mut Session> {
-        if self.known.len() >= self.sessions_max && !self.known.contains_key(&key) {
-            self.overflows += 1;
-            return None;
-        }
-        let (low, high) = key.addresses();
-        let (known, by_address) = (&mut self.known, &mut self.by_address);
-        let session = known.entry(key).or_insert_with(|| {
-            for end in [low, high] {
-                let sessions = by_address.entry(end).or_default();
-                if sessions.len() < SESSIONS_OF_ADDRESS_MAX {
-                    sessions.insert(key);
-                }
-            }
-            Session::default()
-        });
+        let id = match self.last {
+            Some((last, id)) if last == key => id,
+            _ => self.place(key)?,
+        };
+        let session = &mut self.known[id];
         if link != 0 && session.link != link {
             session.link = link;
             if session.links.len() < SESSION_LINKS_MAX {
@@ -383,5 +391,32 @@ impl Sessions {
             }
         }
         Some(session)
+    }
+
+    /// Where a session is, or finds its place; `None` when there is none left.
+    fn place(&mut self, key: SessionKey) -> Option<usize> {
+        let id = match self.ids.get(&key) {
+            Some(&id) => id,
+            None if self.known.len() >= self.sessions_max => {
+                self.overflows += 1;
+                return None;
+            }
+            None => self.begin(key),
+        };
+        self.last = Some((key, id));
+        Some(id)
+    }
+
+    fn begin(&mut self, key: SessionKey) -> usize {
+        let (low, high) = key.addresses();
+        for end in [low, high] {
+            let sessions = self.by_address.entry(end).or_default();
+            if sessions.len() < SESSIONS_OF_ADDRESS_MAX {
+                sessions.insert(key);
+            }
+        }
+        self.known.push(Session::default());
+        self.ids.insert(key, self.known.len() - 1);
+        self.known.len() - 1
     }
 }

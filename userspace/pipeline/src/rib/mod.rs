@@ -95,16 +95,22 @@ pub struct Changes {
 }
 
 impl Changes {
-    #[inline]
-    const fn add(&mut self, became: Became) {
-        *match became {
-            Became::New | Became::Returned => &mut self.new,
-            Became::Changed => &mut self.changed,
-            Became::Repeated => &mut self.repeated,
-            Became::Withdrawn => &mut self.withdrawn,
-            Became::WithdrawnUnheard | Became::WithdrawnAgain => &mut self.unknown_withdrawn,
-            Became::Refused => &mut self.refused,
-        } += 1;
+    /// Counts verdicts: up to 255 at a time in the octets of one word, one for each kind.
+    fn of(verdicts: &[Verdict]) -> Self {
+        let mut changes = Self::default();
+        for some in verdicts.chunks(usize::from(u8::MAX)) {
+            let of = |counts: u64, verdict: &Verdict| counts + (1 << (8 * verdict.became as u32));
+            let counts = some.iter().fold(0, of).to_le_bytes();
+            let count = |became: Became| u32::from(counts[became as usize]);
+            changes.new += count(Became::New) + count(Became::Returned);
+            changes.changed += count(Became::Changed);
+            changes.repeated += count(Became::Repeated);
+            changes.withdrawn += count(Became::Withdrawn);
+            changes.unknown_withdrawn +=
+                count(Became::WithdrawnUnheard) + count(Became::WithdrawnAgain);
+            changes.refused += count(Became::Refused);
+        }
+        changes
     }
 }
 
@@ -155,6 +161,8 @@ pub type SourceKey = (SessionKey, IpAddr, model::Rib);
 #[derive(Debug)]
 pub struct Rib {
     config: RibConfig,
+    /// A step of the first tick: what holds of all of them.
+    withdrawing: Step,
     ids: HashMap<SourceKey, usize>,
     sources: Vec<Source>,
     /// The source of the last delta: often that of the next.
@@ -175,6 +183,7 @@ impl Rib {
     pub fn new(config: RibConfig) -> Self {
         Self {
             config,
+            withdrawing: Step::withdrawing(&config),
             ids: HashMap::new(),
             sources: Vec::new(),
             last: None,
@@ -189,6 +198,7 @@ impl Rib {
     /// Takes another quiet time and other penalties from now on.
     pub fn retune(&mut self, quiet: Span, penalties: Penalties) {
         (self.config.quiet, self.config.penalties) = (quiet, penalties);
+        self.withdrawing = Step::withdrawing(&self.config);
     }
 
     /// Has the memory brought near that applying a delta will need, without waiting for it. To be
@@ -196,9 +206,11 @@ impl Rib {
     pub fn foresee(&self, delta: &RouteDelta) {
         let Some(source) = self.known(delta) else { return };
         let source = &self.sources[source];
-        let withdrawn = named(&delta.withdrawn, &delta.withdrawn_path_ids, self.config.seed);
-        let announced = named(&delta.announced, &delta.announced_path_ids, self.config.seed);
-        withdrawn.chain(announced).take(AHEAD).for_each(|name| source.fetch(&self.memory, &name));
+        for list in lists(delta) {
+            for at in 0..list.0.len().min(AHEAD) {
+                source.fetch(&self.memory, &name(list, at, self.config.seed));
+            }
+        }
     }
 
     /// Applies what one UPDATE moved at the time `at`: withdrawals first, as RFC 4271 §4.3 reads
@@ -215,17 +227,16 @@ impl Rib {
             self.overflow.deltas += 1;
             return passed_over(delta, verdicts);
         };
-        let step = self.step(at);
+        let mut step = self.step(at);
         let source = &mut self.sources[source];
         source.changed = step.ticks;
-        let withdrawn = (&delta.withdrawn[..], &delta.withdrawn_path_ids[..]);
-        source.list(&mut self.memory, step, withdrawn, verdicts);
-        let attributes = delta.path.map_or(0, |path| path.attributes_hash as u32);
-        let step = Step { attributes: Some(attributes), ..step };
-        let announced = (&delta.announced[..], &delta.announced_path_ids[..]);
-        source.list(&mut self.memory, step, announced, verdicts);
-        let mut changes = Changes::default();
-        verdicts[first..].iter().for_each(|verdict| changes.add(verdict.became));
+        let [withdrawn, announced] = lists(delta);
+        if !withdrawn.0.is_empty() {
+            source.list(&mut self.memory, &step, withdrawn, verdicts);
+        }
+        step.attributes = Some(delta.path.map_or(0, |path| path.attributes_hash as u32));
+        source.list(&mut self.memory, &step, announced, verdicts);
+        let changes = Changes::of(&verdicts[first..]);
         self.overflow.prefixes += u64::from(changes.refused);
         source.announced = (source.announced + changes.new).saturating_sub(changes.withdrawn);
         self.barren |= source.announced == 0;
@@ -337,15 +348,7 @@ impl Rib {
             self.rebase(ticks - TICKS_MAX / 2);
             ticks = TICKS_MAX / 2;
         }
-        let in_ticks = |span: Span| (span.0 >> TICK_BITS).clamp(0, i64::from(u32::MAX)) as u32;
-        Step {
-            ticks: ticks as u32,
-            quiet: in_ticks(self.config.quiet),
-            keep: in_ticks(self.config.keep),
-            decay: Decay::new(self.config.penalties),
-            seed: self.config.seed,
-            attributes: None,
-        }
+        Step { ticks: ticks as u32, ..self.withdrawing }
     }
 
     /// Moves the epoch on by so many ticks: once in thirteen days at most, a walk over all.
@@ -427,17 +430,16 @@ impl Source {
     fn list(
         &mut self,
         memory: &mut Memory,
-        step: Step,
-        (prefixes, path_ids): (&[Prefix], &[u32]),
+        step: &Step,
+        list: List<'_>,
         verdicts: &mut Vec<Verdict>,
     ) {
-        verdicts.reserve(prefixes.len());
-        let mut ahead = named(past(prefixes), past(path_ids), step.seed);
-        for name in named(prefixes, path_ids, step.seed) {
-            if let Some(ahead) = ahead.next() {
-                self.fetch(memory, &ahead);
+        verdicts.reserve(list.0.len());
+        for at in 0..list.0.len() {
+            if at + AHEAD < list.0.len() {
+                self.fetch(memory, &name(list, at + AHEAD, step.seed));
             }
-            verdicts.push(match &name {
+            verdicts.push(match &name(list, at, step.seed) {
                 AnyName::Narrow(name) => step.apply(&mut self.narrow, memory, name),
                 AnyName::Wide(name) => step.apply(&mut self.wide, memory, name),
             });
@@ -445,19 +447,21 @@ impl Source {
     }
 }
 
-/// What comes after the part that was fetched before.
-fn past<T>(list: &[T]) -> &[T] {
-    list.get(AHEAD..).unwrap_or_default()
+/// Prefixes with their path identifiers.
+type List<'d> = (&'d [Prefix], &'d [u32]);
+
+/// What a delta withdraws, and what it announces.
+#[inline]
+fn lists(delta: &RouteDelta) -> [List<'_>; 2] {
+    let RouteDelta { withdrawn, announced, withdrawn_path_ids, announced_path_ids, .. } = delta;
+    [(withdrawn, withdrawn_path_ids), (announced, announced_path_ids)]
 }
 
-/// The names of a list's prefixes; those past its path identifiers have none.
-fn named<'d>(
-    prefixes: &'d [Prefix],
-    path_ids: &'d [u32],
-    seed: u64,
-) -> impl Iterator<Item = AnyName> + 'd {
-    let path_ids = path_ids.iter().copied().chain(std::iter::repeat(0));
-    prefixes.iter().zip(path_ids).map(move |(&prefix, path_id)| AnyName::new(prefix, path_id, seed))
+/// The name of a list's prefix; one past its path identifiers has none. Always inlined, as
+/// [`AnyName::new`].
+#[inline(always)]
+fn name((prefixes, path_ids): List<'_>, at: usize, seed: u64) -> AnyName {
+    AnyName::new(prefixes[at], path_ids.get(at).copied().unwrap_or(0), seed)
 }
 
 /// The verdicts on what a speaker past the bound says.

@@ -61,11 +61,13 @@ impl Decay {
         if penalty == 0 || soon {
             return penalty;
         }
-        let steps = (u64::from(ticks) * STEPS + self.half_life_ticks / 2) / self.half_life_ticks;
-        let halvings = steps / STEPS;
-        if halvings >= 16 {
+        // So many half-lives leave nothing, which needs none either.
+        if u64::from(ticks) >= self.half_life_ticks * u64::from(u16::BITS - penalty.leading_zeros())
+        {
             return 0;
         }
+        let steps = (u64::from(ticks) * STEPS + self.half_life_ticks / 2) / self.half_life_ticks;
+        let halvings = steps / STEPS;
         let rest = (u32::from(penalty) * DECAY[(steps % STEPS) as usize]) >> 16;
         (rest >> halvings) as u16
     }

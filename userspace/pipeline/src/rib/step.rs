@@ -2,14 +2,16 @@
 //!
 //! **Invariant:** each step ends in exactly one [`Verdict`].
 
+use super::RibConfig;
 use super::memory::Memory;
 use super::penalty::Decay;
 use super::slot::{Key, Name, Named, State, TRANSITIONS_MAX};
 use super::table::{TICK_BITS, Table};
 use super::verdict::{Became, Verdict};
+use edgelore_model::Span;
 
 /// A step, the same for all prefixes of a list.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     /// The time, in ticks.
     pub(super) ticks: u32,
@@ -26,9 +28,22 @@ pub(super) struct Step {
 }
 
 impl Step {
-    #[inline]
+    /// A withdrawal at the first tick.
+    pub(super) fn withdrawing(config: &RibConfig) -> Self {
+        let in_ticks = |span: Span| (span.0 >> TICK_BITS).clamp(0, i64::from(u32::MAX)) as u32;
+        Self {
+            ticks: 0,
+            quiet: in_ticks(config.quiet),
+            keep: in_ticks(config.keep),
+            decay: Decay::new(config.penalties),
+            seed: config.seed,
+            attributes: None,
+        }
+    }
+
+    #[inline(always)]
     pub(super) fn apply<K: Key + Named>(
-        self,
+        &self,
         table: &mut Table<K>,
         memory: &mut Memory,
         name: &Name<K>,
@@ -50,9 +65,10 @@ impl Step {
         verdict
     }
 
-    /// A prefix that was never heard of.
+    /// A prefix that was never heard of. Apart, so that the way of all others stays short.
+    #[inline(never)]
     fn begin<K: Key + Named>(
-        self,
+        &self,
         table: &mut Table<K>,
         memory: &mut Memory,
         name: &Name<K>,
@@ -72,11 +88,11 @@ impl Step {
         let refused = put.is_err() && self.attributes.is_some();
         let became = if refused { Became::Refused } else { became };
         let (transitions, penalty) = (state.transitions, state.penalty);
-        Verdict { became, transitions, penalty, since_ms: 0, lasted_ms: 0 }
+        Verdict { became, transitions, penalty, lasted: 0 }
     }
 
-    #[inline]
-    fn change(self, state: &mut State) -> Verdict {
+    #[inline(always)]
+    fn change(&self, state: &mut State) -> Verdict {
         let became = match (self.attributes, state.announced) {
             (None, false) => Became::WithdrawnAgain,
             (None, true) => Became::Withdrawn,
@@ -84,17 +100,16 @@ impl Step {
             (Some(_), true) => Became::Changed,
             (Some(_), false) => Became::Returned,
         };
-        let since = self.ticks.saturating_sub(state.changed);
         if became.moved() {
-            self.note(state, became, since);
+            self.note(state, became);
         }
         let (transitions, penalty) = (state.transitions, state.penalty);
-        let lasted = millis(self.ticks.saturating_sub(state.first));
-        Verdict { became, transitions, penalty, since_ms: millis(since), lasted_ms: lasted }
+        Verdict { became, transitions, penalty, lasted: self.ticks.saturating_sub(state.first) }
     }
 
     #[inline]
-    fn note(self, state: &mut State, became: Became, since: u32) {
+    fn note(&self, state: &mut State, became: Became) {
+        let since = self.ticks.saturating_sub(state.changed);
         if since > self.quiet {
             (state.transitions, state.first) = (0, self.ticks);
         } else if state.transitions == 0 && state.penalty == 0 {
@@ -112,9 +127,4 @@ impl Step {
         state.announced = self.attributes.is_some();
         state.attributes = self.attributes.unwrap_or(state.attributes);
     }
-}
-
-/// Milliseconds of so many ticks.
-fn millis(ticks: u32) -> u32 {
-    u32::try_from((u64::from(ticks) << TICK_BITS) / 1_000_000).unwrap_or(u32::MAX)
 }

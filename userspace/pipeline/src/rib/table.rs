@@ -70,7 +70,7 @@ const fn line_of<K: Key>(area: &[u32], hash: u64) -> usize {
 }
 
 /// The slot of a key, or the empty one where it would go, as the first word of its state.
-#[inline]
+#[inline(always)]
 fn probe<K: Key>(area: &[u32], name: &Name<K>) -> Probe {
     if area.is_empty() {
         return Probe::Crowded;
@@ -117,7 +117,7 @@ fn entries<K: Key>(area: &[u32]) -> impl Iterator<Item = (K, State)> {
 }
 
 impl<K: Key + Named> Table<K> {
-    #[inline]
+    #[inline(always)]
     fn area<'m>(&'m self, memory: &'m Memory, hash: u64) -> &'m [u32] {
         match &self.store {
             Store::Few { words, .. } => words,
@@ -125,6 +125,7 @@ impl<K: Key + Named> Table<K> {
         }
     }
 
+    #[inline(always)]
     fn area_mut<'m>(&'m mut self, memory: &'m mut Memory, hash: u64) -> &'m mut [u32] {
         match &mut self.store {
             Store::Few { words, .. } => words,
@@ -159,7 +160,7 @@ impl<K: Key + Named> Table<K> {
     }
 
     /// Where the state of a key that is there lies.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find_mut<'m>(
         &'m mut self,
         memory: &'m mut Memory,

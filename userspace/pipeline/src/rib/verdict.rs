@@ -1,5 +1,7 @@
 //! What one announcement or withdrawal did, as detection reads it.
 
+use super::table::TICK_BITS;
+
 /// What became of one prefix of one speaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Became {
@@ -23,6 +25,9 @@ pub enum Became {
     /// Announced for the first time, and not followed for want of room.
     Refused,
 }
+
+/// As many kinds as a word has octets: that is how they are counted.
+const _: () = assert!(Became::Refused as u32 == 7);
 
 impl Became {
     /// A route that was known is another now: changed, lost or back.
@@ -48,10 +53,15 @@ pub struct Verdict {
     pub transitions: u8,
     /// The penalty after it (RFC 2439 §2.3), in units of 1,000 a withdrawal.
     pub penalty: u16,
-    /// The time since the prefix changed last, in ms, early or late by two; 0 for a prefix never
-    /// heard of. After [`Became::Returned`] that is how long it was gone.
-    pub since_ms: u32,
-    /// The time since its running episode began with its first transition or change, in ms, early
-    /// or late by two.
-    pub lasted_ms: u32,
+    /// The time since its running episode began with its first transition or change, in ticks.
+    pub(super) lasted: u32,
+}
+
+impl Verdict {
+    /// The time since the prefix's running episode began with its first transition or change, in
+    /// ms, early or late by two.
+    #[must_use]
+    pub fn lasted_ms(&self) -> u32 {
+        u32::try_from((u64::from(self.lasted) << TICK_BITS) / 1_000_000).unwrap_or(u32::MAX)
+    }
 }

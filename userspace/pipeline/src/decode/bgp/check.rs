@@ -42,6 +42,17 @@ struct Rule {
     internal: bool,
 }
 
+/// [`rule`] of every code, looked up: sorting them apart at every attribute takes longer.
+static RULES: [Option<Rule>; 256] = {
+    let mut rules = [const { None }; 256];
+    let mut code = 0;
+    while code < rules.len() {
+        rules[code] = rule(code as u8);
+        code += 1;
+    }
+    rules
+};
+
 const fn rule(code: u8) -> Option<Rule> {
     use FaultHandling::{AttributeDiscard, TreatAsWithdraw};
     let both = OPTIONAL | TRANSITIVE;
@@ -78,7 +89,7 @@ pub(super) fn check(
     external: bool,
 ) -> Result<(), (FaultHandling, Fault)> {
     let &Attribute { flags, code, value, .. } = attribute;
-    let Some(rule) = rule(code) else { return Ok(()) };
+    let Some(rule) = &RULES[usize::from(code)] else { return Ok(()) };
     if rule.internal && external {
         return Err((FaultHandling::AttributeDiscard, Fault::InternalAttribute(code)));
     }

@@ -96,10 +96,45 @@ impl<'a> Prefixes<'a> {
         self.path_id
     }
 
+    /// The next prefix; `None` at the end, and where it cannot be read.
+    #[inline(always)]
+    pub(super) fn sound(&mut self) -> Option<Prefix> {
+        let rest = self.bytes.get(self.at..)?;
+        let skip = if self.ids == PathIds::Present { PATH_ID_LEN } else { 0 };
+        let &length = rest.get(skip)?;
+        let end = skip + 1 + usize::from(length).div_ceil(8);
+        if end > rest.len() {
+            return None;
+        }
+        let prefix = Prefix::from_octets(self.family, &rest[skip + 1..], length).ok()?;
+        if let (PathIds::Present, Some(id)) = (self.ids, rest.first_chunk()) {
+            self.path_id = u32::from_be_bytes(*id);
+        }
+        self.at += end;
+        Some(prefix)
+    }
+
+    /// Why there is no next prefix; `None` at the end.
+    #[inline]
+    pub(super) fn fault(&mut self) -> Option<BgpError> {
+        (self.at < self.bytes.len()).then(|| self.refuse())
+    }
+
+    /// What is wrong with the next prefix, which cannot be read; none is read after it.
     #[cold]
-    fn fail(&mut self, fault: Fault) -> Option<Result<Prefix, BgpError>> {
+    fn refuse(&mut self) -> BgpError {
         let at = std::mem::replace(&mut self.at, self.bytes.len());
-        Some(Err(BgpError::new(at, fault)))
+        let there = self.bytes.len() - at;
+        let skip = if self.ids == PathIds::Present { PATH_ID_LEN } else { 0 };
+        let length = self.bytes.get(at + skip).copied();
+        let needed = skip + 1 + length.map_or(0, |bits| usize::from(bits).div_ceil(8));
+        let fault = match length {
+            Some(length) if needed <= there => {
+                Fault::PrefixLength { length, max: self.family.bits() }
+            }
+            _ => Fault::Truncated { there, needed },
+        };
+        BgpError::new(at, fault)
     }
 }
 
@@ -108,27 +143,9 @@ impl Iterator for Prefixes<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let rest = &self.bytes[self.at..];
-        if rest.is_empty() {
-            return None;
-        }
-        let skip = if self.ids == PathIds::Present { PATH_ID_LEN } else { 0 };
-        let Some(&length) = rest.get(skip) else {
-            return self.fail(Fault::Truncated { there: rest.len(), needed: skip + 1 });
-        };
-        let end = skip + 1 + usize::from(length).div_ceil(8);
-        let Some(leading) = rest.get(skip + 1..end) else {
-            return self.fail(Fault::Truncated { there: rest.len(), needed: end });
-        };
-        match Prefix::from_octets(self.family, leading, length) {
-            Ok(prefix) => {
-                if let (PathIds::Present, Some(id)) = (self.ids, rest.first_chunk()) {
-                    self.path_id = u32::from_be_bytes(*id);
-                }
-                self.at += end;
-                Some(Ok(prefix))
-            }
-            Err(_) => self.fail(Fault::PrefixLength { length, max: self.family.bits() }),
+        match self.sound() {
+            Some(prefix) => Some(Ok(prefix)),
+            None => self.fault().map(Err),
         }
     }
 }

@@ -102,7 +102,7 @@ impl Delta {
     /// # Errors
     /// The first fault for which a receiver ends the session, with its place within the UPDATE.
     pub fn read(body: &[u8], encoding: &Encoding<'_>) -> Result<Self, BgpError> {
-        Reader::new(encoding).read(body).map_err(|error| error.within("UPDATE"))
+        Self::of(body, encoding, true)
     }
 
     /// Reads an UPDATE that a monitored router made of an entry of its tables: routes of its own
@@ -111,7 +111,15 @@ impl Delta {
     /// # Errors
     /// As [`Delta::read`].
     pub fn reported(body: &[u8], encoding: &Encoding<'_>) -> Result<Self, BgpError> {
-        Reader::reported(encoding).read(body).map_err(|error| error.within("UPDATE"))
+        Self::of(body, encoding, false)
+    }
+
+    fn of(body: &[u8], encoding: &Encoding<'_>, complete: bool) -> Result<Self, BgpError> {
+        let mut delta = Self::default();
+        match Reader::new(encoding, &mut delta, complete).read(body) {
+            Ok(()) => Ok(delta),
+            Err(error) => Err(error.within("UPDATE")),
+        }
     }
 
     /// What it moved in a table, or that a table is complete; `None` when it says neither.

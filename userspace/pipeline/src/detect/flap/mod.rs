@@ -211,7 +211,7 @@ impl Flaps {
             self.overflows += 1;
             return;
         }
-        let began = at - Span::from_millis(verdict.lasted_ms.into());
+        let began = at - Span::from_millis(verdict.lasted_ms().into());
         let event = Event {
             at,
             loss: verdict.became.lost(),

@@ -25,7 +25,8 @@ pub(super) struct Reader<'e, 'a> {
     encoding: &'e Encoding<'e>,
     /// A neighbour sent it, so nothing mandatory may be missing.
     complete: bool,
-    delta: Delta,
+    /// Where it goes: written in place, for moving it takes as long as reading a prefix or two.
+    delta: &'e mut Delta,
     path: Option<&'a [u8]>,
     as4_path: Option<&'a [u8]>,
     secure_path: Option<&'a [u8]>,
@@ -41,11 +42,13 @@ pub(super) struct Reader<'e, 'a> {
 }
 
 impl<'e, 'a> Reader<'e, 'a> {
-    pub(super) fn new(encoding: &'e Encoding<'e>) -> Self {
+    /// Of an UPDATE that a neighbour sent if it is `complete`; else of one that a monitored router
+    /// made of its tables, which may lack attributes.
+    pub(super) fn new(encoding: &'e Encoding<'e>, delta: &'e mut Delta, complete: bool) -> Self {
         Self {
             encoding,
-            complete: true,
-            delta: Delta::default(),
+            complete,
+            delta,
             path: None,
             as4_path: None,
             secure_path: None,
@@ -58,12 +61,7 @@ impl<'e, 'a> Reader<'e, 'a> {
         }
     }
 
-    /// Of an UPDATE that a monitored router made of its tables, which may lack attributes.
-    pub(super) fn reported(encoding: &'e Encoding<'e>) -> Self {
-        Self { complete: false, ..Self::new(encoding) }
-    }
-
-    pub(super) fn read(mut self, body: &'a [u8]) -> Result<Delta, BgpError> {
+    pub(super) fn read(mut self, body: &'a [u8]) -> Result<(), BgpError> {
         let update = Update::parse(body)?;
         self.withdraw(1, UNICAST, update.withdrawn).map_err(|e| e.within("withdrawn routes"))?;
         for attribute in update.attributes() {
@@ -85,7 +83,7 @@ impl<'e, 'a> Reader<'e, 'a> {
             self.treat_as_withdraw();
         }
         pad(&self.delta.withdrawn, &mut self.delta.withdrawn_path_ids);
-        Ok(self.delta)
+        Ok(())
     }
 
     /// The attributes do not end where they should: what follows is lost, and if no routes are
@@ -226,7 +224,7 @@ impl<'e, 'a> Reader<'e, 'a> {
 
     /// RFC 7606 §2: the routes announced were withdrawn.
     fn treat_as_withdraw(&mut self) {
-        let delta = &mut self.delta;
+        let delta = &mut *self.delta;
         if !delta.announced_path_ids.is_empty() {
             pad(&delta.withdrawn, &mut delta.withdrawn_path_ids);
             delta.withdrawn_path_ids.resize(delta.withdrawn.len(), 0);
@@ -237,7 +235,10 @@ impl<'e, 'a> Reader<'e, 'a> {
     }
 
     fn announce(&mut self, afi: u16, safi: u8, bytes: &[u8]) -> Result<(), BgpError> {
-        let (delta, encoding) = (&mut self.delta, self.encoding);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (delta, encoding) = (&mut *self.delta, self.encoding);
         let Some(family) = unicast(afi, safi) else {
             let count = count_other(afi, safi, encoding.path_ids(afi, safi), bytes);
             count_apart(&mut delta.counts, afi, safi, true, count);
@@ -245,8 +246,10 @@ impl<'e, 'a> Reader<'e, 'a> {
         };
         let ids = encoding.form(afi, safi).resolve(family, bytes);
         let list = Prefixes::new(family, ids, bytes);
-        let (count, read) =
+        let before = delta.announced.len();
+        let read =
             collect(&mut delta.announced, &mut delta.announced_path_ids, ids, list, bytes.len());
+        let count = (delta.announced.len() - before) as u64;
         match family {
             AddressFamily::Ipv4 => delta.counts.ipv4_announced += count,
             AddressFamily::Ipv6 => delta.counts.ipv6_announced += count,
@@ -255,7 +258,10 @@ impl<'e, 'a> Reader<'e, 'a> {
     }
 
     fn withdraw(&mut self, afi: u16, safi: u8, bytes: &[u8]) -> Result<(), BgpError> {
-        let (delta, encoding) = (&mut self.delta, self.encoding);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (delta, encoding) = (&mut *self.delta, self.encoding);
         let Some(family) = unicast(afi, safi) else {
             let count = count_other(afi, safi, encoding.path_ids(afi, safi), bytes);
             count_apart(&mut delta.counts, afi, safi, false, count);
@@ -263,8 +269,10 @@ impl<'e, 'a> Reader<'e, 'a> {
         };
         let ids = encoding.form(afi, safi).resolve(family, bytes);
         let list = Prefixes::new(family, ids, bytes);
-        let (count, read) =
+        let before = delta.withdrawn.len();
+        let read =
             collect(&mut delta.withdrawn, &mut delta.withdrawn_path_ids, ids, list, bytes.len());
+        let count = (delta.withdrawn.len() - before) as u64;
         match family {
             AddressFamily::Ipv4 => delta.counts.ipv4_withdrawn += count,
             AddressFamily::Ipv6 => delta.counts.ipv6_withdrawn += count,
@@ -277,31 +285,28 @@ const fn unicast(afi: u16, safi: u8) -> Option<AddressFamily> {
     if safi == UNICAST { family_of(afi) } else { None }
 }
 
-/// Appends a list's prefixes up to its end or its first fault, and says how many they are.
+/// Appends a list's prefixes up to its end or its first fault.
 fn collect(
     into: &mut Vec<Prefix>,
     path_ids: &mut Vec<u32>,
     ids: PathIds,
     mut list: Prefixes<'_>,
     octets: usize,
-) -> (u64, Result<(), BgpError>) {
-    let before = into.len();
+) -> Result<(), BgpError> {
     // The shortest form of a typical prefix is four octets; one reservation nearly always does.
     into.reserve(octets.div_ceil(4));
-    let with_ids = ids == PathIds::Present;
-    if with_ids {
-        path_ids.resize(before, 0);
-    }
-    while let Some(prefix) = list.next() {
-        match prefix {
-            Ok(prefix) => into.push(prefix),
-            Err(error) => return ((into.len() - before) as u64, Err(error)),
+    if ids == PathIds::Absent {
+        while let Some(prefix) = list.sound() {
+            into.push(prefix);
         }
-        if with_ids {
+    } else {
+        path_ids.resize(into.len(), 0);
+        while let Some(prefix) = list.sound() {
+            into.push(prefix);
             path_ids.push(list.path_id());
         }
     }
-    ((into.len() - before) as u64, Ok(()))
+    list.fault().map_or(Ok(()), Err)
 }
 
 /// One path identifier for each prefix once there is any: families without them have 0.
