@@ -55,22 +55,26 @@ pub(super) fn is_interface(word: &str, before: Option<&str>) -> bool {
 
 /// Letters that interfaces begin with, then a number; or a name that goes on with letters.
 fn is_name(word: &str) -> bool {
-    if is_lettered_name(word) {
+    if is_lettered_name(word.as_bytes()) {
         return true;
     }
     let Some(at) = word.find(|c: char| c.is_numeric()) else { return false };
     INTERFACES.contains(word[..at].trim_end_matches(['-', '/']))
 }
 
-/// A name that may have no digit.
-pub(super) fn is_lettered_name(word: &str) -> bool {
+/// A name that may have no digit, in letters of either size.
+pub(super) fn is_lettered_name(word: &[u8]) -> bool {
     // What all of them begin with.
-    if !word.starts_with(['b', 'c', 'd', 'e', 'l', 't', 'v', 'w']) {
+    let first = word.first().map(u8::to_ascii_lowercase);
+    if !matches!(first, Some(b'b' | b'c' | b'd' | b'e' | b'l' | b't' | b'v' | b'w')) {
         return false;
     }
-    let opens = |start: &&&str| word.len() >= start.len() + 4 && word.starts_with(**start);
+    let begins = |start: &str| {
+        word.len() > start.len() && word[..start.len()].eq_ignore_ascii_case(start.as_bytes())
+    };
+    let opens = |start: &&&str| word.len() >= start.len() + 4 && begins(start);
     if let Some(start) = OPEN.iter().find(opens) {
-        return word[start.len()..].bytes().all(|b| b.is_ascii_hexdigit());
+        return word[start.len()..].iter().all(u8::is_ascii_hexdigit);
     }
-    ANY.iter().any(|start| word.len() > start.len() && word.starts_with(start))
+    ANY.iter().any(|start| begins(start))
 }

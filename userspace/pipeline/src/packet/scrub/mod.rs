@@ -159,10 +159,10 @@ impl Scrubber {
     }
 
     fn scrub_telling<'t>(&self, text: &'t str, mut tell: impl FnMut(Rule, &str)) -> Cow<'t, str> {
-        let folded = Folded::new(text);
-        if self.names.is_empty() && !folded.text.contains('[') && is_plain_text(&folded.text) {
-            return folded.into_seen();
+        if self.names.is_empty() && is_plain_text(text) {
+            return Cow::Borrowed(text);
         }
+        let folded = Folded::new(text);
         let mut tokens = token::tokens(&folded.text, &self.names.find(&folded.text));
         for at in 0..tokens.len() {
             if let Some(rule) = self.judge(&folded, &tokens, at) {
@@ -194,14 +194,16 @@ impl Scrubber {
     }
 }
 
-/// Words of letters alone, and none of them the name of an interface.
+/// Words of letters alone, none of them the name of an interface, and no mark: folded it is the same
+/// but for the size of its letters.
 fn is_plain_text(text: &str) -> bool {
-    is_lettered(text) && !text.split(|c| !fold::is_word(c)).any(interface::is_lettered_name)
+    let mut words = text.as_bytes().split(|&b| !fold::is_word(b.into()));
+    is_lettered(text) && !text.contains('[') && !words.any(interface::is_lettered_name)
 }
 
 /// Without digits and punctuation that could make it more than a word.
 fn is_plain(word: &str) -> bool {
-    is_lettered(word) && !interface::is_lettered_name(word)
+    is_lettered(word) && !interface::is_lettered_name(word.as_bytes())
 }
 
 /// ASCII without digits and what stands in addresses.
