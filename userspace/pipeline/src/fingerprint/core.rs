@@ -8,6 +8,7 @@
 //!
 //! **Invariant:** equal cores give equal hashes, here and in the reference.
 
+use edgelore_kernels::memory;
 use edgelore_kernels::sha256::{self, Digest};
 use edgelore_model::Outcome;
 
@@ -18,6 +19,9 @@ const BUCKET_MS: u64 = 500;
 /// Outcomes whose canonical forms are hashed together: enough to fill the lanes of a kernel, few
 /// enough to stay in a core's own cache.
 const BATCH: usize = 512;
+/// Cores whose texts are brought near before the first of them is read: outcomes lie anywhere in
+/// memory, and their texts elsewhere.
+const AHEAD: usize = 8;
 /// About the bytes of a canonical form.
 const FORM_BYTES: usize = 192;
 
@@ -83,7 +87,7 @@ impl Hasher {
         cores: impl IntoIterator<Item = C>,
         out: &mut Vec<Digest>,
     ) {
-        let mut cores = cores.into_iter().map(Into::into).fuse();
+        let mut cores = Foreseen::new(cores.into_iter().map(Into::into).fuse());
         while self.batch(&mut cores, out) == BATCH {}
     }
 
@@ -110,6 +114,41 @@ impl Hasher {
         out.resize(before + count, Digest::default());
         sha256::digest_many(&messages[..count], &mut out[before..]);
         count
+    }
+}
+
+/// Hands cores on after it has asked for the texts of those that follow.
+struct Foreseen<'a, I> {
+    cores: I,
+    waiting: [Option<Core<'a>>; AHEAD],
+    at: usize,
+}
+
+impl<'a, I: Iterator<Item = Core<'a>>> Foreseen<'a, I> {
+    fn new(mut cores: I) -> Self {
+        let waiting = std::array::from_fn(|_| Self::coming(&mut cores));
+        Self { cores, waiting, at: 0 }
+    }
+
+    #[inline]
+    fn coming(cores: &mut I) -> Option<Core<'a>> {
+        let core = cores.next()?;
+        let Core { topology_class, protocol, event_type, resolution_pattern, .. } = core;
+        for text in [topology_class, protocol, event_type, resolution_pattern] {
+            text.as_bytes().first().iter().for_each(|first| memory::prefetch(*first));
+        }
+        Some(core)
+    }
+}
+
+impl<'a, I: Iterator<Item = Core<'a>>> Iterator for Foreseen<'a, I> {
+    type Item = Core<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = std::mem::replace(&mut self.waiting[self.at], Self::coming(&mut self.cores));
+        self.at = (self.at + 1) % AHEAD;
+        next
     }
 }
 
