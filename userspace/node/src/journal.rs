@@ -323,12 +323,20 @@ impl Journal {
     /// # Errors
     /// See [`Journal::findings`].
     pub fn pending(&self) -> Result<Vec<(u64, JournaledOutcome)>, JournalError> {
+        self.pending_from(0)
+    }
+
+    /// Those of [`Journal::pending`] with this number or a higher one.
+    ///
+    /// # Errors
+    /// See [`Journal::findings`].
+    pub fn pending_from(&self, first: u64) -> Result<Vec<(u64, JournaledOutcome)>, JournalError> {
         let failed = |source| self.failed(source);
         let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
         let pending = transaction.open_table(PENDING).map_err(|e| failed(e.into()))?;
         let outcomes = transaction.open_table(OUTCOMES).map_err(|e| failed(e.into()))?;
         let mut entries = Vec::new();
-        for entry in pending.iter().map_err(|e| failed(e.into()))? {
+        for entry in pending.range(first..).map_err(|e| failed(e.into()))? {
             let entry = entry.map_err(|e| failed(e.into()))?.0.value();
             // What the bound has dropped can no longer be delivered.
             if let Some(value) = outcomes.get(entry).map_err(|e| failed(e.into()))? {

@@ -19,7 +19,6 @@ use crate::trust::Trust;
 use edgelore_capture::Clock;
 use edgelore_model::Sharing;
 use edgelore_routing::{Backend, BackendError};
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -76,9 +75,9 @@ pub struct Publisher {
 impl Publisher {
     /// Runs until it is dropped: delivers what is pending, then waits to be notified.
     pub async fn run(self, pending: Arc<Notify>) {
-        let (mut wait, mut sent) = (RETRY_FIRST, HashSet::new());
+        let (mut wait, mut fresh) = (RETRY_FIRST, 0);
         loop {
-            match self.deliver(Pass::All, &mut sent).await {
+            match self.deliver(Pass::All, &mut fresh).await {
                 Ok(left) => {
                     wait = RETRY_FIRST;
                     match left {
@@ -91,7 +90,7 @@ impl Publisher {
                 }
                 Err(DeliveryError::Store(error)) => {
                     tracing::warn!(%error, "outcomes not delivered, will retry");
-                    self.rest(wait, &pending, &mut sent).await;
+                    self.rest(wait, &pending, &mut fresh).await;
                     wait = (wait * 2).min(RETRY_LONGEST);
                 }
                 Err(error) => {
@@ -103,10 +102,10 @@ impl Publisher {
     }
 
     /// Waits; what is new meanwhile is sent once.
-    async fn rest(&self, wait: Duration, pending: &Notify, sent: &mut HashSet<u64>) {
+    async fn rest(&self, wait: Duration, pending: &Notify, fresh: &mut u64) {
         let until = Instant::now() + wait;
         while tokio::time::timeout_at(until, pending.notified()).await.is_ok() {
-            if let Err(error) = self.deliver(Pass::New, sent).await {
+            if let Err(error) = self.deliver(Pass::New, fresh).await {
                 tracing::debug!(%error, "new outcomes not delivered either");
             }
         }
@@ -136,12 +135,14 @@ impl Publisher {
         Ok(())
     }
 
-    /// Delivers what is pending once; gives the first failure after all was tried.
-    async fn deliver(&self, pass: Pass, sent: &mut HashSet<u64>) -> Result<Left, DeliveryError> {
+    /// Delivers what is pending once; gives the first failure after all was tried. From the entry
+    /// `fresh` on, none was ever sent.
+    async fn deliver(&self, pass: Pass, fresh: &mut u64) -> Result<Left, DeliveryError> {
         let mut failed = self.declare().await.err();
         let k = self.keeper().k_anonymity();
-        let pending = self.journal.pending()?;
-        sent.retain(|entry| pending.binary_search_by_key(entry, |(entry, _)| *entry).is_ok());
+        // Whether an outcome is replaced by a later one is seen among all of them.
+        let first = if pass == Pass::New && k.is_none() { *fresh } else { 0 };
+        let pending = self.journal.pending_from(first)?;
         let (mut left, mut delivered) = (Left::Nothing, Instant::now());
         for (at, (entry, outcome)) in pending.iter().enumerate() {
             let scope = self.keeper().scope(outcome);
@@ -149,11 +150,8 @@ impl Publisher {
                 self.withhold(*entry, outcome, scope)?;
                 continue;
             };
-            if pass == Pass::New && sent.contains(entry) {
-                continue;
-            }
             let Some(k) = k else {
-                sent.insert(*entry);
+                *fresh = (*fresh).max(entry + 1);
                 match self.send(*entry, outcome, store.as_ref()).await {
                     Ok(_) => delivered = Instant::now(),
                     Err(DeliveryError::Store(error)) => failed = failed.or(Some(error)),

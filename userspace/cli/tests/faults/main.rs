@@ -144,7 +144,8 @@ fn kill_the_server(server: &mut impl Mortal, token: Option<&Path>) {
         token: token.map(Path::to_owned),
         key: 1,
         first: 0,
-        pause_ms: 2,
+        // All that a hundred rounds make has its place in the journal.
+        pause_ms: 10,
     };
     let mut node = Node::start(&plan, None);
     for round in 0..rounds() {

@@ -28,7 +28,7 @@ use edgelore_pipeline::fingerprint::{Cell, Space};
 use edgelore_pipeline::packet::{self, PacketId, Privacy, SigningKey};
 use edgelore_routing::Backend;
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
-use edgelore_testkit::{NetNs, wait_for};
+use edgelore_testkit::{NetNs, wait_for, wait_for_some};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
@@ -201,14 +201,23 @@ fn obey(runtime: &tokio::runtime::Runtime, running: &Running, line: &str) {
     if line == "stop" {
         running.stopped.store(true, Ordering::SeqCst);
         running.pending.notify_one();
-        let drained = || running.journal.pending().unwrap().is_empty();
-        wait_for(DEADLINE, "the spool to drain", drained).unwrap();
+        down_to_zero("the spool to drain", || running.journal.pending().unwrap().len() as u64);
         say("drained");
     } else if let Some(count) = line.strip_prefix("expect ") {
         let count: u64 = count.parse().unwrap();
-        let held = || runtime.block_on(running.received.held()).unwrap() == Some(count);
-        wait_for(DEADLINE, "all to be received", held).unwrap();
+        let held = || runtime.block_on(running.received.held()).unwrap().unwrap_or(0);
+        down_to_zero("all to be received", || count.abs_diff(held()));
         say("complete");
+    }
+}
+
+/// However much there is of it: it is to become less again and again, and says so.
+fn down_to_zero(what: &str, mut left: impl FnMut() -> u64) {
+    let mut now = left();
+    while now > 0 {
+        let fewer = || Some(left()).filter(|left| *left < now);
+        now = wait_for_some(DEADLINE, what, fewer).unwrap();
+        say(&format!("{now} left"));
     }
 }
 
