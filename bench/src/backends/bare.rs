@@ -4,11 +4,13 @@
 //! Owns what the round trips are for each. Never opens, verifies or measures a packet.
 
 use anyhow::{Context as _, Result, ensure};
+use async_nats::jetstream;
 use async_trait::async_trait;
 use edgelore_model::Query;
 use edgelore_pipeline::fingerprint::{Cell, Space};
 use edgelore_routing::PacketId;
 use edgelore_routing::http::wire::QueryRequest;
+use futures_util::StreamExt as _;
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
 
@@ -108,6 +110,61 @@ impl Bare for BarePostgres {
         let ids: Vec<&[u8]> = asked.ids.iter().map(|id| &id[..]).collect();
         let rows = self.client.query(&self.select, &[&ids]).await?;
         Ok(rows.iter().filter(|row| !row.get::<_, &[u8]>(1).is_empty()).count())
+    }
+}
+
+/// A subject of its own for storing; one consumer on the coarse cell for reading.
+pub(super) struct BareNats {
+    jetstream: jetstream::Context,
+    space: Space,
+}
+
+impl BareNats {
+    pub(super) async fn connect(url: &str) -> Result<Self> {
+        let client = async_nats::connect(url).await.context("connect the bare NATS client")?;
+        let jetstream = jetstream::new(client);
+        let config = jetstream::stream::Config {
+            name: "bare".to_owned(),
+            subjects: vec!["bare.>".to_owned()],
+            ..jetstream::stream::Config::default()
+        };
+        jetstream.get_or_create_stream(config).await?;
+        Ok(Self { jetstream, space: Space::default_definition() })
+    }
+}
+
+#[async_trait]
+impl Bare for BareNats {
+    async fn store(&mut self, id: &PacketId, packet: &[u8]) -> Result<()> {
+        let subject = format!("bare.{}", hex::encode(id));
+        self.jetstream.publish(subject, packet.to_vec().into()).await?.await?;
+        Ok(())
+    }
+
+    async fn fetch(&mut self, asked: &Asked) -> Result<usize> {
+        let name = format!("EDGELORE-1-{}", hex::encode(self.space.short_id()));
+        let cell = Cell::coarse(&self.space, &asked.situation).to_string().replace('/', ".");
+        let config = jetstream::consumer::pull::Config {
+            filter_subject: format!("{cell}.>"),
+            ack_policy: jetstream::consumer::AckPolicy::None,
+            memory_storage: true,
+            num_replicas: 1,
+            ..jetstream::consumer::pull::Config::default()
+        };
+        let stream = self.jetstream.get_stream_no_info(name).await?;
+        let consumer = stream.create_consumer(config).await?;
+        let (mut left, mut fetched) = (consumer.cached_info().num_pending as usize, 0);
+        while left > 0 {
+            let wanted = left.min(512);
+            let mut messages = consumer.fetch().max_messages(wanted).messages().await?;
+            while let Some(message) = messages.next().await {
+                fetched +=
+                    usize::from(!message.map_err(anyhow::Error::from_boxed)?.payload.is_empty());
+            }
+            left -= wanted;
+        }
+        stream.delete_consumer(&consumer.cached_info().name).await?;
+        Ok(fetched)
     }
 }
 

@@ -6,29 +6,40 @@ use anyhow::{Context as _, Result};
 use edgelore_node::api::{self, Policy, Stopping};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_routing::Backend;
+use edgelore_routing::dht::{Dht, DhtConfig};
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
 use edgelore_routing::http::Http;
+use edgelore_routing::nats::{Nats, NatsConfig};
+use edgelore_routing::pgvector::Pgvector;
 use edgelore_routing::postgres::{Postgres, PostgresConfig};
 use edgelore_routing::redis::{Redis, RedisConfig};
-use edgelore_testkit::server::{PASSWORD, PostgresServer, RedisServer};
+use edgelore_testkit::server::{NatsServer, PASSWORD, PostgresServer, RedisServer};
+use edgelore_testkit::wait_for;
 use std::any::Any;
+use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use super::bare::{Bare, BareHttp, BarePostgres, BareRedis};
+use super::bare::{Bare, BareHttp, BareNats, BarePostgres, BareRedis};
 
 /// A store with room for what is measured.
 const PACKETS_MAX: usize = 4_000_000;
+/// Nodes of a DHT, all of them in this process.
+const NODES: usize = 5;
+/// How long they may take to find each other.
+const MEETING: Duration = Duration::from_secs(60);
 
 /// A backend and what it needs.
 pub(super) struct Subject {
     pub(super) name: &'static str,
     url: String,
-    /// Kept for the embedded store, which one process opens once.
-    embedded: Option<Arc<Embedded>>,
+    /// The embedded store, which one process opens once, or the nodes of a DHT: no server has them.
+    here: Vec<Arc<dyn Backend>>,
+    /// Clients so far.
+    clients: Cell<usize>,
     /// Servers and directories; they go with it.
     _needs: Vec<Box<dyn Any>>,
 }
@@ -48,9 +59,12 @@ fn store(folder: &TempDir) -> Result<Arc<Embedded>> {
 impl Subject {
     pub(super) fn embedded() -> Result<Self> {
         let folder = folder()?;
-        let embedded = Some(store(&folder)?);
-        let needs: Vec<Box<dyn Any>> = vec![Box::new(folder)];
-        Ok(Self { name: "embedded", url: String::new(), embedded, _needs: needs })
+        let here: Vec<Arc<dyn Backend>> = vec![store(&folder)?];
+        Ok(Self { here, ..Self::served("embedded", String::new(), vec![Box::new(folder)]) })
+    }
+
+    fn served(name: &'static str, url: String, needs: Vec<Box<dyn Any>>) -> Self {
+        Self { name, url, here: Vec::new(), clients: Cell::new(0), _needs: needs }
     }
 
     /// The API over an embedded store, served by threads of this process.
@@ -64,25 +78,56 @@ impl Subject {
         let router = api::router(store, policy, Stopping::new().1);
         runtime.spawn(api::serve(listener, None, router, std::future::pending(), Duration::ZERO));
         let needs: Vec<Box<dyn Any>> = vec![Box::new(Ending(Some(runtime))), Box::new(folder)];
-        Ok(Self { name: "http", url, embedded: None, _needs: needs })
+        Ok(Self::served("http", url, needs))
     }
 
     pub(super) fn redis() -> Result<Self> {
         let server = RedisServer::start(&[])?;
         let url = format!("redis://:{PASSWORD}@127.0.0.1:{}", server.port());
-        Ok(Self { name: "redis", url, embedded: None, _needs: vec![Box::new(server)] })
+        Ok(Self::served("redis", url, vec![Box::new(server)]))
     }
 
     pub(super) fn postgres() -> Result<Self> {
-        let server = PostgresServer::start()?;
-        let url = format!("postgres://edgelore:{PASSWORD}@127.0.0.1:{}/postgres", server.port());
-        Ok(Self { name: "postgres", url, embedded: None, _needs: vec![Box::new(server)] })
+        Ok(Self::on_postgres("postgres", PostgresServer::start()?))
     }
 
-    /// Another client, without layers; it lives in the runtime that it is first used in.
+    pub(super) fn pgvector() -> Result<Self> {
+        Ok(Self::on_postgres("pgvector", PostgresServer::start_with_pgvector()?))
+    }
+
+    fn on_postgres(name: &'static str, server: PostgresServer) -> Self {
+        let url = format!("{name}://edgelore:{PASSWORD}@127.0.0.1:{}/postgres", server.port());
+        Self::served(name, url, vec![Box::new(server)])
+    }
+
+    pub(super) fn nats() -> Result<Self> {
+        let server = NatsServer::start()?;
+        let url = format!("nats://edgelore:{PASSWORD}@127.0.0.1:{}", server.port());
+        Ok(Self::served("nats", url, vec![Box::new(server)]))
+    }
+
+    /// Nodes that know each other, over TCP and QUIC on loopback.
+    pub(super) fn dht() -> Result<Self> {
+        let (mut nodes, mut needs) = (Vec::<Arc<Dht>>::new(), Vec::<Box<dyn Any>>::new());
+        for _ in 0..NODES {
+            let folder = folder()?;
+            let bootstrap = nodes.first().map(|node| node.addresses()).unwrap_or_default();
+            let config = DhtConfig::in_directory(folder.path());
+            let config = DhtConfig { bootstrap, packets_max: PACKETS_MAX, ..config };
+            nodes.push(Arc::new(Dht::open(config)?));
+            needs.push(Box::new(folder));
+        }
+        let met = || nodes.iter().all(|node| node.figures().peers == NODES - 1);
+        wait_for(MEETING, "the nodes of the DHT to meet", met)?;
+        let here = nodes.into_iter().map(|node| node as Arc<dyn Backend>).collect();
+        Ok(Self { here, ..Self::served("dht", String::new(), needs) })
+    }
+
+    /// Another client, without layers, or the next node; it lives in the runtime that it is first used in.
     pub(super) fn client(&self) -> Result<Arc<dyn Backend>> {
-        if let Some(embedded) = &self.embedded {
-            return Ok(Arc::<Embedded>::clone(embedded));
+        if !self.here.is_empty() {
+            let turn = self.clients.replace(self.clients.get() + 1);
+            return Ok(Arc::clone(&self.here[turn % self.here.len()]));
         }
         let packets_max = PACKETS_MAX as u64;
         Ok(match self.name {
@@ -90,19 +135,27 @@ impl Subject {
             "redis" => {
                 Arc::new(Redis::new(RedisConfig { packets_max, ..RedisConfig::at(&self.url) })?)
             }
-            _ => {
+            "nats" => Arc::new(Nats::new(NatsConfig { packets_max, ..NatsConfig::at(&self.url) })?),
+            name => {
                 let config = PostgresConfig { packets_max, ..PostgresConfig::at(&self.url) };
-                Arc::new(Postgres::new(config)?)
+                match name {
+                    "pgvector" => Arc::new(Pgvector::new(config)?),
+                    _ => Arc::new(Postgres::new(config)?),
+                }
             }
         })
     }
 
-    /// The client library alone; the embedded store has none.
+    /// The client library alone; what has no server has none.
     pub(super) async fn bare(&self) -> Result<Option<Box<dyn Bare>>> {
         Ok(match self.name {
             "http" => Some(Box::new(BareHttp::new(&self.url)?)),
             "redis" => Some(Box::new(BareRedis::connect(&self.url).await?)),
-            "postgres" => Some(Box::new(BarePostgres::connect(&self.url).await?)),
+            "postgres" | "pgvector" => {
+                let url = self.url.replace("pgvector://", "postgres://");
+                Some(Box::new(BarePostgres::connect(&url).await?))
+            }
+            "nats" => Some(Box::new(BareNats::connect(&self.url).await?)),
             _ => None,
         })
     }

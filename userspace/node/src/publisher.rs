@@ -28,7 +28,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// How soon what is kept back is tried again, when nothing else happens.
 const HELD_RETRY: Duration = Duration::from_secs(600);
-/// After so long without a delivery, what is left waits for the next time.
+/// After so long without an answer, what is left waits for the next time.
 const PASS_LONGEST: Duration = Duration::from_secs(10);
 
 /// Why a delivery ended before all was tried.
@@ -143,41 +143,52 @@ impl Publisher {
         // Whether an outcome is replaced by a later one is seen among all of them.
         let first = if pass == Pass::New && k.is_none() { *fresh } else { 0 };
         let pending = self.journal.pending_from(first)?;
-        let (mut left, mut delivered) = (Left::Nothing, Instant::now());
+        let (mut left, mut answered) = (Left::Nothing, Instant::now());
         for (at, (entry, outcome)) in pending.iter().enumerate() {
             let scope = self.keeper().scope(outcome);
             let Some(store) = self.outlets.of(scope) else {
                 self.withhold(*entry, outcome, scope)?;
                 continue;
             };
-            let Some(k) = k else {
-                *fresh = (*fresh).max(entry + 1);
-                match self.send(*entry, outcome, store.as_ref()).await {
-                    Ok(_) => delivered = Instant::now(),
-                    Err(DeliveryError::Store(error)) => failed = failed.or(Some(error)),
-                    Err(error) => return Err(error),
-                }
-                if delivered.elapsed() > PASS_LONGEST {
-                    break;
-                }
-                continue;
+            let sent = match k {
+                None => self.send(*entry, outcome, store.as_ref()).await.map(|_| Left::Nothing),
+                Some(k) => self.offer(&pending[at..], k, store.as_ref()).await,
             };
-            let later = &pending[at + 1..];
-            if later.iter().any(|(_, later)| later.distilled.change == outcome.distilled.change) {
-                // It never left, so nothing has to replace it.
-                self.journal.settle(*entry, None)?;
-                continue;
+            *fresh = (*fresh).max(entry + 1);
+            match sent {
+                Ok(Left::Nothing) => answered = Instant::now(),
+                Ok(Left::Held) => (left, answered) = (Left::Held, Instant::now()),
+                Err(DeliveryError::Store(error)) => failed = failed.or(Some(error)),
+                Err(error) => return Err(error),
             }
-            match self.released(*entry, outcome, k, store.as_ref()).await? {
-                Some(released) => {
-                    if self.send(*entry, &released, store.as_ref()).await? {
-                        self.keeper().delivered(&released);
-                    }
-                }
-                None => left = Left::Held,
+            if answered.elapsed() > PASS_LONGEST {
+                break;
             }
         }
         failed.map_or(Ok(left), |error| Err(error.into()))
+    }
+
+    /// Delivers the first of what is pending under k-anonymity, unless too few publishers share it or a
+    /// later one replaces it.
+    async fn offer(
+        &self,
+        pending: &[(u64, JournaledOutcome)],
+        k: u32,
+        store: &dyn Backend,
+    ) -> Result<Left, DeliveryError> {
+        let [(entry, outcome), later @ ..] = pending else { return Ok(Left::Nothing) };
+        if later.iter().any(|(_, later)| later.distilled.change == outcome.distilled.change) {
+            // It never left, so nothing has to replace it.
+            self.journal.settle(*entry, None)?;
+            return Ok(Left::Nothing);
+        }
+        let Some(released) = self.released(*entry, outcome, k, store).await? else {
+            return Ok(Left::Held);
+        };
+        if self.send(*entry, &released, store).await? {
+            self.keeper().delivered(&released);
+        }
+        Ok(Left::Nothing)
     }
 
     /// The outcome in a form that enough publishers share; `None` when it is kept back.

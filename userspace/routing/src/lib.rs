@@ -20,6 +20,7 @@ pub mod http;
 pub mod layers;
 #[cfg(feature = "nats")]
 pub mod nats;
+mod opener;
 #[cfg(feature = "pgvector")]
 pub mod pgvector;
 #[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]

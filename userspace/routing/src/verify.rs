@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use edgelore_model::{Query, Timestamp};
 use edgelore_pipeline::fingerprint::Space;
-use edgelore_pipeline::packet::{self, Opened};
+use edgelore_pipeline::packet::{Opened, PacketError};
 
 use crate::backend::Capability;
 use crate::embedded::Now;
+use crate::opener::Opener;
 use crate::placement::withdraws;
 use crate::shelf::Shelved;
 use crate::{Cell, Found, PacketId};
@@ -28,12 +29,14 @@ pub(crate) struct Verifier {
     pub(crate) space: Space,
     now: Now,
     skipped: AtomicU64,
+    opener: Opener,
     pub(crate) shelved: Shelved,
 }
 
 impl Verifier {
     pub(crate) fn new(backend: &'static str, space: Space, now: Now) -> Self {
-        Self { backend, space, now, skipped: AtomicU64::new(0), shelved: Shelved::default() }
+        let (skipped, opener, shelved) = Default::default();
+        Self { backend, space, now, skipped, opener, shelved }
     }
 
     /// What the backend can do, as far as it is the same for all servers.
@@ -61,7 +64,18 @@ impl Verifier {
 
     /// The packet in `bytes`, if it is the one with this id and of this space.
     pub(crate) fn read(&self, id: &PacketId, bytes: &[u8]) -> Option<Opened> {
-        let wrong = match packet::open(bytes) {
+        self.genuine(id, self.opener.open(bytes))
+    }
+
+    /// The packets in these bytes, each if it is the one with its id and of this space.
+    pub(crate) fn read_all(&self, packets: &[(PacketId, &[u8])]) -> Vec<Option<Opened>> {
+        let bytes: Vec<&[u8]> = packets.iter().map(|(_, bytes)| *bytes).collect();
+        let opened = packets.iter().zip(self.opener.open_all(&bytes));
+        opened.map(|((id, _), opened)| self.genuine(id, opened)).collect()
+    }
+
+    fn genuine(&self, id: &PacketId, opened: Result<Opened, PacketError>) -> Option<Opened> {
+        let wrong = match opened {
             Ok(opened) if opened.id != *id => "its id is another one".to_owned(),
             Ok(opened) if opened.space != self.space.short_id() => {
                 "it belongs to another similarity definition".to_owned()

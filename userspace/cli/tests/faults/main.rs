@@ -250,6 +250,71 @@ mod on_postgres {
     }
 }
 
+/// The same server, with one more index on its packets.
+#[cfg(feature = "pgvector")]
+mod on_pgvector {
+    use super::*;
+    use edgelore_testkit::server::{PASSWORD, PostgresServer};
+
+    struct WithVectors(PostgresServer);
+
+    impl Mortal for WithVectors {
+        fn url(&self) -> String {
+            format!("pgvector://edgelore:{PASSWORD}@127.0.0.1:{}/postgres", self.0.port())
+        }
+
+        fn kill(&mut self) {
+            self.0.kill().unwrap();
+        }
+
+        fn start_again(&mut self) {
+            self.0.start_again().unwrap();
+        }
+    }
+
+    #[test]
+    fn live_a_killed_pgvector_loses_nothing_and_repeats_nothing() {
+        if live("live_a_killed_pgvector_loses_nothing_and_repeats_nothing") {
+            let mut server = WithVectors(PostgresServer::start_with_pgvector().unwrap());
+            kill_the_server(&mut server, None);
+        }
+    }
+}
+
+#[cfg(feature = "nats")]
+mod on_nats {
+    use super::*;
+    use edgelore_testkit::server::{NatsServer, PASSWORD};
+
+    impl Mortal for NatsServer {
+        fn url(&self) -> String {
+            format!("nats://edgelore:{PASSWORD}@127.0.0.1:{}", self.port())
+        }
+
+        fn kill(&mut self) {
+            Self::kill(self).unwrap();
+        }
+
+        fn start_again(&mut self) {
+            Self::start_again(self).unwrap();
+        }
+    }
+
+    #[test]
+    fn live_a_killed_nats_loses_nothing_and_repeats_nothing() {
+        if live("live_a_killed_nats_loses_nothing_and_repeats_nothing") {
+            kill_the_server(&mut NatsServer::start().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn live_a_killed_node_on_nats_loses_nothing_and_repeats_nothing() {
+        if live("live_a_killed_node_on_nats_loses_nothing_and_repeats_nothing") {
+            kill_the_node(&NatsServer::start().unwrap(), None);
+        }
+    }
+}
+
 /// Two networks, each with a server and a node that writes to both servers, and the link between
 /// them cut and healed again and again.
 #[test]

@@ -29,6 +29,7 @@ use crate::backend::{
     Backend, BackendError, Capability, Cursor, LIMIT_MAX, PUBLISHERS_MAX, Stored, Subscription,
     check_cells,
 };
+use crate::opener::Opener;
 use crate::{Cell, Found, PacketId};
 use beside::{ReferenceReply, StatementsReply};
 use wire::{ErrorReply, Kind, QueryReply, QueryRequest, StoredReply};
@@ -70,6 +71,7 @@ pub struct Http {
     space: Space,
     /// What was left out of answers because it was not what it should be.
     skipped: Arc<AtomicU64>,
+    opener: Arc<Opener>,
 }
 
 impl Http {
@@ -118,8 +120,8 @@ impl Http {
         }
         let client = builder.build().map_err(wrong("making a client"))?;
         let base = url.trim_end_matches('/').to_owned();
-        let skipped = Arc::default();
-        Ok(Self { client, base, token: config.token, space: config.space, skipped })
+        let (skipped, opener) = (Arc::default(), Arc::default());
+        Ok(Self { client, base, token: config.token, space: config.space, skipped, opener })
     }
 
     /// Counts what is left out of an answer, and logs it: every time at first, then ever more rarely.
@@ -130,13 +132,20 @@ impl Http {
         }
     }
 
-    /// A packet from the server, if it is one and of the space that is asked about.
-    fn packet(&self, text: &str) -> Option<Opened> {
+    /// Those of a server's texts that are packets, and of the space that is asked about.
+    fn packets<'t>(&self, texts: impl Iterator<Item = &'t str>) -> Vec<Opened> {
         let foreign = || BackendError::Answer("it is of another similarity definition".into());
         let of_space = |packet: Opened| {
             if packet.space == self.space.short_id() { Ok(packet) } else { Err(foreign()) }
         };
-        verified(text).and_then(of_space).inspect_err(|error| self.skip(error)).ok()
+        let bytes = texts.filter_map(|text| decoded(text).inspect_err(|e| self.skip(e)).ok());
+        let bytes: Vec<Vec<u8>> = bytes.collect();
+        let bytes: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+        let packets = self.opener.open_all(&bytes).into_iter().filter_map(|packet| {
+            let packet = packet.map_err(|error| BackendError::Answer(error.to_string()));
+            packet.and_then(of_space).inspect_err(|error| self.skip(error)).ok()
+        });
+        packets.collect()
     }
 
     fn get_path(&self, path: &str) -> RequestBuilder {
@@ -248,11 +257,9 @@ fn acknowledged(id: PacketId, reply: &StoredReply) -> Result<Stored, BackendErro
     Ok(Stored { id, new: reply.new })
 }
 
-/// A packet from the server, verified here.
-fn verified(text: &str) -> Result<Opened, BackendError> {
-    let bytes = hex::decode(text)
-        .map_err(|_| BackendError::Answer("a packet is not hexadecimal".into()))?;
-    packet::open(&bytes).map_err(|error| BackendError::Answer(error.to_string()))
+/// The bytes of a packet from the server.
+fn decoded(text: &str) -> Result<Vec<u8>, BackendError> {
+    hex::decode(text).map_err(|_| BackendError::Answer("a packet is not hexadecimal".into()))
 }
 
 #[async_trait]
@@ -281,8 +288,8 @@ impl Backend for Http {
         let aim = self.space.aim(query);
         let pattern = query.resolution_pattern.as_deref();
         let mut found = Vec::new();
-        for entry in reply.found.iter().take(limit.min(LIMIT_MAX)) {
-            let Some(packet) = self.packet(&entry.packet) else { continue };
+        let texts = reply.found.iter().take(limit.min(LIMIT_MAX));
+        for packet in self.packets(texts.map(|entry| &entry.packet[..])) {
             let distance = self.space.reach(&aim, &self.space.locate(&packet.outcome.situation));
             let asked = pattern.is_none_or(|pattern| packet.outcome.resolution.pattern == pattern);
             if distance <= radius && asked {

@@ -157,7 +157,7 @@ impl Subscription for EventStream {
                 }
                 _ => continue,
             }
-            let packet = self.http.packet(&event.data);
+            let packet = self.http.packets(std::iter::once(&event.data[..])).pop();
             self.cursor = Some(cursor);
             // What is not the packet that it should be concerns no other.
             let Some(packet) = packet else { continue };

@@ -114,8 +114,8 @@ async fn verified(
         if found.len() == limit {
             break;
         }
-        let packets = hits.iter().filter_map(|(_, id, bytes)| shared.verifier.read(id, bytes));
-        let packets: Vec<Opened> = packets.collect();
+        let hits: Vec<_> = hits.iter().map(|(_, id, bytes)| (*id, &bytes[..])).collect();
+        let packets = shared.verifier.read_all(&hits).into_iter().flatten().collect();
         let counting = in_force(shared, link, packets).await?;
         found.extend(
             counting.into_iter().filter_map(|packet| shared.verifier.found(query, radius, packet)),

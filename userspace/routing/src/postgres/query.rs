@@ -104,10 +104,8 @@ async fn within(
         let Some(last) = rows.last() else { break };
         after = (last.get(1), last.get(0));
         let at_end = rows.len() < count;
-        for row in &rows {
-            if let Some(one) = verified(shared, query, radius, row)
-                && !is_withdrawn_by_heirs(shared, client, &one.opened).await?
-            {
+        for one in verified(shared, query, radius, &rows) {
+            if !is_withdrawn_by_heirs(shared, client, &one.opened).await? {
                 found.push(one);
             }
         }
@@ -142,17 +140,27 @@ async fn rows(
     client.query(NEAR, &parameters).await.map_err(|error| failed(&error))
 }
 
-fn verified(shared: &Shared, query: &Query, radius: u32, row: &Row) -> Option<Found> {
-    let Ok(id) = row.get::<_, &[u8]>(0).try_into() else {
-        shared.verifier.skip("row", &"its id is none");
-        return None;
+/// The rows that are packets, count and answer the query, in their order.
+fn verified(shared: &Shared, query: &Query, radius: u32, rows: &[Row]) -> Vec<Found> {
+    let verifier = &shared.verifier;
+    let numbered = |row: &Row| match row.get::<_, &[u8]>(0).try_into() {
+        Ok(id) => Some(id),
+        Err(_) => {
+            verifier.skip("row", &"its id is none");
+            None
+        }
     };
-    let packet = shared.verifier.read(&id, row.get(2))?;
-    let withdrawing = withdrawing(row.get(3), row.get(4));
-    if shared.verifier.is_withdrawn(&packet, &withdrawing) {
-        return None;
-    }
-    shared.verifier.found(query, radius, packet)
+    let rows: Vec<(PacketId, &Row)> =
+        rows.iter().filter_map(|row| Some((numbered(row)?, row))).collect();
+    let packets: Vec<(PacketId, &[u8])> = rows.iter().map(|(id, row)| (*id, row.get(2))).collect();
+    let packets = rows.iter().zip(verifier.read_all(&packets));
+    let found = packets.filter_map(|((_, row), packet)| {
+        let packet = packet?;
+        let withdrawing = withdrawing(row.get(3), row.get(4));
+        let counts = !verifier.is_withdrawn(&packet, &withdrawing);
+        counts.then(|| verifier.found(query, radius, packet)).flatten()
+    });
+    found.collect()
 }
 
 /// Whether a key that succeeds its publisher's takes a packet back. Few keys have successors.

@@ -207,8 +207,10 @@ pub(super) async fn packets(
     ids: &[PacketId],
 ) -> Result<Vec<Option<Opened>>, BackendError> {
     let values = fields(shared, &shared.keys.packets, ids.iter().map(|id| &id[..])).await?;
-    let packets = ids.iter().zip(values);
-    Ok(packets.map(|(id, bytes)| shared.verifier.read(id, &bytes?)).collect())
+    let there = ids.iter().zip(&values);
+    let there = there.filter_map(|(id, bytes)| Some((*id, bytes.as_deref()?)));
+    let mut packets = shared.verifier.read_all(&there.collect::<Vec<_>>()).into_iter();
+    Ok(values.iter().map(|bytes| bytes.as_ref().and_then(|_| packets.next()?)).collect())
 }
 
 /// Those that their publishers have not withdrawn.
