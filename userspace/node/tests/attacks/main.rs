@@ -16,7 +16,7 @@ use edgelore_model::{Outcome, Query, Span, Timestamp};
 use edgelore_node::trust::book::{Book, Entry, Standing};
 use edgelore_node::trust::{Guard, Trust, TrustConfig, audit};
 use edgelore_pipeline::packet::Sealed;
-use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
+use edgelore_routing::embedded::{Embedded, EmbeddedConfig, Now};
 use edgelore_routing::{Backend, BackendError, PacketId};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -49,6 +49,13 @@ impl Gate {
         let now = clock.clone();
         let trust = Trust::open(directory.path(), config(), Arc::new(move || now.now())).unwrap();
         Self { directory, clock, trust }
+    }
+
+    /// The node, or the server, starts again on what is on its disk.
+    fn restart(&mut self) {
+        let now = self.clock.clone();
+        let now: Now = Arc::new(move || now.now());
+        self.trust = Trust::open(self.directory.path(), config(), now).unwrap();
     }
 
     fn count(&self, name: &str) -> u64 {
