@@ -20,7 +20,7 @@ use edgelore_pipeline::synthesise::{Found, Unsigned};
 use edgelore_routing::{
     Backend, BackendError, Capability, Cursor, Delivery, LIMIT_MAX, Stored, Subscription,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A backend that is guarded.
@@ -248,6 +248,10 @@ impl Backend for Guard {
 
     fn skipped(&self) -> u64 {
         self.inner.skipped()
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        self.inner.counts()
     }
 
     fn capability(&self) -> Capability {
