@@ -207,7 +207,7 @@ macro_rules! attacked {
 attacked!(on_embedded, Direct);
 attacked!(on_http, web::Web);
 
-#[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "nats", feature = "pgvector", feature = "postgres", feature = "redis"))]
 mod servers;
 
 #[cfg(feature = "dht")]

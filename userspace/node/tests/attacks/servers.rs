@@ -1,7 +1,11 @@
 //! Servers that keep packets for many, each started for one case.
 
 use super::*;
+#[cfg(any(feature = "pgvector", feature = "postgres"))]
+use edgelore_routing::postgres::PostgresConfig;
 use edgelore_testkit::server::PASSWORD;
+#[cfg(any(feature = "pgvector", feature = "postgres"))]
+use edgelore_testkit::server::PostgresServer;
 
 /// A kind of server and its client.
 pub(crate) trait Engine: Send + Sync + 'static {
@@ -37,6 +41,12 @@ impl<E: Engine> Target for On<E> {
     }
 }
 
+#[cfg(any(feature = "pgvector", feature = "postgres"))]
+fn database(scheme: &str, server: &PostgresServer, now: Now) -> PostgresConfig {
+    let url = format!("{scheme}://edgelore:{PASSWORD}@127.0.0.1:{}/postgres", server.port());
+    PostgresConfig { now, ..PostgresConfig::at(&url) }
+}
+
 #[cfg(feature = "nats")]
 mod nats {
     use super::*;
@@ -64,13 +74,7 @@ mod nats {
 #[cfg(feature = "postgres")]
 mod postgres {
     use super::*;
-    use edgelore_routing::postgres::{Postgres, PostgresConfig};
-    use edgelore_testkit::server::PostgresServer;
-
-    pub(super) fn config(scheme: &str, server: &PostgresServer, now: Now) -> PostgresConfig {
-        let url = format!("{scheme}://edgelore:{PASSWORD}@127.0.0.1:{}/postgres", server.port());
-        PostgresConfig { now, ..PostgresConfig::at(&url) }
-    }
+    use edgelore_routing::postgres::Postgres;
 
     pub(crate) struct Plain;
 
@@ -82,7 +86,7 @@ mod postgres {
         }
 
         fn client(server: &PostgresServer, now: Now) -> Arc<dyn Backend> {
-            Arc::new(Postgres::new(config("postgres", server, now)).unwrap())
+            Arc::new(Postgres::new(database("postgres", server, now)).unwrap())
         }
     }
 
@@ -93,7 +97,6 @@ mod postgres {
 mod pgvector {
     use super::*;
     use edgelore_routing::pgvector::Pgvector;
-    use edgelore_testkit::server::PostgresServer;
 
     pub(crate) struct Vectors;
 
@@ -105,7 +108,7 @@ mod pgvector {
         }
 
         fn client(server: &PostgresServer, now: Now) -> Arc<dyn Backend> {
-            Arc::new(Pgvector::new(postgres::config("pgvector", server, now)).unwrap())
+            Arc::new(Pgvector::new(database("pgvector", server, now)).unwrap())
         }
     }
 
