@@ -258,9 +258,9 @@ fn open_stores(
 ) -> Result<(Outlets, Vec<Named>), NodeError> {
     let Some(stores) = &config.publish.store else { return Ok(Default::default()) };
     let mut servers: Vec<Named> = Vec::new();
-    let mut around = |name: &str, server| -> Arc<dyn Backend> {
+    let mut around = |name: &str, server: Arc<dyn Backend>| -> Arc<dyn Backend> {
         let measured = Measured::default();
-        status.measure(name, measured.clone());
+        status.measure(name, measured.clone(), Arc::clone(&server));
         let server: Arc<dyn Backend> = Arc::new(Metrics::new(server, measured));
         servers.push((name.to_owned(), Guard::reading(Arc::clone(&server), Arc::clone(trust))));
         server

@@ -4,6 +4,7 @@ use crate::delivery::DeliveryStatus;
 use edgelore_capture::Clock;
 use edgelore_model::{LossReason, Summary, Timestamp};
 use edgelore_pipeline::topology::SiteInference;
+use edgelore_routing::Backend;
 use edgelore_routing::layers::{Measured, OperationFigures};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,10 @@ pub struct Status {
     /// What servers were asked since the start, by server and operation.
     #[serde(default)]
     pub stores: BTreeMap<String, BTreeMap<String, OperationFigures>>,
+    /// What servers' clients and nodes of the DHT count of their own since the start, by server: peers,
+    /// copies, what peers sent that was refused (`refused.REASON`).
+    #[serde(default)]
+    pub store_counts: BTreeMap<String, BTreeMap<String, u64>>,
     /// What was inferred of the network; absent before anything of it was heard.
     #[serde(default)]
     pub site: Option<SiteInference>,
@@ -100,9 +105,15 @@ impl fmt::Debug for StatusSource {
 #[derive(Clone)]
 pub struct StatusSource {
     shared: Arc<Mutex<Status>>,
-    measured: Arc<Mutex<BTreeMap<String, Measured>>>,
+    stores: Arc<Mutex<BTreeMap<String, Store>>>,
     opened_us: Arc<Mutex<Histogram<u64>>>,
     clock: Clock,
+}
+
+/// A store and what it was asked.
+struct Store {
+    measured: Measured,
+    backend: Arc<dyn Backend>,
 }
 
 /// What takes longer counts as this, in µs: a minute.
@@ -123,7 +134,7 @@ impl StatusSource {
             .expect("the bounds and the digits are within what the histogram takes");
         Self {
             shared: Arc::new(Mutex::new(status)),
-            measured: Arc::default(),
+            stores: Arc::default(),
             opened_us: Arc::new(Mutex::new(opened_us)),
             clock,
         }
@@ -133,10 +144,15 @@ impl StatusSource {
     #[must_use]
     pub fn now(&self) -> Status {
         let (at, opened_latency_us) = (self.clock.now(), self.opened_latency());
-        let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        let stores = measured.iter().map(|(name, store)| (name.clone(), store.figures())).collect();
-        drop(measured);
-        Status { at, opened_latency_us, stores, ..self.update().clone() }
+        let (mut stores, mut store_counts) = (BTreeMap::new(), BTreeMap::new());
+        for (name, store) in self.stores.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            stores.insert(name.clone(), store.measured.figures());
+            let counts = store.backend.counts();
+            if !counts.is_empty() {
+                store_counts.insert(name.clone(), counts);
+            }
+        }
+        Status { at, opened_latency_us, stores, store_counts, ..self.update().clone() }
     }
 
     /// The node's time.
@@ -145,10 +161,10 @@ impl StatusSource {
         self.clock.now()
     }
 
-    /// A store whose figures are told; what messages call it.
-    pub fn measure(&self, name: &str, store: Measured) {
-        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        measured.insert(name.to_owned(), store);
+    /// A store whose figures are told, with what it is asked; what messages call it.
+    pub fn measure(&self, name: &str, measured: Measured, backend: Arc<dyn Backend>) {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.insert(name.to_owned(), Store { measured, backend });
     }
 
     /// An incident is told now that a signal of the time `at` opened.
@@ -193,5 +209,58 @@ mod tests {
         assert_eq!(told.count, 4);
         assert!((30_000..500_000).contains(&told.p50), "{told:?}");
         assert!(told.max >= 495_000 && told.p99 >= 495_000, "{told:?}");
+    }
+
+    #[cfg(feature = "dht")]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_node_of_the_dht_counts_is_told() {
+        use crate::trust::tests::{key, outcome};
+        use crate::trust::{Trust, TrustConfig};
+        use edgelore_model::{Outcome, Sharing};
+        use edgelore_pipeline::fingerprint::Space;
+        use edgelore_pipeline::packet::seal;
+        use edgelore_routing::dht::{Dht, DhtConfig};
+        use std::time::Duration;
+
+        let directories = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let (status, clock) = (StatusSource::new(Clock::new()), Clock::new());
+        let now = clock.now();
+        // To a neighbour whose clock is an hour behind, what has expired meanwhile still counts.
+        let hour = Span::from_millis(3_600_000);
+        let neighbour = Dht::open(DhtConfig {
+            now: Arc::new(move || now - hour),
+            ..DhtConfig::in_directory(directories[0].path())
+        });
+        let neighbour = neighbour.unwrap();
+        let name = format!("dht://{}", directories[1].path().display());
+        let url = format!("{name}?bootstrap={}", neighbour.addresses()[0]);
+        let mut config = crate::Config::default();
+        config.publish.store = Some(url.as_str().into());
+        let space = Space::default_definition();
+        let trust = directories[2].path();
+        let trust = Trust::open(trust, TrustConfig::default(), Arc::new(move || clock.now()));
+        let (outlets, _) = crate::open_stores(&config, &space, &trust.unwrap(), &status).unwrap();
+        let signed = |created, expires| {
+            let outcome = Outcome { created, expires, ..outcome() };
+            seal(&outcome, &key(1), &space).unwrap().bytes
+        };
+        let store = outlets.of(Sharing::Public).unwrap();
+        store.store(signed(now, now + hour)).await.unwrap();
+        let half = Span::from_millis(1_800_000);
+        neighbour.store(signed(now - hour - half, now - half)).await.unwrap();
+        let told = async {
+            loop {
+                let counts = status.now().store_counts.remove(&name).expect("it counts");
+                let wanted = ["peers", "packets", "asked", "copies", "refused.expired"];
+                if wanted.iter().all(|name| counts[*name] > 0) {
+                    break counts;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(60), told).await.expect("it is told");
+        assert_eq!((told["peers"], told["packets"], told["kept"]), (1, 1, 0));
+        assert_eq!((told["refused.forged"], told["banned"]), (0, 0));
+        assert_eq!(status.now().stores[&name]["store"].calls, 1);
     }
 }

@@ -188,7 +188,13 @@ fn store(
 }
 
 /// A server whose calls end in time and are tried again.
-#[cfg(any(feature = "nats", feature = "postgres", feature = "redis", feature = "dht"))]
+#[cfg(any(
+    feature = "dht",
+    feature = "nats",
+    feature = "pgvector",
+    feature = "postgres",
+    feature = "redis"
+))]
 pub(crate) fn patient(server: impl Backend + 'static) -> Arc<dyn Backend> {
     Arc::new(Retry::new(Timeout::new(server, ANSWER_TIMEOUT), ATTEMPTS, PAUSE))
 }

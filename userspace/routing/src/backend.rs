@@ -4,6 +4,8 @@
 //!
 //! **Invariant:** every operation is idempotent: repeating it after a lost answer does no harm.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use edgelore_model::Query;
 use edgelore_pipeline::fingerprint::Cell;
@@ -276,6 +278,12 @@ pub trait Backend: Send + Sync {
     /// be; of several backends together.
     fn skipped(&self) -> u64 {
         0
+    }
+
+    /// What it counts of its own, beside what it is asked, by name; of several backends together
+    /// summed. Nothing from one that counts nothing.
+    fn counts(&self) -> BTreeMap<String, u64> {
+        BTreeMap::new()
     }
 
     /// What it can do.

@@ -13,10 +13,8 @@ use async_trait::async_trait;
 use edgelore_model::{Outcome, Query};
 use edgelore_pipeline::fingerprint::{Cell, Space};
 use edgelore_routing::dht::{Dht, DhtConfig};
-use edgelore_routing::{
-    Backend, BackendError, Capability, Cursor, Found, PacketId, Stored, Subscription,
-};
-use suite::{SimClock, Subject, key, outcome, sealed};
+use edgelore_routing::{Backend, BackendError, Cursor, PacketId};
+use suite::{Elsewhere, SimClock, Subject, key, outcome, sealed};
 use tempfile::TempDir;
 
 /// How long a condition may take before the test fails.
@@ -74,45 +72,6 @@ impl Network {
     }
 }
 
-/// Stores at one node and reads at another.
-#[derive(Debug)]
-struct Elsewhere {
-    writer: Arc<Dht>,
-    reader: Arc<Dht>,
-}
-
-#[async_trait]
-impl Backend for Elsewhere {
-    async fn store(&self, packet: Vec<u8>) -> Result<Stored, BackendError> {
-        self.writer.store(packet).await
-    }
-
-    async fn query(
-        &self,
-        query: &Query,
-        radius: u32,
-        limit: usize,
-    ) -> Result<Vec<Found>, BackendError> {
-        self.reader.query(query, radius, limit).await
-    }
-
-    async fn get(&self, id: &PacketId) -> Result<Option<Vec<u8>>, BackendError> {
-        self.reader.get(id).await
-    }
-
-    async fn subscribe(
-        &self,
-        cells: &[Cell],
-        after: Option<Cursor>,
-    ) -> Result<Box<dyn Subscription>, BackendError> {
-        self.reader.subscribe(cells, after).await
-    }
-
-    fn capability(&self) -> Capability {
-        self.reader.capability()
-    }
-}
-
 /// One node of five, each packet on all of them.
 struct OneOfFive(Network);
 
@@ -146,7 +105,8 @@ struct TwoOfSix {
 
 impl TwoOfSix {
     fn look(&mut self) {
-        let [writer, reader] = [1, 4].map(|node| Arc::clone(&self.network.nodes[node]));
+        let node = |number: usize| Arc::clone(&self.network.nodes[number]) as Arc<dyn Backend>;
+        let (writer, reader) = (node(1), node(4));
         self.view = Some(Elsewhere { writer, reader });
     }
 }

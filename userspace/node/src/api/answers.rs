@@ -17,10 +17,14 @@ use edgelore_routing::{BackendError, Stored};
 pub(super) fn failure(error: &BackendError) -> Response {
     let mut response = answer(error);
     if let BackendError::Throttled(ms) = error {
-        let seconds = HeaderValue::from(ms.div_ceil(1_000).max(1));
-        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        retry_after(&mut response, *ms);
     }
     response
+}
+
+fn retry_after(response: &mut Response, ms: u64) {
+    let seconds = HeaderValue::from(ms.div_ceil(1_000).max(1));
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
 }
 
 fn answer(error: &BackendError) -> Response {
@@ -50,7 +54,18 @@ pub(super) fn refuse(status: StatusCode, kind: Kind, reason: &str) -> Response {
 
 /// The answer to a caller that asks too often.
 pub(super) fn throttled(wait: Duration) -> Response {
-    failure(&BackendError::Throttled(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+    failure(&BackendError::Throttled(millis(wait)))
+}
+
+/// The answer to a caller that has to do something else first, and what.
+pub(super) fn held_back(wait: Duration, reason: &str) -> Response {
+    let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, Kind::Throttled, reason);
+    retry_after(&mut response, millis(wait));
+    response
+}
+
+fn millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What was acknowledged: 201 when it was not there before, else 200.

@@ -4,13 +4,13 @@
 //! id, and `at` when the subscription moved on without one. Never buffers: the store is read as fast as the subscriber reads.
 //!
 //! **Invariant:** an id that a client saw is one that it can resume after; a stream ends when the
-//! server is asked to stop.
+//! server is asked to stop, and takes one of its caller's places for as long as it is open.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Json, Query, State};
+use axum::extract::{Extension, Json, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +20,9 @@ use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::access::Caller;
 use super::answers::{failure, refuse};
+use super::streams::Place;
 use super::{Served, Stopping};
 
 /// How often a silent stream shows that it is alive.
@@ -52,17 +54,18 @@ pub(super) struct Parameters {
         (status = 200, content_type = "text/event-stream", body = String, description = "The stream"),
         (status = 400, body = ErrorReply, description = "A cell or the cursor is not one"),
         (status = 401, body = ErrorReply, description = "It carries no token that is taken"),
-        (status = 429, body = ErrorReply, description = "Too many requests; Retry-After says when"),
+        (status = 429, body = ErrorReply, description = "Too many requests, or streams of this caller; Retry-After says when"),
         (status = 503, body = ErrorReply, description = "As many streams as the store bears are open"),
     ),
 )]
 pub(super) async fn get(
     State(served): State<Served>,
+    Extension(caller): Extension<Caller>,
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
 ) -> Response {
     let cells = parameters.cell.split(',').filter(|cell| !cell.is_empty());
-    follow(&served, cells, &headers).await
+    follow(&served, caller, cells, &headers).await
 }
 
 /// Follow cells, for lists that are too long for an address.
@@ -75,23 +78,27 @@ pub(super) async fn get(
         (status = 400, body = ErrorReply, description = "A cell or the cursor is not one"),
         (status = 401, body = ErrorReply, description = "It carries no token that is taken"),
         (status = 413, body = ErrorReply, description = "The body is too long"),
-        (status = 429, body = ErrorReply, description = "Too many requests; Retry-After says when"),
+        (status = 429, body = ErrorReply, description = "Too many requests, or streams of this caller; Retry-After says when"),
         (status = 503, body = ErrorReply, description = "As many streams as the store bears are open"),
     ),
 )]
 pub(super) async fn post(
     State(served): State<Served>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     cells: Result<Json<Vec<String>>, JsonRejection>,
 ) -> Response {
     match cells {
-        Ok(Json(cells)) => follow(&served, cells.iter().map(String::as_str), &headers).await,
+        Ok(Json(cells)) => {
+            follow(&served, caller, cells.iter().map(String::as_str), &headers).await
+        }
         Err(rejection) => refuse(rejection.status(), Kind::Request, &rejection.body_text()),
     }
 }
 
 async fn follow<'c>(
     served: &Served,
+    caller: Caller,
     cells: impl Iterator<Item = &'c str>,
     headers: &HeaderMap,
 ) -> Response {
@@ -109,27 +116,37 @@ async fn follow<'c>(
         },
         Some(Err(_)) => return bad("Last-Event-ID is not text"),
     };
+    let place = match served.streams.open(caller) {
+        Ok(place) => place,
+        Err(too_many) => return too_many.into_response(),
+    };
     match served.store.subscribe(&cells, after).await {
-        Ok(subscription) => events(subscription, served.stopping.clone()),
+        Ok(subscription) => events(Open { subscription, _place: place }, served.stopping.clone()),
         Err(error) => failure(&error),
     }
 }
 
-/// Where a stream stands.
-enum Stage {
-    Opening(Box<dyn Subscription>),
-    Following(Box<dyn Subscription>),
+/// A stream that takes its caller's place.
+struct Open {
+    subscription: Box<dyn Subscription>,
+    _place: Place,
 }
 
-fn events(subscription: Box<dyn Subscription>, stopping: Stopping) -> Response {
-    let events = stream::unfold(Stage::Opening(subscription), |stage| async move {
+/// Where a stream stands.
+enum Stage {
+    Opening(Open),
+    Following(Open),
+}
+
+fn events(open: Open, stopping: Stopping) -> Response {
+    let events = stream::unfold(Stage::Opening(open), |stage| async move {
         match stage {
-            Stage::Opening(subscription) => {
-                let ready = place(EVENT_READY, subscription.cursor());
-                Some((Ok::<_, Infallible>(ready), Stage::Following(subscription)))
+            Stage::Opening(open) => {
+                let ready = at(EVENT_READY, open.subscription.cursor());
+                Some((Ok::<_, Infallible>(ready), Stage::Following(open)))
             }
-            Stage::Following(mut subscription) => match next(&mut *subscription).await {
-                Ok(event) => Some((Ok(event), Stage::Following(subscription))),
+            Stage::Following(mut open) => match next(&mut *open.subscription).await {
+                Ok(event) => Some((Ok(event), Stage::Following(open))),
                 Err(error) => {
                     tracing::warn!(%error, "a subscription ended");
                     None
@@ -148,14 +165,14 @@ async fn next(subscription: &mut dyn Subscription) -> Result<Event, BackendError
         match tokio::time::timeout(TELL_AT, subscription.next()).await {
             Ok(delivery) => return Ok(packet(&delivery?)),
             Err(_) if subscription.cursor() > before => {
-                return Ok(place(EVENT_AT, subscription.cursor()));
+                return Ok(at(EVENT_AT, subscription.cursor()));
             }
             Err(_) => {}
         }
     }
 }
 
-fn place(event: &str, cursor: Cursor) -> Event {
+fn at(event: &str, cursor: Cursor) -> Event {
     Event::default().event(event).id(cursor.0.to_string()).data("")
 }
 

@@ -32,6 +32,7 @@ mod events;
 mod handlers;
 mod listen;
 mod openapi;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -56,12 +57,14 @@ use tokio::sync::watch;
 pub use access::{TOKEN_CHARACTERS_MIN, TOKENS_MAX, TokenError, Tokens};
 pub use listen::{CONNECTIONS_MAX, SILENCE, serve};
 pub use openapi::document;
+pub use streams::{STREAMS_MAX, STREAMS_PER_SECOND};
 pub use tls::{TlsError, TlsFiles, acceptor};
 
 use crate::limit::Limiter;
 use crate::trust::{Guard, Refusal, Trust};
 use access::{Caller, Peer, identify};
 use answers::{refuse, throttled};
+use streams::Streams;
 
 /// The longest body of a query, bytes.
 const QUERY_BYTES_MAX: usize = 16 * 1024;
@@ -140,6 +143,7 @@ impl Stopping {
 struct Served {
     store: Arc<dyn Backend>,
     trust: Option<Arc<Trust>>,
+    streams: Arc<Streams>,
     stopping: Stopping,
 }
 
@@ -183,7 +187,7 @@ pub fn router(store: Arc<dyn Backend>, policy: Policy, stopping: Stopping) -> Ro
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
         .layer(from_fn(in_time))
-        .with_state(Served { store, trust: policy.trust, stopping })
+        .with_state(Served { store, trust: policy.trust, streams: Arc::default(), stopping })
 }
 
 struct Gate {
@@ -191,8 +195,8 @@ struct Gate {
     limiter: Limiter<Caller>,
 }
 
-/// Lets requests of known callers pass, as often as they may ask.
-async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+/// Lets requests of known callers pass, as often as they may ask, and says who asks.
+async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>();
     let Some(caller) = identify(&gate.tokens, peer, request.headers()) else {
         let mut response = refuse(StatusCode::UNAUTHORIZED, Kind::Request, "not authorised");
@@ -202,7 +206,10 @@ async fn admit(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
     };
     match gate.limiter.refuses(caller) {
         Some(wait) => throttled(wait),
-        None => next.run(request).await,
+        None => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
     }
 }
 

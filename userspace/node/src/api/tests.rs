@@ -30,10 +30,13 @@ impl Served {
     }
 
     async fn limited(token: Option<&str>, rate: u32) -> Self {
+        Self::asking(token.map(Tokens::one).unwrap_or_default(), rate).await
+    }
+
+    async fn asking(tokens: Tokens, rate: u32) -> Self {
         edgelore_routing::http::use_ring();
         let directory = tempfile::tempdir().unwrap();
         let store = Embedded::open(EmbeddedConfig::in_directory(directory.path())).unwrap();
-        let tokens = token.map(Tokens::one).unwrap_or_default();
         let rate = NonZeroU32::new(rate).unwrap();
         let policy = Policy { tokens, rate, ..Policy::default() };
         let (ask, stopping) = Stopping::new();
@@ -233,6 +236,42 @@ async fn whoever_asks_too_often_is_told_when_to_come_back() {
     assert!((1..=2).contains(&wait), "{wait}");
     assert_eq!(refused(answer).await, (429, Kind::Throttled));
     assert_eq!(served.get("/v1/health").await.status(), 200, "health is not counted");
+}
+
+#[tokio::test]
+async fn one_key_cannot_hold_all_streams() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "of-singapore-0123\nof-denver-01234567\n").unwrap();
+    let served = Served::asking(Tokens::read(file.path()).unwrap(), RATE_DEFAULT.get()).await;
+    let url = format!("{}/v1/subscribe", served.base);
+    let open = async |token| served.client.get(&url).bearer_auth(token).send().await.unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS_MAX {
+        streams.push(open("of-singapore-0123").await);
+        assert_eq!(streams.last().unwrap().status(), 200);
+    }
+    let answer = open("of-singapore-0123").await;
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["retry-after"]),
+        (429, &"5".parse().unwrap())
+    );
+    let reply: ErrorReply = answer.json().await.unwrap();
+    assert!(
+        reply.kind == Kind::Throttled && reply.error.contains("end one, or follow"),
+        "{reply:?}"
+    );
+    // Neither others nor what else this one asks for is concerned.
+    assert_eq!(open("of-denver-01234567").await.status(), 200);
+    let request = served.client.get(format!("{}/v1/capability", served.base));
+    assert_eq!(request.bearer_auth("of-singapore-0123").send().await.unwrap().status(), 200);
+    // The place of one that ended is free again, as soon as its end was seen.
+    drop(streams.pop());
+    let opened = async {
+        while open("of-singapore-0123").await.status() == 429 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), opened).await.expect("a place becomes free");
 }
 
 #[tokio::test]

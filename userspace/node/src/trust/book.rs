@@ -15,6 +15,7 @@
 //! use changes nothing until it is mended.
 
 use edgelore_model::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions};
@@ -271,6 +272,22 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), BookError> {
         operation: "writing",
         path: path.to_owned(),
         source,
+    })
+}
+
+/// What [`replace`] wrote as JSON; nothing where there is no file, or one that is damaged.
+pub(super) fn recall<T: DeserializeOwned + Default>(path: &Path) -> T {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return T::default(),
+        Err(error) => {
+            tracing::error!(%error, path = %path.display(), "what was remembered cannot be read");
+            return T::default();
+        }
+    };
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        tracing::error!(%error, path = %path.display(), "a damaged file begins anew");
+        T::default()
     })
 }
 

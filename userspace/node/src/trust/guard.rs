@@ -20,7 +20,7 @@ use edgelore_pipeline::synthesise::{Found, Unsigned};
 use edgelore_routing::{
     Backend, BackendError, Capability, Cursor, Delivery, LIMIT_MAX, Stored, Subscription,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A backend that is guarded.
@@ -106,8 +106,7 @@ impl Guard {
     /// come after it.
     async fn hear(&self, found: &[Found]) {
         self.learn(found.iter().map(|found| found.opened.publisher)).await;
-        let mut memory = lock(&self.trust.memory);
-        found.iter().for_each(|found| memory.hear(&found.opened));
+        self.trust.hear(found.iter().map(|found| &found.opened));
     }
 
     /// Whether a packet that a store gives is passed on.
@@ -251,6 +250,10 @@ impl Backend for Guard {
         self.inner.skipped()
     }
 
+    fn counts(&self) -> BTreeMap<String, u64> {
+        self.inner.counts()
+    }
+
     fn capability(&self) -> Capability {
         self.inner.capability()
     }
@@ -286,7 +289,7 @@ impl Subscription for Following {
             self.guard.learn([publisher]).await;
             let Some(delivery) = self.waiting.take() else { continue };
             self.cursor = delivery.cursor;
-            lock(&self.guard.trust.memory).hear(&delivery.packet);
+            self.guard.trust.hear([&delivery.packet]);
             if self.guard.passes(&delivery.packet, "subscription") {
                 return Ok(delivery);
             }

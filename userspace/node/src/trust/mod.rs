@@ -128,6 +128,8 @@ pub struct Trust {
     sightings: Mutex<Sightings>,
     /// Something was counted that is not on disk.
     unwritten: AtomicBool,
+    /// Held by whoever writes.
+    writing: Mutex<()>,
     audit: Audit,
     /// Publishers in the book have buckets apart: those that anybody can make take none of theirs.
     known: Limiter<PublisherId>,
@@ -150,8 +152,9 @@ impl Trust {
             current: Current::open(directory)?,
             audit: Audit::open(directory, u64::from(config.audit_mib) << 20)?,
             sightings: Mutex::new(Sightings::read(directory)),
-            memory: Mutex::new(Memory::new()),
+            memory: Mutex::new(Memory::read(directory)),
             unwritten: AtomicBool::new(false),
+            writing: Mutex::new(()),
             known: Limiter::new(quota, [0; 32]),
             unknown: Limiter::new(quota, [0; 32]),
             directory: directory.to_owned(),
@@ -160,7 +163,7 @@ impl Trust {
         }))
     }
 
-    /// Writes down what was counted, again and again; runs until it is dropped.
+    /// Writes down what was counted and learned, again and again; runs until it is dropped.
     pub async fn keep_written(self: Arc<Self>) {
         loop {
             tokio::time::sleep(WRITE_EVERY).await;
@@ -170,8 +173,10 @@ impl Trust {
         }
     }
 
-    /// Writes down what was counted.
+    /// Writes down what was counted, and what was learned of withdrawals and keys.
     pub fn write(&self) {
+        let _alone = lock(&self.writing);
+        self.write_memory();
         if !self.unwritten.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -179,6 +184,14 @@ impl Trust {
         if let Err(error) = sightings.write(&self.directory) {
             self.unwritten.store(true, Ordering::Relaxed);
             tracing::error!(%error, "what was seen of publishers is not on disk");
+        }
+    }
+
+    fn write_memory(&self) {
+        let Some(written) = lock(&self.memory).take_unwritten() else { return };
+        if let Err(error) = written.write(&self.directory) {
+            lock(&self.memory).not_written();
+            tracing::error!(%error, "what was withdrawn is not on disk");
         }
     }
 
@@ -201,6 +214,7 @@ impl Trust {
     pub fn counts(&self) -> BTreeMap<String, u64> {
         let mut counts = lock(&self.sightings).counts();
         counts.insert("audit_lines_lost".to_owned(), self.audit.lost());
+        counts.insert("withdrawals_forgotten".to_owned(), lock(&self.memory).forgotten());
         counts
     }
 
@@ -296,14 +310,26 @@ impl Trust {
         if known { self.known.refuses(*publisher) } else { self.unknown.refuses(*publisher) }
     }
 
+    /// Notes what packets withdraw. Nothing of a blocked publisher is shown, so nothing of it has to
+    /// be left out for what it withdrew.
+    fn hear<'p>(&self, packets: impl IntoIterator<Item = &'p Opened>) {
+        let book = self.current.book();
+        let withdraws = |packet: &&Opened| {
+            packet.outcome.supersedes.is_some() || packet.outcome.revokes.is_some()
+        };
+        for packet in packets.into_iter().filter(withdraws) {
+            match self.standing(&book, &packet.publisher) {
+                Some(Standing::Blocked) => {}
+                standing => lock(&self.memory).hear(packet, standing.is_some()),
+            }
+        }
+    }
+
     /// Notes that a packet was taken, the first time.
     fn accept(&self, packet: &Opened, via: &str) {
-        {
-            let mut memory = lock(&self.memory);
-            memory.hear(packet);
-            if !memory.saw(&packet.id) {
-                return;
-            }
+        self.hear([packet]);
+        if !lock(&self.memory).saw(&packet.id) {
+            return;
         }
         let (at, book) = ((self.now)(), self.current.book());
         lock(&self.sightings).accepted(&packet.publisher, at, |id| book.entry(id).is_some());
@@ -382,4 +408,4 @@ pub fn note_command(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

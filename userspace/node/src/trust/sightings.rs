@@ -6,12 +6,11 @@
 //! **Invariant:** there are at most [`PUBLISHERS_MAX`] publishers; when there are as many, an eighth
 //! of them goes, those that were silent longest and are not in the trust book.
 
-use super::book::{BookError, PublisherId, publisher_id, replace};
+use super::book::{BookError, PublisherId, publisher_id, recall, replace};
 use super::refusal::Refusal;
 use edgelore_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::Path;
 
 /// Publishers whose sightings are kept.
@@ -59,22 +58,7 @@ impl Sightings {
     /// What was counted in a directory; nothing where there is no file, or one that is damaged.
     #[must_use]
     pub fn read(directory: &Path) -> Self {
-        let path = directory.join(FILE);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Self::default(),
-            Err(error) => {
-                tracing::error!(%error, path = %path.display(), "sightings cannot be read");
-                return Self::default();
-            }
-        };
-        match serde_json::from_slice::<Written>(&text) {
-            Ok(written) => written.into(),
-            Err(error) => {
-                tracing::error!(%error, path = %path.display(), "sightings begin anew");
-                Self::default()
-            }
-        }
+        recall::<Written>(&directory.join(FILE)).into()
     }
 
     /// Writes it all down.

@@ -9,11 +9,11 @@ use edgelore_pipeline::packet::{SigningKey, seal};
 
 const START: Timestamp = Timestamp::from_secs_nanos(1_800_000_000, 0);
 
-fn key(number: u8) -> SigningKey {
+pub(crate) fn key(number: u8) -> SigningKey {
     SigningKey::from_seed(&mut [number; 32])
 }
 
-fn outcome() -> Outcome {
+pub(crate) fn outcome() -> Outcome {
     Outcome {
         situation: Situation {
             topology_class: "spine_leaf".into(),
@@ -110,9 +110,9 @@ fn revoked_keys_and_withdrawn_packets_are_remembered() {
     let packet = opened(&outcome(), 1);
     let by_other = opened(&Outcome { revokes: Some(packet.id), ..outcome() }, 2);
     let newer = opened(&Outcome { supersedes: Some(packet.id), ..outcome() }, 1);
-    lock(&trust.memory).hear(&by_other);
+    trust.hear([&by_other]);
     assert_eq!(trust.judge(&packet), Ok(()), "a stranger takes nothing back");
-    lock(&trust.memory).hear(&newer);
+    trust.hear([&newer]);
     assert_eq!(trust.judge(&packet), Err(Refusal::Withdrawn));
     assert_eq!(trust.judge(&newer), Ok(()));
     learn(&trust, &statement::revocation(&key(1), START));
@@ -162,4 +162,44 @@ fn the_policy_of_ranking_is_the_books() {
     assert_eq!((policy.corroboration_min, policy.now), (2, Some(START)));
     assert_eq!(policy.pinned, [key(2).publisher()]);
     assert_eq!(policy.groups[&key(2).publisher()], "singapore");
+}
+
+#[test]
+fn what_was_withdrawn_or_revoked_stays_so_after_a_restart() {
+    let (directory, before) = trust(TrustConfig::default());
+    let reopened =
+        || Trust::open(directory.path(), TrustConfig::default(), Arc::new(|| START)).unwrap();
+    let (replaced, other) = (opened(&outcome(), 1), opened(&outcome(), 2));
+    let taken_back = Outcome { sample_size: 9, ..outcome() };
+    let taken_back = opened(&taken_back, 1);
+    let supersedes = Some(replaced.id);
+    let newer = opened(&Outcome { supersedes, revokes: Some(taken_back.id), ..outcome() }, 1);
+    before.accept(&newer, "query");
+    learn(&before, &statement::revocation(&key(3), START));
+    learn(&before, &statement::succession(&key(4), &key(1), START));
+    drop(before);
+    let withdrawn = [&replaced, &taken_back].map(|packet| packet.clone());
+    for restart in 1..=2 {
+        let trust = reopened();
+        for packet in &withdrawn {
+            assert_eq!(trust.judge(packet), Err(Refusal::Withdrawn), "restart {restart}");
+        }
+        assert_eq!(trust.judge(&opened(&outcome(), 3)), Err(Refusal::Revoked));
+        // Keys that are one publisher's stay so: it is blocked under all of them.
+        say(directory.path(), 4, Standing::Blocked);
+        assert_eq!(trust.judge(&newer), Err(Refusal::Blocked));
+        say(directory.path(), 4, Standing::Pinned);
+        assert_eq!((trust.judge(&newer), trust.judge(&other)), (Ok(()), Ok(())));
+    }
+    // What nobody could have signed is not believed, and costs nothing else.
+    let path = directory.path().join("withdrawn.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let last = text.rfind("\"]").expect("there are statements");
+    let flipped = if &text[last - 1..last] == "0" { "1" } else { "0" };
+    std::fs::write(&path, [&text[..last - 1], flipped, &text[last..]].concat()).unwrap();
+    let trust = reopened();
+    assert_eq!(trust.judge(&replaced), Err(Refusal::Withdrawn));
+    drop(trust);
+    std::fs::write(&path, "{").unwrap();
+    assert_eq!(reopened().judge(&replaced), Ok(()), "a damaged file begins anew");
 }

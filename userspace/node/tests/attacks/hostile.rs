@@ -115,7 +115,7 @@ async fn a_hostile_server_gets_nothing_past_the_node() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_store_has_withdrawn_another_cannot_bring_back() {
-    let gate = Gate::new();
+    let mut gate = Gate::new();
     let first = sealed(&numbered(1), &key(7));
     let message = sealed(&Outcome { revokes: Some(first.id), ..numbered(2) }, &key(7));
     let [one, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
@@ -131,4 +131,15 @@ async fn what_one_store_has_withdrawn_another_cannot_bring_back() {
     // Nor later, from the one that does not know.
     let behind = Outlets::new(&stores[..1], &SharingConfig::default(), &gate.trust);
     assert!(everything(behind.reading().unwrap().as_ref()).await.is_empty());
+    // Nor after a restart, whether the process ended by itself or was killed after it had written.
+    gate.trust.write();
+    gate.restart();
+    let behind = Outlets::new(&stores[..1], &SharingConfig::default(), &gate.trust);
+    assert!(everything(behind.reading().unwrap().as_ref()).await.is_empty());
+    assert_eq!(gate.audited().last().unwrap().reason.as_deref(), Some("withdrawn"));
+    // A store that others write to finds it neither, when it is sent again.
+    let emptied = tempfile::tempdir().unwrap();
+    let served = Guard::serving(embedded(&emptied, &gate.clock), Arc::clone(&gate.trust));
+    served.store(first.bytes).await.unwrap();
+    assert!(everything(served.as_ref()).await.is_empty());
 }

@@ -1,7 +1,13 @@
 //! Attacks on every backend: each is refused, counted and explained, and concerns nobody else.
 //!
-//! The same cases run against the embedded store, against the HTTP server (by a client that sends
-//! whatever it likes), and, live, against Redis and PostgreSQL; a hostile server is `hostile.rs`.
+//! | store | started by | does without |
+//! |---|---|---|
+//! | embedded | the process itself | nothing |
+//! | HTTP, by a client that sends whatever it likes | the process itself | nothing |
+//! | NATS JetStream, pgvector, PostgreSQL, Redis (live) | a server for each case | nothing |
+//! | Kademlia DHT: stored at one node, read at another | the process itself | statements about keys: no node of a DHT keeps any, so it refuses them, and a new or revoked key is told by the other stores |
+//!
+//! A hostile server is `hostile.rs`; hostile peers of the DHT are in `routing/src/dht/tests`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../../../routing/tests/suite/mod.rs"]
@@ -16,7 +22,7 @@ use edgelore_model::{Outcome, Query, Span, Timestamp};
 use edgelore_node::trust::book::{Book, Entry, Standing};
 use edgelore_node::trust::{Guard, Trust, TrustConfig, audit};
 use edgelore_pipeline::packet::Sealed;
-use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
+use edgelore_routing::embedded::{Embedded, EmbeddedConfig, Now};
 use edgelore_routing::{Backend, BackendError, PacketId};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -51,6 +57,13 @@ impl Gate {
         Self { directory, clock, trust }
     }
 
+    /// The node, or the server, starts again on what is on its disk.
+    fn restart(&mut self) {
+        let now = self.clock.clone();
+        let now: Now = Arc::new(move || now.now());
+        self.trust = Trust::open(self.directory.path(), config(), now).unwrap();
+    }
+
     fn count(&self, name: &str) -> u64 {
         self.trust.counts().get(name).copied().unwrap_or(0)
     }
@@ -80,6 +93,10 @@ trait Target: Send + Sync + Sized {
     fn gate(&self) -> &Gate;
     /// What everybody uses.
     fn backend(&self) -> &dyn Backend;
+    /// Whether publishers can say here that a key succeeds theirs, or counts no more.
+    fn keeps_statements(&self) -> bool {
+        true
+    }
     /// Sends bytes as they are: the reason when they are refused.
     async fn send(&self, bytes: &[u8]) -> Result<(), String> {
         match self.backend().store(bytes.to_vec()).await {
@@ -190,75 +207,8 @@ macro_rules! attacked {
 attacked!(on_embedded, Direct);
 attacked!(on_http, web::Web);
 
-#[cfg(feature = "redis")]
-mod redis_server {
-    use super::*;
-    use edgelore_routing::redis::{Redis, RedisConfig};
-    use edgelore_testkit::server::{PASSWORD, RedisServer};
+#[cfg(any(feature = "nats", feature = "pgvector", feature = "postgres", feature = "redis"))]
+mod servers;
 
-    pub(crate) struct OnRedis {
-        gate: Gate,
-        backend: Arc<Guard>,
-        _server: RedisServer,
-    }
-
-    #[async_trait]
-    impl Target for OnRedis {
-        async fn start() -> Self {
-            let (gate, server) = (Gate::new(), RedisServer::start(&[]).unwrap());
-            let url = format!("redis://:{PASSWORD}@127.0.0.1:{}", server.port());
-            let clock = gate.clock.clone();
-            let now: edgelore_routing::embedded::Now = Arc::new(move || clock.now());
-            let redis = Redis::new(RedisConfig { now, ..RedisConfig::at(&url) }).unwrap();
-            let backend = Guard::serving(Arc::new(redis), Arc::clone(&gate.trust));
-            Self { gate, backend, _server: server }
-        }
-
-        fn gate(&self) -> &Gate {
-            &self.gate
-        }
-
-        fn backend(&self) -> &dyn Backend {
-            self.backend.as_ref()
-        }
-    }
-
-    attacked!(live_attacks_on_redis, live live_attacks_on_redis OnRedis);
-}
-
-#[cfg(feature = "postgres")]
-mod postgres_server {
-    use super::*;
-    use edgelore_routing::postgres::{Postgres, PostgresConfig};
-    use edgelore_testkit::server::{PASSWORD, PostgresServer};
-
-    pub(crate) struct OnPostgres {
-        gate: Gate,
-        backend: Arc<Guard>,
-        _server: PostgresServer,
-    }
-
-    #[async_trait]
-    impl Target for OnPostgres {
-        async fn start() -> Self {
-            let (gate, server) = (Gate::new(), PostgresServer::start().unwrap());
-            let url =
-                format!("postgres://edgelore:{PASSWORD}@127.0.0.1:{}/postgres", server.port());
-            let clock = gate.clock.clone();
-            let now: edgelore_routing::embedded::Now = Arc::new(move || clock.now());
-            let postgres = Postgres::new(PostgresConfig { now, ..PostgresConfig::at(&url) });
-            let backend = Guard::serving(Arc::new(postgres.unwrap()), Arc::clone(&gate.trust));
-            Self { gate, backend, _server: server }
-        }
-
-        fn gate(&self) -> &Gate {
-            &self.gate
-        }
-
-        fn backend(&self) -> &dyn Backend {
-            self.backend.as_ref()
-        }
-    }
-
-    attacked!(live_attacks_on_postgres, live live_attacks_on_postgres OnPostgres);
-}
+#[cfg(feature = "dht")]
+mod dht;

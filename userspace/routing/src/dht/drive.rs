@@ -228,8 +228,9 @@ impl Node {
         for topic in topics {
             let topic = IdentTopic::new(topic);
             // Without anyone who follows there is nobody to tell, and who misses it asks for it.
-            if let Err(error) = self.swarm.behaviour_mut().gossip.publish(topic, packet.to_vec()) {
-                tracing::trace!(%error, "not gossiped");
+            match self.swarm.behaviour_mut().gossip.publish(topic, packet.to_vec()) {
+                Ok(_) => self.shared.traffic.gossiped.one(),
+                Err(error) => tracing::trace!(%error, "not gossiped"),
             }
         }
     }

@@ -31,6 +31,7 @@ mod peers;
 mod refusals;
 mod serve;
 mod spread;
+mod traffic;
 mod upkeep;
 mod wire;
 
@@ -64,6 +65,7 @@ use follow::Follows;
 pub use overlay::{ANSWER_MAX, CONNECTIONS_MAX};
 pub use peers::{BANNED_AT, BANNED_FOR};
 use refusals::{Reason, Refusals};
+use traffic::Traffic;
 use wire::{Ask, Request, Response};
 
 /// Orders that wait for the node's loop.
@@ -91,6 +93,7 @@ struct Shared {
     runtime: Handle,
     circles: Circles,
     refusals: Refusals,
+    traffic: Traffic,
     follows: Follows,
     connected: Mutex<HashSet<PeerId>>,
     /// Peers that have to be offered what came here after this.
@@ -140,6 +143,7 @@ impl Shared {
     /// Asks a peer; `None` when it gave no answer in time, or was too busy.
     async fn ask(&self, peer: PeerId, ask: Ask) -> Option<Response> {
         let _place = self.asked.acquire().await.ok()?;
+        self.traffic.asked.one();
         let (reply, answer) = oneshot::channel();
         let request = Request { space: self.space.short_id(), ask };
         let order = Order::Ask { peer, request: Box::new(request), reply };
@@ -147,14 +151,15 @@ impl Shared {
             self.orders.send(order).await.ok()?;
             answer.await.ok().flatten()
         };
-        match tokio::time::timeout(ANSWER_MAX, asked).await.ok().flatten() {
-            Some(Response::Busy | Response::Refused) => None,
-            Some(response) => Some(response),
-            None => {
-                self.circles.forget(&peer);
-                None
-            }
+        let answer = tokio::time::timeout(ANSWER_MAX, asked).await.ok().flatten();
+        if answer.is_none() {
+            self.circles.forget(&peer);
         }
+        let answer = answer.filter(|one| !matches!(one, Response::Busy | Response::Refused));
+        if answer.is_none() {
+            self.traffic.unanswered.one();
+        }
+        answer
     }
 
     /// The peer has to be offered what came here after `after`.
@@ -180,6 +185,35 @@ pub struct Figures {
     pub evicted: u64,
     /// What peers sent and was not taken, by reason.
     pub refused: BTreeMap<&'static str, u64>,
+    /// Requests that it sent to peers.
+    pub asked: u64,
+    /// Those of them that a peer did not answer in time, was too busy for or refused.
+    pub unanswered: u64,
+    /// Copies that peers said they keep for it.
+    pub copies: u64,
+    /// Copies that it took from peers to keep.
+    pub kept: u64,
+    /// Messages of the gossip that it sent for packets stored here.
+    pub gossiped: u64,
+}
+
+impl Figures {
+    /// All of it by name, refusals as `refused.REASON`.
+    fn counts(&self) -> BTreeMap<String, u64> {
+        let refused = self.refused.iter().map(|(why, count)| (format!("refused.{why}"), *count));
+        let others = [
+            ("peers", self.peers as u64),
+            ("banned", self.banned as u64),
+            ("packets", self.packets as u64),
+            ("evicted", self.evicted),
+            ("asked", self.asked),
+            ("unanswered", self.unanswered),
+            ("copies", self.copies),
+            ("kept", self.kept),
+            ("gossiped", self.gossiped),
+        ];
+        refused.chain(others.map(|(name, count)| (name.to_owned(), count))).collect()
+    }
 }
 
 /// A node of the DHT. One process at a time may have its directory open; dropping it ends the
@@ -228,6 +262,7 @@ impl Dht {
             runtime: runtime.handle().clone(),
             circles: Circles::default(),
             refusals: Refusals::default(),
+            traffic: Traffic::default(),
             follows: Follows::new(config.space.clone()),
             space: config.space,
             connected: Mutex::default(),
@@ -285,6 +320,11 @@ impl Dht {
             packets: local.packets,
             evicted: local.evicted,
             refused: self.shared.refusals.all(),
+            asked: self.shared.traffic.asked.count(),
+            unanswered: self.shared.traffic.unanswered.count(),
+            copies: self.shared.traffic.copies.count(),
+            kept: self.shared.traffic.kept.count(),
+            gossiped: self.shared.traffic.gossiped.count(),
         }
     }
 }
@@ -345,6 +385,10 @@ impl Backend for Dht {
 
     fn skipped(&self) -> u64 {
         self.shared.refusals.all().values().sum()
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        self.figures().counts()
     }
 
     fn capability(&self) -> Capability {

@@ -77,7 +77,8 @@ async fn keep_one(shared: &Shared, peer: PeerId, packet: Vec<u8>) -> bool {
         return false;
     }
     match shared.local.store(packet).await {
-        Ok(_) => {
+        Ok(stored) => {
+            shared.traffic.kept.more(stored.new.into());
             shared.carry(cell);
             true
         }

@@ -59,7 +59,9 @@ async fn copy(shared: &Arc<Shared>, peers: BTreeSet<PeerId>, packet: &[u8], sequ
         runtime.spawn(async move {
             let kept = shared.ask(peer, Ask::Keep(vec![packet])).await;
             let kept = matches!(kept, Some(Response::Kept(1)));
-            if !kept {
+            if kept {
+                shared.traffic.copies.one();
+            } else {
                 shared.fell_behind(peer, sequence - 1);
             }
             let _ = answered.send(kept).await;

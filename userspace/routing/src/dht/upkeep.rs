@@ -126,10 +126,12 @@ async fn offer(shared: &Shared, peer: PeerId, ids: Vec<PacketId>) -> Result<bool
     };
     for ids in wanted.chunks(PACKETS_MAX) {
         let packets = shared.local.bytes(ids.to_vec()).await?;
-        let kept = shared.ask(peer, Ask::Keep(packets)).await;
-        if !matches!(kept, Some(Response::Kept(_))) {
+        let given = packets.len() as u64;
+        let Some(Response::Kept(kept)) = shared.ask(peer, Ask::Keep(packets)).await else {
             return Ok(false);
-        }
+        };
+        // It may say what it likes, but not that it keeps more than it was given.
+        shared.traffic.copies.more(given.min(kept.into()));
     }
     Ok(true)
 }

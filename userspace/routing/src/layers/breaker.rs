@@ -11,6 +11,7 @@
 //!
 //! **Invariant:** while it is open, at most one call in [`REST`] reaches the backend.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -155,6 +156,10 @@ impl<B: Backend> Backend for Breaker<B> {
 
     fn skipped(&self) -> u64 {
         self.inner.skipped()
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        self.inner.counts()
     }
 
     fn capability(&self) -> Capability {

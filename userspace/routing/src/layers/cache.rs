@@ -7,6 +7,7 @@
 //! **Invariant:** nothing is answered that is older than the time given, has expired, or was asked
 //! before the last change made here; memory is bounded by the packets that are held.
 
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -236,6 +237,10 @@ impl<B: Backend> Backend for Cache<B> {
 
     fn skipped(&self) -> u64 {
         self.inner.skipped()
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        self.inner.counts()
     }
 
     fn capability(&self) -> Capability {

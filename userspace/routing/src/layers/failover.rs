@@ -7,6 +7,7 @@
 //!
 //! **Invariant:** a call asks each server at most once.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use edgelore_pipeline::fingerprint::reference::Packet as Reference;
 use edgelore_pipeline::packet::statement::Statement;
 use edgelore_pipeline::synthesise::Unsigned;
 
-use super::Named;
+use super::{Named, summed};
 use crate::backend::{Backend, BackendError, Capability, Cursor, Stored, Subscription};
 use crate::{Cell, Found, PacketId};
 
@@ -134,6 +135,10 @@ impl Backend for Failover {
 
     fn skipped(&self) -> u64 {
         self.servers.iter().map(|(_, server)| server.skipped()).sum()
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        summed(&self.servers)
     }
 
     fn capability(&self) -> Capability {

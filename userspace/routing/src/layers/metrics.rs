@@ -178,6 +178,10 @@ impl<B: Backend> Backend for Metrics<B> {
         self.inner.skipped()
     }
 
+    fn counts(&self) -> BTreeMap<String, u64> {
+        self.inner.counts()
+    }
+
     fn capability(&self) -> Capability {
         self.inner.capability()
     }

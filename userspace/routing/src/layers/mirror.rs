@@ -7,6 +7,8 @@
 //!
 //! **Invariant:** a query answers as long as one store does.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use edgelore_model::Query;
 use edgelore_pipeline::fingerprint::reference::Packet as Reference;
@@ -14,7 +16,7 @@ use edgelore_pipeline::packet::statement::Statement;
 use edgelore_pipeline::synthesise::Unsigned;
 use futures_util::future::join_all;
 
-use super::Named;
+use super::{Named, summed};
 use crate::backend::{
     Backend, BackendError, Capability, Cursor, LIMIT_MAX, STATEMENTS_PAGE, Stored, Subscription,
 };
@@ -161,6 +163,10 @@ impl Backend for Mirror {
 
     fn skipped(&self) -> u64 {
         self.stores.iter().map(|(_, store)| store.skipped()).sum()
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        summed(&self.stores)
     }
 
     fn capability(&self) -> Capability {

@@ -31,9 +31,19 @@ pub use mirror::Mirror;
 pub use retry::Retry;
 pub use timeout::Timeout;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Backend;
 
 /// A backend and what messages call it.
 pub type Named = (String, Arc<dyn Backend>);
+
+/// What several count together.
+fn summed(backends: &[Named]) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for (name, count) in backends.iter().flat_map(|(_, backend)| backend.counts()) {
+        *sums.entry(name).or_default() += count;
+    }
+    sums
+}

@@ -7,6 +7,7 @@
 //!
 //! **Invariant:** the number of attempts is bounded.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -131,6 +132,10 @@ impl<B: Backend> Backend for Retry<B> {
 
     fn skipped(&self) -> u64 {
         self.inner.skipped()
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        self.inner.counts()
     }
 
     fn capability(&self) -> Capability {

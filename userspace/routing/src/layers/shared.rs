@@ -2,6 +2,7 @@
 //!
 //! Owns nothing; every call is passed on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -74,6 +75,10 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
 
     fn skipped(&self) -> u64 {
         (**self).skipped()
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        (**self).counts()
     }
 
     fn capability(&self) -> Capability {

@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** a call returns within the bound.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -98,6 +99,10 @@ impl<B: Backend> Backend for Timeout<B> {
 
     fn skipped(&self) -> u64 {
         self.inner.skipped()
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        self.inner.counts()
     }
 
     fn capability(&self) -> Capability {

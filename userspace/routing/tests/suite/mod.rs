@@ -7,11 +7,13 @@
 
 mod beside;
 mod cases;
+mod elsewhere;
 mod packets;
 mod servers;
 
 pub(crate) use beside::*;
 pub(crate) use cases::*;
+pub(crate) use elsewhere::Elsewhere;
 pub(crate) use packets::{START, SimClock, key, outcome, sealed};
 pub(crate) use servers::*;
 

@@ -274,7 +274,7 @@ async fn a_flood_is_cut_and_the_others_are_served() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_never_answers_holds_nobody_up() {
     let clock = SimClock::new();
-    let (victim, _second, good) = honest(&clock).await;
+    let (victim, second, good) = honest(&clock).await;
     let _hostile = Hostile::start(&victim, Arc::new(|_| None)).await;
     let other = sealed(&Outcome { sample_size: 60, ..outcome() }, &key(1));
     // Each of these would wait for ever if it waited for every peer.
@@ -286,4 +286,10 @@ async fn a_peer_that_never_answers_holds_nobody_up() {
     let mut expected = vec![good, other.id];
     expected.sort_unstable();
     assert_eq!(found, expected);
+    // All of it is counted: what was kept for the other, what was given away, and who kept silent.
+    until("the silence is counted", async || victim.dht.figures().unanswered > 0).await;
+    let figures = victim.dht.figures();
+    assert!(figures.asked > figures.unanswered && figures.copies > 0, "{figures:?}");
+    assert_eq!((figures.kept, figures.packets), (1, 2));
+    assert!(second.dht.figures().copies > 0);
 }
