@@ -10,6 +10,7 @@ use edgelore_model::Query;
 use edgelore_pipeline::fingerprint::{Cell, Space};
 use edgelore_routing::PacketId;
 use edgelore_routing::http::wire::QueryRequest;
+use edgelore_testkit::server::PASSWORD;
 use futures_util::StreamExt as _;
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
@@ -121,7 +122,10 @@ pub(super) struct BareNats {
 
 impl BareNats {
     pub(super) async fn connect(url: &str) -> Result<Self> {
-        let client = async_nats::connect(url).await.context("connect the bare NATS client")?;
+        let (user, password) = ("edgelore".to_owned(), PASSWORD.to_owned());
+        let options = async_nats::ConnectOptions::with_user_and_password(user, password);
+        let address = url.rsplit('@').next().unwrap_or(url);
+        let client = options.connect(address).await.context("connect the bare NATS client")?;
         let jetstream = jetstream::new(client);
         let config = jetstream::stream::Config {
             name: "bare".to_owned(),

@@ -43,18 +43,6 @@ impl Opener {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As [`packet::open`].
-    ///
-    /// # Errors
-    /// As [`packet::open`].
-    pub(crate) fn open(&self, bytes: &[u8]) -> Result<Opened, PacketError> {
-        let id = packet::id(bytes);
-        if self.verified().has(&id) {
-            return packet::reopen(bytes, &id);
-        }
-        packet::open(bytes).inspect(|opened| self.verified().add(opened.id))
-    }
-
     /// As [`packet::open`] each of them, in their order.
     pub(crate) fn open_all(&self, packets: &[&[u8]]) -> Vec<Result<Opened, PacketError>> {
         let ids: Vec<PacketId> = packets.iter().map(|bytes| packet::id(bytes)).collect();
@@ -102,7 +90,8 @@ mod tests {
         let opener = Opener::default();
         for _ in 0..3 {
             assert_eq!(opener.open_all(&packets), plainly);
-            let singly: Vec<_> = packets.iter().map(|bytes| opener.open(bytes)).collect();
+            let singly: Vec<_> =
+                packets.iter().flat_map(|bytes| opener.open_all(&[bytes])).collect();
             assert_eq!(singly, plainly);
         }
         assert_eq!(opener.verified().young.len(), 3, "the genuine ones alone");

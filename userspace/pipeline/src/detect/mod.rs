@@ -234,11 +234,15 @@ impl Detector {
         self.settle(out);
         self.advance(observation.at, out);
         let first = out.len();
-        self.known.book.observe(observation);
-        self.routing(observation, out);
-        self.flaps.observe(observation, &self.known, out);
-        self.saturations.observe(observation, &self.known, out);
-        self.degradations.observe(observation, &self.known, &self.saturations, out);
+        if let Observed::Routes(delta) = &observation.what {
+            self.routes(delta, observation.link, observation.at, out);
+        } else {
+            self.known.book.observe(observation);
+            self.routing(observation, out);
+            self.flaps.observe(observation, &self.known, out);
+            self.saturations.observe(observation, &self.known, out);
+            self.degradations.observe(observation, &self.known, &self.saturations, out);
+        }
         self.follow(&out[first..]);
     }
 
@@ -275,7 +279,6 @@ impl Detector {
             Observed::Router(change) if !change.connected => {
                 known.sessions.unknown_since(change.router);
             }
-            Observed::Routes(delta) => self.routes(delta, link, at, out),
             Observed::Bfd(change) => {
                 if known.sessions.bfd_changed(change, link) {
                     let diagnostic = Some(change.diagnostic);
@@ -307,6 +310,7 @@ impl Detector {
             | Observed::MessageFault { .. }
             | Observed::Late(_)
             | Observed::SentAgain(_)
+            | Observed::Routes(_)
             | Observed::Tick => {}
         }
     }
@@ -336,13 +340,17 @@ impl Detector {
         }
     }
 
+    /// The way of nearly all observations. Of routes the other detectors have nothing to say but that
+    /// their session speaks.
     fn routes(&mut self, delta: &RouteDelta, link: u32, at: Timestamp, out: &mut Vec<Detected>) {
         let known = &mut self.known;
         if known.sessions.routes_seen(delta, link, at) {
             known.routes_moved(delta, at, &mut self.verdicts);
             self.convergences.routes_moved(delta, &self.verdicts, at, known, out);
             self.flaps.routes_moved(delta, &self.verdicts, at);
+            self.flaps.tell(known, out);
         }
+        self.degradations.spoke(delta.session);
     }
 
     /// Reads what was announced on a session that has ended, and forgets it.

@@ -21,7 +21,10 @@ use std::path::Path;
 
 use edgelore_model::{Known, Situation, Timestamp};
 use edgelore_pipeline::packet::{self, Opened, PacketId};
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{BackendError, Cursor};
@@ -176,6 +179,14 @@ impl Disk {
             }
             Ok(orphans)
         })
+    }
+
+    /// How many records there are.
+    pub(super) fn records(&self) -> Result<usize, BackendError> {
+        let count = self.read("counting records", |transaction| {
+            Ok(transaction.open_table(RECORDS)?.len()?)
+        })?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     /// Calls `each` with every record in the order of commits.

@@ -97,11 +97,35 @@ impl Index {
     }
 
     pub(super) fn insert(&mut self, sequence: u64, record: &Record) {
+        self.by_expiry.insert((record.expires, sequence));
+        self.place(sequence, record);
+    }
+
+    /// Takes records, about `count` of them, into an index that has none yet, and hands each on. What has
+    /// an order is put in order once.
+    pub(super) fn fill(
+        &mut self,
+        count: usize,
+        records: impl Iterator<Item = (u64, Record)>,
+        mut then: impl FnMut(u64, Record),
+    ) {
+        self.entries.reserve(count);
+        self.slots.reserve(count);
+        self.sequences.reserve(count);
+        let mut by_expiry = Vec::with_capacity(count);
+        for (sequence, record) in records {
+            by_expiry.push((record.expires, sequence));
+            self.place(sequence, &record);
+            then(sequence, record);
+        }
+        self.by_expiry = by_expiry.into_iter().collect();
+    }
+
+    fn place(&mut self, sequence: u64, record: &Record) {
         for id in &record.withdraws {
             *self.withdrawn.entry((record.publisher, *id)).or_default() += 1;
         }
         self.sequences.insert(record.id, sequence);
-        self.by_expiry.insert((record.expires, sequence));
         self.situations.push(&record.situation);
         self.slots.insert(sequence, self.entries.len());
         self.entries.push(Entry {

@@ -27,6 +27,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -44,8 +45,8 @@ use crate::admission::{admit, admit_subscription};
 use crate::backend::{Backend, BackendError, Capability, Cursor, LIMIT_MAX, Stored, Subscription};
 use crate::{Cell, Found, PacketId};
 use beside::Beside;
-use disk::Disk;
 pub use disk::Mark;
+use disk::{Disk, Record};
 use eviction::Ranking;
 use follow::Follower;
 use index::Index;
@@ -409,6 +410,10 @@ impl Drop for Embedded {
     }
 }
 
+/// Records that are handed over together when a store is opened, and how many times so many may wait.
+const CHUNK_RECORDS: usize = 4_096;
+const CHUNKS_AHEAD: usize = 4;
+
 /// What is in memory of a store.
 struct Loaded {
     index: Index,
@@ -417,25 +422,43 @@ struct Loaded {
     foreign: usize,
 }
 
+/// Reads all records; another thread makes the index of them meanwhile.
 fn load(disk: &Disk, space: &Space) -> Result<Loaded, BackendError> {
-    let index = Index::new(space.clone());
-    let mut loaded = Loaded { index, ranking: Ranking::default(), foreign: 0 };
-    let (own, mut withdrawing) = (space.short_id(), Vec::new());
-    disk.each_record(|sequence, record| {
-        if record.space != own {
-            loaded.foreign += 1;
-            return;
-        }
-        loaded.index.insert(sequence, &record);
-        loaded.ranking.insert(sequence, &record);
-        if !record.withdraws.is_empty() {
-            withdrawing.push((sequence, record));
-        }
-    })?;
+    let count = disk.records()?;
+    let (mut ranking, mut foreign, own) = (Ranking::default(), 0, space.short_id());
+    let (send, received) = sync_channel::<Vec<(u64, Record)>>(CHUNKS_AHEAD);
+    let (read, (index, withdrawing)) = std::thread::scope(|scope| {
+        let indexing = scope.spawn(move || {
+            let (mut index, mut withdrawing) = (Index::new(space.clone()), Vec::new());
+            index.fill(count, received.into_iter().flatten(), |sequence, record| {
+                if !record.withdraws.is_empty() {
+                    withdrawing.push((sequence, record));
+                }
+            });
+            (index, withdrawing)
+        });
+        let mut chunk = Vec::with_capacity(CHUNK_RECORDS);
+        let read = disk.each_record(|sequence, record| {
+            if record.space != own {
+                foreign += 1;
+                return;
+            }
+            ranking.insert(sequence, &record);
+            chunk.push((sequence, record));
+            if chunk.len() == CHUNK_RECORDS {
+                // Were the other thread gone, joining it would say so.
+                let _ = send.send(std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK_RECORDS)));
+            }
+        });
+        let _ = send.send(chunk);
+        drop(send);
+        (read, indexing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    read?;
     for (sequence, record) in &withdrawing {
-        writer::note_withdrawals(&loaded.index, &mut loaded.ranking, *sequence, record);
+        writer::note_withdrawals(&index, &mut ranking, *sequence, record);
     }
-    Ok(loaded)
+    Ok(Loaded { index, ranking, foreign })
 }
 
 fn writer_gone() -> BackendError {

@@ -374,7 +374,14 @@ impl Convergences {
     }
 
     /// Lets time pass: closes incidents that have been quiet for long enough.
+    #[inline]
     pub(super) fn advance(&mut self, now: Timestamp, known: &Known, out: &mut Vec<Detected>) {
+        if !self.open.is_empty() || !self.past.is_empty() {
+            self.pass(now, known, out);
+        }
+    }
+
+    fn pass(&mut self, now: Timestamp, known: &Known, out: &mut Vec<Detected>) {
         let longest = Span::from_millis(i64::from(self.config.longest_ms));
         let mut place = 0;
         while let Some(open) = self.open.get(place) {

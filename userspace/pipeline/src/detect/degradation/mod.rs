@@ -47,7 +47,7 @@ use super::{Bounds, Detected, Finding, Opened, Settings};
 use ailing::{Ailing, Occasion, Rate};
 use edgelore_model::{
     EventType, Incident, Interval, LossReason, Measured, NodeId, Observation, Observed, Protocol,
-    RuledOut, Scope, Span, Timestamp, Trigger, TriggerKind,
+    RuledOut, Scope, SessionKey, Span, Timestamp, Trigger, TriggerKind,
 };
 use serde::{Deserialize, Serialize};
 use sources::Sources;
@@ -235,16 +235,26 @@ impl Degradations {
         }
     }
 
+    /// A session says something of routes.
+    #[inline]
+    pub(super) fn spoke(&mut self, session: SessionKey) {
+        self.sources.spoke(session);
+    }
+
     /// Lets time pass: closes incidents that are over, forgets what has recovered.
+    #[inline]
     pub(super) fn advance(
         &mut self,
         now: Timestamp,
         saturations: &Saturations,
         out: &mut Vec<Detected>,
     ) {
-        if now < self.due {
-            return;
+        if now >= self.due {
+            self.pass(now, saturations, out);
         }
+    }
+
+    fn pass(&mut self, now: Timestamp, saturations: &Saturations, out: &mut Vec<Detected>) {
         let config = self.config.clone();
         let ends = |open: &Open| open.last.at + config.close_after(open.last.interval);
         let over = self.open.iter().filter(|(_, open)| now >= ends(open));

@@ -45,6 +45,16 @@ impl Sources {
         Self { links: BTreeMap::new(), talks: BTreeMap::new(), reports: BTreeMap::new() }
     }
 
+    /// A session says something of routes. Of most sessions nothing is counted.
+    #[inline]
+    pub(super) fn spoke(&mut self, session: SessionKey) {
+        if !self.talks.is_empty()
+            && let Some(talk) = self.talks.get_mut(&session)
+        {
+            talk.0 += 1;
+        }
+    }
+
     /// The loss that the observation tells; and whether there was no room to remember it.
     pub(super) fn loss(
         &mut self,
@@ -77,15 +87,6 @@ impl Sources {
                 port,
                 count,
             }) => self.retransmitted(*session, *port, *count, at, known, bounds),
-            Observed::Routes(delta) => {
-                // The way of most observations: nothing is counted of most sessions.
-                if !self.talks.is_empty()
-                    && let Some(talk) = self.talks.get_mut(&delta.session)
-                {
-                    talk.0 += 1;
-                }
-                (None, false)
-            }
             _ => (None, false),
         }
     }

@@ -126,6 +126,12 @@ impl Flaps {
             Observed::StreamGap { session, .. } => self.gap(*session),
             _ => {}
         }
+        self.tell(known, out);
+    }
+
+    /// Appends what was found since the last time.
+    #[inline]
+    pub(super) fn tell(&mut self, known: &Known, out: &mut Vec<Detected>) {
         if !self.told.is_empty() {
             self.join(known);
             out.append(&mut self.told);
@@ -168,7 +174,14 @@ impl Flaps {
     }
 
     /// Closes flaps that are over, and forgets quiet subjects now and then.
+    #[inline]
     pub(super) fn advance(&mut self, now: Timestamp, known: &Known, out: &mut Vec<Detected>) {
+        if !self.open.is_empty() || now - self.swept > self.config.quiet() {
+            self.pass(now, known, out);
+        }
+    }
+
+    fn pass(&mut self, now: Timestamp, known: &Known, out: &mut Vec<Detected>) {
         let quiet = self.config.quiet();
         if !self.open.is_empty() {
             let decay = Decay::new(self.config.penalties());

@@ -151,10 +151,14 @@ impl Saturations {
     }
 
     /// Lets time pass: closes incidents that are over, finds queues that are stuck.
+    #[inline]
     pub(super) fn advance(&mut self, now: Timestamp, known: &Known, out: &mut Vec<Detected>) {
-        if now < self.due {
-            return;
+        if now >= self.due {
+            self.pass(now, known, out);
         }
+    }
+
+    fn pass(&mut self, now: Timestamp, known: &Known, out: &mut Vec<Detected>) {
         let close_after = Span::from_millis(i64::from(self.config.close_after_ms));
         let over = |open: &Open| open.relaxed.is_some_and(|r| now - r.latest >= close_after);
         let done: Vec<Key> = self.open.iter().filter(|(_, o)| over(o)).map(|(k, _)| *k).collect();
