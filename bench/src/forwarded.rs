@@ -17,14 +17,11 @@ use edgelore_capture::ring::{Ring, Watch};
 use edgelore_capture::trace::{TraceConfig, TraceSource};
 use edgelore_testkit::{NetNs, Storm, Topology, Vantage, pause, traffic};
 use std::cell::RefCell;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 const TITLE: &str = "Saturation: what each part of watching costs";
 /// How long packets are counted: many short moments tell more than few long ones.
 const WINDOW: Duration = Duration::from_millis(400);
-/// Where nobody is.
-const BEYOND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 90, 200, 2)), 9);
 /// How long nothing is counted after something was attached.
 const SETTLE: Duration = Duration::from_millis(40);
 
@@ -71,37 +68,9 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     }
     let topology = &Topology::build("fwd", Vantage::Routed, 1)?;
     let (from, to) = (&topology.peers()[0], topology.hub());
-    let unread = Storm::start(from, (to, topology.link(0).hub[0]), STORM_PAYLOAD_LEN)?;
-    let note = "The storm ends in a socket that nobody reads, so this machine drops every packet, and \
-                the tracepoint of drops sees each.";
-    let dropped = measure(topology, unread, effort, TITLE, note)?;
-    lead_beyond(topology)?;
-    let beyond = Storm::towards(from, BEYOND, STORM_PAYLOAD_LEN)?;
-    let note = "The storm leaves this machine through a link that takes everything, as a gateway's own \
-                does: nothing is dropped on the way.";
-    let title = "Saturation: what each part of watching costs where nothing is dropped";
-    Ok(vec![dropped, measure(topology, beyond, effort, title, note)?])
-}
-
-/// A network behind the hub whose link takes everything and has nobody on it.
-fn lead_beyond(topology: &Topology) -> Result<()> {
-    let hub = topology.link(0).hub[0];
-    let link =
-        "link add beyond type dummy\nlink set beyond up\nroute add 10.90.200.0/24 dev beyond";
-    topology.hub().ip(link)?;
-    topology.gateway().ip(&format!("route add 10.90.200.0/24 via {hub}"))
-}
-
-fn measure(
-    topology: &Topology,
-    storm: Storm,
-    effort: Effort,
-    title: &str,
-    note: &str,
-) -> Result<Section> {
     let stage = Stage {
         topology,
-        storm,
+        storm: Storm::start(from, (to, topology.link(0).hub[0]), STORM_PAYLOAD_LEN)?,
         empty: RefCell::new(Empty::load()?),
         ring: RefCell::new(topology.gateway().run(crate::ring::open)?),
     };
@@ -119,7 +88,7 @@ fn measure(
         // The first round warms up, there as here.
         Series::beside(watched.name(), costs.take().split_off(1))
     });
-    Ok(table(&series, &costs.collect::<Vec<_>>(), title, note))
+    Ok(vec![table(&series, &costs.collect::<Vec<_>>())])
 }
 
 impl Stage<'_> {
@@ -177,7 +146,7 @@ fn each(
     gateway.run(|| interfaces.iter().try_for_each(|name| act(name)))
 }
 
-fn table(series: &[Series], costs: &[Series], title: &str, note: &str) -> Section {
+fn table(series: &[Series], costs: &[Series]) -> Section {
     let columns = [
         "attached",
         "k packets/s",
@@ -188,15 +157,16 @@ fn table(series: &[Series], costs: &[Series], title: &str, note: &str) -> Sectio
         "CPU ratio",
         "quartiles",
     ];
-    let mut section = Section::new(title, &columns);
-    section.note(format!(
+    let mut section = Section::new(TITLE, &columns);
+    section.note(
         "64-byte UDP packets as fast as one thread sends them, forwarded between two veth \
          interfaces; no table passes. The ratios are medians of ratios taken round by round, with \
          their first and third quartile. The sender's CPU time holds sending, and the forwarding \
          and programs that run within it; other load on the machine disturbs it less than the \
          packets that arrive. The control is the empty program once more: what is nearer to it \
-         than its own quartiles are to each other is no difference. {note}",
-    ));
+         than its own quartiles are to each other is no difference. The storm ends in a socket that \
+         nobody reads, so this machine drops every packet, and the tracepoint of drops sees each.",
+    );
     let quartiles = |of: &Series, base: &Series| {
         let (low, high) = of.speedup_quartiles(base);
         format!("{low:.3}..{high:.3}")

@@ -41,7 +41,7 @@ struct Told {
 pub struct Storm {
     told: Arc<Told>,
     thread: Option<JoinHandle<()>>,
-    _sink: Option<UdpSocket>,
+    _sink: UdpSocket,
 }
 
 impl Storm {
@@ -53,25 +53,8 @@ impl Storm {
     pub fn start(from: &NetNs, to: (&NetNs, IpAddr), payload_len: usize) -> Result<Self> {
         let sink = to.0.run(|| UdpSocket::bind((to.1, 0)).context("open the storm's target"))?;
         let target = sink.local_addr().context("find the storm's target")?;
-        Self::blowing(from, target, payload_len, Some(sink))
-    }
-
-    /// As [`Storm::start`], to an address where nobody need be.
-    ///
-    /// # Errors
-    /// When a socket cannot be opened, or there is no way to the target.
-    pub fn towards(from: &NetNs, target: SocketAddr, payload_len: usize) -> Result<Self> {
-        Self::blowing(from, target, payload_len, None)
-    }
-
-    fn blowing(
-        from: &NetNs,
-        target: SocketAddr,
-        payload_len: usize,
-        sink: Option<UdpSocket>,
-    ) -> Result<Self> {
         let source = from.run(|| {
-            let any: IpAddr = if target.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+            let any: IpAddr = if to.1.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
             let socket = UdpSocket::bind((any, 0)).context("open the storm's source")?;
             // The first one finds the way; afterwards neighbours are known.
             socket.send_to(&[0], target).context("send the storm's first datagram")?;
