@@ -21,6 +21,10 @@ pub mod layers;
 #[cfg(feature = "nats")]
 pub mod nats;
 mod opener;
+#[cfg(test)]
+#[path = "../tests/suite/packets.rs"]
+#[allow(dead_code, reason = "the suite of all backends uses more of it")]
+mod packets;
 #[cfg(feature = "pgvector")]
 pub mod pgvector;
 #[cfg(any(feature = "nats", feature = "postgres", feature = "redis"))]

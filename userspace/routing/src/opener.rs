@@ -68,23 +68,15 @@ impl Opener {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const GOOD: [&[u8]; 3] = [
-        include_bytes!("../../fixtures/packets/example.cbor"),
-        include_bytes!("../../fixtures/packets/full.cbor"),
-        include_bytes!("../../fixtures/packets/later.cbor"),
-    ];
-
-    fn forged() -> Vec<u8> {
-        let mut forged = GOOD[0].to_vec();
-        forged[200] ^= 1;
-        forged
-    }
+    use crate::packets::{key, outcome, sealed};
 
     #[test]
     fn the_verdicts_are_those_of_opening_whatever_is_known() {
-        let forged = forged();
-        let packets = [GOOD[0], &forged, GOOD[1], GOOD[0], b"no packet", GOOD[2]];
+        let good = [1, 2, 3].map(|number| sealed(&outcome(), &key(number)).bytes);
+        let mut forged = good[0].clone();
+        forged[200] ^= 1;
+        let packets = [&good[0], &forged, &good[1], &good[0], &b"no packet".to_vec(), &good[2]];
+        let packets = packets.map(Vec::as_slice);
         let plainly: Vec<_> = packets.iter().map(|bytes| packet::open(bytes)).collect();
         assert_eq!(plainly.iter().filter(|opened| opened.is_ok()).count(), 4);
         let opener = Opener::default();

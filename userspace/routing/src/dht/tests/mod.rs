@@ -2,7 +2,6 @@
 
 mod hostile;
 mod network;
-#[path = "../../../tests/suite/packets.rs"]
-#[allow(dead_code, reason = "the suite of all backends uses more of it")]
-mod packets;
 mod partition;
+
+use crate::packets;
