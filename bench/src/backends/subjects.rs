@@ -130,19 +130,15 @@ impl Subject {
             return Ok(Arc::clone(&self.here[turn % self.here.len()]));
         }
         let packets_max = PACKETS_MAX as u64;
+        let postgres = || PostgresConfig { packets_max, ..PostgresConfig::at(&self.url) };
         Ok(match self.name {
             "http" => Arc::new(Http::new(&self.url, None, Space::default_definition())?),
             "redis" => {
                 Arc::new(Redis::new(RedisConfig { packets_max, ..RedisConfig::at(&self.url) })?)
             }
             "nats" => Arc::new(Nats::new(NatsConfig { packets_max, ..NatsConfig::at(&self.url) })?),
-            name => {
-                let config = PostgresConfig { packets_max, ..PostgresConfig::at(&self.url) };
-                match name {
-                    "pgvector" => Arc::new(Pgvector::new(config)?),
-                    _ => Arc::new(Postgres::new(config)?),
-                }
-            }
+            "pgvector" => Arc::new(Pgvector::new(postgres())?),
+            _ => Arc::new(Postgres::new(postgres())?),
         })
     }
 
