@@ -201,15 +201,19 @@ impl Sessions {
     }
 
     pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
-        self.ids.get(&key).map(|&id| &self.known[id])
+        self.id(key).map(|id| &self.known[id])
+    }
+
+    #[inline]
+    fn id(&self, key: SessionKey) -> Option<usize> {
+        match self.last {
+            Some((last, id)) if last == key => Some(id),
+            _ => self.ids.get(&key).copied(),
+        }
     }
 
     fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
-        let id = match self.last {
-            Some((last, id)) if last == key => id,
-            _ => *self.ids.get(&key)?,
-        };
-        Some(&mut self.known[id])
+        self.id(key).map(|id| &mut self.known[id])
     }
 
     /// All sessions, in the order of their keys.
@@ -379,10 +383,7 @@ impl Sessions {
     }
 
     fn entry(&mut self, key: SessionKey, link: u32) -> Option<&mut Session> {
-        let id = match self.last {
-            Some((last, id)) if last == key => id,
-            _ => self.place(key)?,
-        };
+        let id = self.place(key)?;
         let session = &mut self.known[id];
         if link != 0 && session.link != link {
             session.link = link;
@@ -395,15 +396,17 @@ impl Sessions {
 
     /// Where a session is, or finds its place; `None` when there is none left.
     fn place(&mut self, key: SessionKey) -> Option<usize> {
-        let id = match self.ids.get(&key) {
-            Some(&id) => id,
+        let id = match self.id(key) {
+            Some(id) => id,
             None if self.known.len() >= self.sessions_max => {
                 self.overflows += 1;
                 return None;
             }
             None => self.begin(key),
         };
-        self.last = Some((key, id));
+        if !matches!(self.last, Some((_, last)) if last == id) {
+            self.last = Some((key, id));
+        }
         Some(id)
     }
 

@@ -96,11 +96,17 @@ impl<'a> Prefixes<'a> {
         self.path_id
     }
 
+    /// Octets before the length of each prefix.
+    #[inline]
+    const fn path_id_len(&self) -> usize {
+        if matches!(self.ids, PathIds::Present) { PATH_ID_LEN } else { 0 }
+    }
+
     /// The next prefix; `None` at the end, and where it cannot be read.
     #[inline(always)]
     pub(super) fn sound(&mut self) -> Option<Prefix> {
         let rest = self.bytes.get(self.at..)?;
-        let skip = if self.ids == PathIds::Present { PATH_ID_LEN } else { 0 };
+        let skip = self.path_id_len();
         let &length = rest.get(skip)?;
         let end = skip + 1 + usize::from(length).div_ceil(8);
         if end > rest.len() {
@@ -125,7 +131,7 @@ impl<'a> Prefixes<'a> {
     fn refuse(&mut self) -> BgpError {
         let at = std::mem::replace(&mut self.at, self.bytes.len());
         let there = self.bytes.len() - at;
-        let skip = if self.ids == PathIds::Present { PATH_ID_LEN } else { 0 };
+        let skip = self.path_id_len();
         let length = self.bytes.get(at + skip).copied();
         let needed = skip + 1 + length.map_or(0, |bits| usize::from(bits).div_ceil(8));
         let fault = match length {
