@@ -3,7 +3,7 @@
 use crate::{
     CounterSample, FibChange, HelloChange, KernelEvent, LateHeartbeat, LdpChange, LinkChange,
     LinkStateChange, LossReason, NeighbourChange, PeerStatistics, Prefix, QueueSample, Rib,
-    RouterChange, SentAgain, SessionKey, Timestamp,
+    RouterChange, SentAgain, SessionKey, Span, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -132,6 +132,11 @@ pub enum Observed {
         reason: LossReason,
         /// How many.
         count: u64,
+    },
+    /// From here on, times count in steps of this, and are told as the step's beginning.
+    Granularity {
+        /// Its length.
+        step: Span,
     },
     /// Time passed.
     Tick,

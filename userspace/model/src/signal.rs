@@ -114,6 +114,9 @@ pub enum SignalKind {
         /// How many signals.
         count: u64,
     },
+    /// From here on, times count in steps of this, as where a collector writes whole seconds: what
+    /// is said to be at a time came no earlier, and less than a step later.
+    Granularity(Span),
     /// Nothing happened until now: lets time pass in a quiet network.
     Tick,
 }

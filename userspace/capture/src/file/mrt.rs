@@ -14,7 +14,7 @@ mod record;
 
 use super::kind::Content;
 use super::{FAULTS_KEPT_MAX, Fault, FileCounts, FormatFault, SteppedOver};
-use edgelore_model::{Batch, LossReason, Signal, SignalKind, TableRecord, Timestamp};
+use edgelore_model::{Batch, LossReason, Signal, SignalKind, Span, TableRecord, Timestamp};
 use record::{BGP, BGP4MP, BGP4MP_ET, Record, TABLE_DUMP, TABLE_DUMP_V2};
 use std::collections::HashMap;
 use std::io::Read;
@@ -79,6 +79,12 @@ impl Header {
         }
     }
 
+    /// What tells that times are whole seconds, from this record on.
+    fn granularity(&self) -> Signal {
+        let at = Timestamp::from_secs_nanos(i64::from(self.seconds), 0);
+        Signal { at, link: 0, kind: SignalKind::Granularity(Span(1_000_000_000)) }
+    }
+
     /// Whether it fits the records before it; used while searching, where more doubt is due.
     fn near(&self, seconds: u32) -> bool {
         self.plausible() && self.length > 0 && self.seconds.abs_diff(seconds) <= RESYNC_SPAN_S
@@ -99,6 +105,8 @@ pub(super) struct MrtReader {
     seconds: Option<u32>,
     counts: FileCounts,
     stepped_over: Vec<SteppedOver>,
+    /// It was told that times are whole seconds.
+    told_granularity: bool,
     /// The collector's address towards each peer: state changes of the old format leave it out,
     /// and some collectors write zeros while they have no connection.
     locals: HashMap<IpAddr, IpAddr>,
@@ -116,6 +124,7 @@ impl MrtReader {
             seconds: None,
             counts: FileCounts::default(),
             stepped_over: Vec::new(),
+            told_granularity: false,
             locals: HashMap::new(),
         }
     }
@@ -162,6 +171,10 @@ impl MrtReader {
                     }
                     (peer, local) if !full => drop(self.locals.insert(peer, *local)),
                     _ => {}
+                }
+                if header.kind != BGP4MP_ET && !std::mem::replace(&mut self.told_granularity, true)
+                {
+                    batch.signals.push(header.granularity());
                 }
                 record.into_signal(batch);
             }

@@ -9,7 +9,7 @@
 //! Ospf, Isis ─► igp ─► Observation
 //! Table ──► dump (counted only)
 //! Bfd ──► bfd ─► Observation (hellos and BFD through pulse: late or not)
-//! Link, Fib, Counters, Lost, Tick ─► the same as Observation
+//! Link, Fib, Counters, Lost, Granularity, Tick ─► the same as Observation
 //! ```
 //!
 //! Never reads a clock, never judges a route, never keeps a routing table.
@@ -295,6 +295,7 @@ impl Decoder {
                 }
                 Observed::Lost { reason, count }
             }
+            &SignalKind::Granularity(step) => Observed::Granularity { step },
             SignalKind::Tick => Observed::Tick,
         };
         emit(index, Observation { at, link, what });

@@ -46,7 +46,7 @@ use convergence::{Convergences, Ending};
 use degradation::Degradations;
 use edgelore_model::{
     EventType, Incident, LossReason, Observation, Observed, Protocol, RouteDelta, Scope,
-    SessionKey, Timestamp, TriggerKind,
+    SessionKey, Span, Timestamp, TriggerKind,
 };
 use flap::Flaps;
 use known::Known;
@@ -116,6 +116,8 @@ pub struct Detector {
     /// On the prefixes of the last delta: kept for its memory.
     verdicts: Vec<Verdict>,
     now: Timestamp,
+    /// The longest step in which the times of a source count.
+    step: Span,
     /// What did not fit before history began anew.
     overflows_before: u64,
     known: Known,
@@ -136,6 +138,7 @@ impl Detector {
             ended: None,
             verdicts: Vec::new(),
             now: Timestamp(i64::MIN),
+            step: Span(0),
             overflows_before: 0,
             known: Known::new(bounds, &config.flap),
             convergences: Convergences::new(config.convergence.clone(), bounds),
@@ -210,8 +213,8 @@ impl Detector {
         self.close_all(out);
         let clock = std::mem::replace(&mut self.clock, Clock::new());
         let windows = std::mem::take(&mut self.windows);
-        let overflows_before = self.overflows();
-        *self = Self { clock, windows, overflows_before, ..Self::new(self.config.clone()) };
+        let (step, overflows_before) = (self.step, self.overflows());
+        *self = Self { clock, windows, step, overflows_before, ..Self::new(self.config.clone()) };
     }
 
     /// What holds of every incident, whoever found it.
@@ -222,10 +225,11 @@ impl Detector {
             incident.maintenance = maintenance::covers(&self.windows, incident, self.now);
             // What is late keeps its time, and may be older than what it ends.
             let start = incident.start;
+            incident.start.latest = start.latest + self.step;
             if let Some(end) = &mut incident.end {
                 end.earliest = end.earliest.max(start.earliest);
                 end.estimate = end.estimate.max(start.estimate).max(end.earliest);
-                end.latest = end.latest.max(end.estimate);
+                end.latest = end.latest.max(end.estimate) + self.step;
             }
         }
     }
@@ -312,6 +316,7 @@ impl Detector {
             | Observed::SentAgain(_)
             | Observed::Routes(_)
             | Observed::Tick => {}
+            Observed::Granularity { step } => self.step = self.step.max(*step),
         }
     }
 

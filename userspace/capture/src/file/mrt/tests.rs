@@ -42,13 +42,33 @@ fn damage_is_stepped_over() {
 }
 
 #[test]
+fn that_times_are_whole_seconds_is_told_once_and_only_where_they_are() {
+    let told = |batch: &Batch| {
+        let steps = batch.signals.iter().filter(|s| matches!(s.kind, SignalKind::Granularity(_)));
+        steps.count()
+    };
+    let coarse = [record(100, &[1; 30]), record(101, &[2; 30])].concat();
+    assert_eq!(told(&read(coarse.clone()).0), 1);
+    // BGP4MP_ET (RFC 6396 §3): four octets of microseconds come first, and count.
+    let mut fine = record(100, &[1; 30]);
+    let length = (fine.len() - HEADER_LEN + 4) as u32;
+    fine[4..8].copy_from_slice(&[0, 17, 0, 1]);
+    fine[8..12].copy_from_slice(&length.to_be_bytes());
+    fine.splice(HEADER_LEN..HEADER_LEN, [0, 0, 0, 7]);
+    let (batch, _, _) = read(fine.clone());
+    assert_eq!((messages(&batch), told(&batch)), (1, 0));
+    assert_eq!(told(&read([fine, coarse].concat()).0), 1);
+}
+
+#[test]
 fn a_cut_file_yields_what_came_before_and_counts_the_cut() {
     let whole = [record(100, &[1; 30]), record(101, &[2; 30])].concat();
     let first = record(100, &[1; 30]).len();
     for length in first + 1..whole.len() {
         let (batch, ended, mut reader) = read(whole[..length].to_vec());
         assert!(matches!(ended, Ok(false)), "cut at {length}");
-        assert_eq!((messages(&batch), batch.signals.len()), (1, 2), "cut at {length}");
+        // The message, that times are whole seconds, and that something is lost.
+        assert_eq!((messages(&batch), batch.signals.len()), (1, 3), "cut at {length}");
         let cut = SteppedOver { offset: first as u64, reason: FormatFault::Truncated };
         assert_eq!(reader.stepped_over(), [cut], "cut at {length}");
         let mut more = Batch::default();

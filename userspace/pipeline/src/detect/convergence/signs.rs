@@ -89,7 +89,8 @@ impl Convergences {
             ending.and_then(|ending| before.retained(ending.notified, ending.hard_reset));
         let ending = ending.unwrap_or_default();
         let start = start::session_start(before, trigger, ending, moved, &known.life);
-        let protocol = if before.routing { Protocol::Bgp } else { Protocol::Bfd };
+        let bfd_alone = kind == TriggerKind::BfdDown && !before.routing;
+        let protocol = if bfd_alone { Protocol::Bfd } else { Protocol::Bgp };
         let sign = Sign {
             concern: Concern {
                 sessions: [session].into(),

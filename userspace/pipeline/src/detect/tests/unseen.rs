@@ -52,6 +52,24 @@ fn how_the_end_is_known_bounds_the_start() {
 }
 
 #[test]
+fn where_times_count_in_steps_the_bounds_are_a_step_wider() {
+    let step = Span::from_millis(1_000);
+    let exact = &run(silent_failure())[0].incident;
+    let mut all = silent_failure();
+    all.insert(0, at(0, Observed::Granularity { step }));
+    let wide = &run(all)[0].incident;
+    let wider = |bounds: Interval| Interval { latest: bounds.latest + step, ..bounds };
+    assert_eq!((wide.start, wide.end), (wider(exact.start), exact.end.map(wider)));
+    assert!(wide.end.is_some());
+}
+
+#[test]
+fn what_was_never_seen_up_is_a_bgp_session_when_bgp_ends_it() {
+    let closed = run(vec![ended(27_500, DownCause::Recorded)]);
+    assert_eq!((closed.len(), closed[0].incident.protocol), (1, Protocol::Bgp));
+}
+
+#[test]
 fn whoever_speaks_has_heard_the_other_end_within_the_hold_time() {
     let mut all = on_the_wire();
     all.extend([routes(50_000, vec![], vec![prefix(30)]), ended(90_000, DownCause::Forgotten)]);
