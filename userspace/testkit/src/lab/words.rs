@@ -231,6 +231,11 @@ fn bgp(role: Role, routing: Routing, hold_s: u16, bfd: bool) -> String {
             " neighbor {neighbour} remote-as {asn}\n neighbor {neighbour} timers connect 1\n \
              neighbor {neighbour} advertisement-interval 0\n"
         );
+        if role != Role::Gateway {
+            // Two FRR that connect in the same moment may come up and go down for several seconds
+            // before they agree on one connection (RFC 4271 §6.8): a flap that nobody asked for.
+            let _ = writeln!(text, " neighbor {neighbour} passive");
+        }
         if bfd && number == 0 && role != Role::Secondary {
             let _ = writeln!(text, " neighbor {neighbour} bfd profile fast");
         }
