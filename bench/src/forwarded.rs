@@ -20,6 +20,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 const TITLE: &str = "Saturation: what each part of watching costs";
+const TITLE_DROPPED: &str = "Saturation: the same where every packet is dropped in the end";
 /// How long packets are counted: many short moments tell more than few long ones.
 const WINDOW: Duration = Duration::from_millis(400);
 /// How long nothing is counted after something was attached.
@@ -39,6 +40,8 @@ impl Watched {
     /// The first is what all are compared with.
     const ALL: [Self; 5] =
         [Self::Empty, Self::Ingress, Self::Both, Self::Tracepoints, Self::Control];
+    /// Those that see a drop, and what they are compared with.
+    const DROPS: [Self; 4] = [Self::Empty, Self::Both, Self::Tracepoints, Self::Control];
 
     const fn name(self) -> &'static str {
         match self {
@@ -74,24 +77,37 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
         empty: RefCell::new(Empty::load()?),
         ring: RefCell::new(topology.gateway().run(crate::ring::open)?),
     };
-    let stage = &stage;
-    let costs = Watched::ALL.map(|_| Costs::default());
-    let contenders = Watched::ALL.into_iter().zip(&costs).map(|(watched, costs)| {
-        Contender::new(watched.name(), move || {
-            let (work, cost) = stage.measure(watched)?;
-            costs.borrow_mut().push(cost);
-            Ok(work)
-        })
-    });
-    let series = interleave(effort.pick(40, 6), contenders.collect())?;
-    let costs = Watched::ALL.into_iter().zip(costs).map(|(watched, costs)| {
-        // The first round warms up, there as here.
-        Series::beside(watched.name(), costs.take().split_off(1))
-    });
-    Ok(vec![table(&series, &costs.collect::<Vec<_>>())])
+    let drain = stage.storm.drain()?;
+    let mut taken = stage.table(TITLE, &Watched::ALL, effort)?;
+    taken.note("A thread takes every packet out of the socket in which the storm ends.");
+    drop(drain);
+    let mut dropped = stage.table(TITLE_DROPPED, &Watched::DROPS, effort)?;
+    dropped.note(
+        "Nobody reads the socket in which the storm ends, so this machine drops every packet, and \
+         the tracepoint of drops sees each.",
+    );
+    Ok(vec![taken, dropped])
 }
 
 impl Stage<'_> {
+    /// Each of these in turn.
+    fn table(&self, title: &str, watched: &[Watched], effort: Effort) -> Result<Section> {
+        let costs: Vec<Costs> = watched.iter().map(|_| Costs::default()).collect();
+        let contenders = watched.iter().zip(&costs).map(|(watched, costs)| {
+            Contender::new(watched.name(), move || {
+                let (work, cost) = self.measure(*watched)?;
+                costs.borrow_mut().push(cost);
+                Ok(work)
+            })
+        });
+        let series = interleave(effort.pick(40, 6), contenders.collect())?;
+        let costs = watched.iter().zip(costs).map(|(watched, costs)| {
+            // The first round warms up, there as here.
+            Series::beside(watched.name(), costs.take().split_off(1))
+        });
+        Ok(table(title, &series, &costs.collect::<Vec<_>>()))
+    }
+
     fn measure(&self, watched: Watched) -> Result<(Work, f64)> {
         let (gateway, interfaces) = (self.topology.gateway(), self.topology.interfaces());
         match watched {
@@ -146,7 +162,7 @@ fn each(
     gateway.run(|| interfaces.iter().try_for_each(|name| act(name)))
 }
 
-fn table(series: &[Series], costs: &[Series]) -> Section {
+fn table(title: &str, series: &[Series], costs: &[Series]) -> Section {
     let columns = [
         "attached",
         "k packets/s",
@@ -157,15 +173,14 @@ fn table(series: &[Series], costs: &[Series]) -> Section {
         "CPU ratio",
         "quartiles",
     ];
-    let mut section = Section::new(TITLE, &columns);
+    let mut section = Section::new(title, &columns);
     section.note(
         "64-byte UDP packets as fast as one thread sends them, forwarded between two veth \
          interfaces; no table passes. The ratios are medians of ratios taken round by round, with \
          their first and third quartile. The sender's CPU time holds sending, and the forwarding \
          and programs that run within it; other load on the machine disturbs it less than the \
          packets that arrive. The control is the empty program once more: what is nearer to it \
-         than its own quartiles are to each other is no difference. The storm ends in a socket that \
-         nobody reads, so this machine drops every packet, and the tracepoint of drops sees each.",
+         than its own quartiles are to each other is no difference.",
     );
     let quartiles = |of: &Series, base: &Series| {
         let (low, high) = of.speedup_quartiles(base);

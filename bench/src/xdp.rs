@@ -20,7 +20,7 @@ use std::time::Duration;
 /// Runs in one round: long enough to hide the system call, short enough to fit a time slice.
 const REPEAT: u32 = 50_000;
 /// Copies of each program.
-const LOADS: usize = 5;
+const LOADS: usize = 21;
 /// What builds the program in C; another version would be another peer.
 const CLANG: &str = "clang-22";
 const C_SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/xdp.c");

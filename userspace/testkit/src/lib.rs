@@ -32,6 +32,6 @@ pub use netns::{NetNs, remove_stale, scratch, veth};
 pub use process::Process;
 pub use rtnetlink::{Injection, set_link};
 pub use speaker::speakers_missing;
-pub use storm::{Storm, Traffic, traffic};
+pub use storm::{Drain, Storm, Traffic, traffic};
 pub use vantage::{Link, Topology, Vantage};
 pub use wait::{POLL_INTERVAL, interrupted, pause, wait_for, wait_for_some, watch_signals};

@@ -1,8 +1,8 @@
 //! A storm of small UDP packets through the laboratory: traffic that is none of Edgelore's, as fast
 //! as one thread can send it.
 //!
-//! Invariant: the sending thread ends with its guard; the datagrams go to a socket of the storm's
-//! own, which nobody reads, so that no host answers them.
+//! Invariant: each thread ends with its guard; the datagrams go to a socket of the storm's own, so
+//! that no host answers them, and the kernel drops them unless a [`Drain`] takes them.
 
 use crate::NetNs;
 use anyhow::{Context, Result};
@@ -41,7 +41,14 @@ struct Told {
 pub struct Storm {
     told: Arc<Told>,
     thread: Option<JoinHandle<()>>,
-    _sink: UdpSocket,
+    sink: UdpSocket,
+}
+
+/// Takes the datagrams that arrive, without sleeping, until dropped.
+#[derive(Debug)]
+pub struct Drain {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Storm {
@@ -66,7 +73,28 @@ impl Storm {
             .name("storm".to_owned())
             .spawn(move || blow(&source, target, &vec![0; payload_len], &theirs))
             .context("start the storm")?;
-        Ok(Self { told, thread: Some(thread), _sink: sink })
+        Ok(Self { told, thread: Some(thread), sink })
+    }
+
+    /// Takes what arrives from now on.
+    ///
+    /// # Errors
+    /// When the socket cannot be shared, or no thread be started.
+    pub fn drain(&self) -> Result<Drain> {
+        let sink = self.sink.try_clone().context("share the storm's target")?;
+        sink.set_nonblocking(true).context("read the storm's target without waiting")?;
+        let stop = Arc::<AtomicBool>::default();
+        let told = Arc::clone(&stop);
+        let drain = move || {
+            let mut datagram = [0; 64];
+            while !told.load(Ordering::Relaxed) {
+                if sink.recv(&mut datagram).is_err() {
+                    std::hint::spin_loop();
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("drain".to_owned()).spawn(drain);
+        Ok(Drain { stop, thread: Some(thread.context("start the drain")?) })
     }
 
     /// Datagrams that its socket has taken so far.
@@ -86,10 +114,20 @@ impl Storm {
 
 impl Drop for Storm {
     fn drop(&mut self) {
-        self.told.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        end(&self.told.stop, &mut self.thread);
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        end(&self.stop, &mut self.thread);
+    }
+}
+
+fn end(stop: &AtomicBool, thread: &mut Option<JoinHandle<()>>) {
+    stop.store(true, Ordering::Relaxed);
+    if let Some(thread) = thread.take() {
+        let _ = thread.join();
     }
 }
 
