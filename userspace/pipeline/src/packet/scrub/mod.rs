@@ -159,6 +159,19 @@ impl Scrubber {
     }
 
     fn scrub_telling<'t>(&self, text: &'t str, mut tell: impl FnMut(Rule, &str)) -> Cow<'t, str> {
+        let mut scrubbed = self.pass(text, &mut tell);
+        // A mark lays bare what stood beside the word in its place; each pass leaves fewer words.
+        while let Cow::Owned(before) = &scrubbed {
+            let again = self.pass(before, &mut tell);
+            if again == *before {
+                break;
+            }
+            scrubbed = Cow::Owned(again.into_owned());
+        }
+        scrubbed
+    }
+
+    fn pass<'t>(&self, text: &'t str, tell: &mut impl FnMut(Rule, &str)) -> Cow<'t, str> {
         if self.names.is_empty() && is_plain_text(text) {
             return Cow::Borrowed(text);
         }
@@ -172,7 +185,7 @@ impl Scrubber {
         if tokens.iter().all(|token| !matches!(token.kind, Kind::Mark(_))) {
             return folded.into_seen();
         }
-        Cow::Owned(rewritten(&folded, &tokens, &mut tell))
+        Cow::Owned(rewritten(&folded, &tokens, tell))
     }
 
     fn judge(&self, folded: &Folded<'_>, tokens: &[Token], at: usize) -> Option<Rule> {

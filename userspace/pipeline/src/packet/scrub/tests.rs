@@ -319,6 +319,13 @@ proptest! {
     }
 }
 
+#[test]
+fn what_a_mark_lays_bare_goes_too() {
+    let mut scrubber = Scrubber::default();
+    scrubber.hide(["\u{fffd}Ⱥ".to_owned()]);
+    assert_eq!(scrubber.scrub("À0\u{fffd}Ⱥ up"), "[host][name] up");
+}
+
 fn once(text: &str, name: &str) -> Result<(), TestCaseError> {
     let mut scrubber = Scrubber::default();
     scrubber.hide([name.to_owned()]);
