@@ -121,14 +121,15 @@ pub struct Route {
     pub announced: bool,
     /// The low 32 bits of the attributes' hash when it was announced last.
     pub attributes: u32,
-    /// When it was announced anew, changed or withdrawn last; early by two milliseconds at most.
+    /// When it was announced anew or withdrawn last, or changed if it stood still before; early by
+    /// two milliseconds at most.
     /// What lies more than 13 days back may count as later, but never as less than 13 days back.
     pub changed: Timestamp,
     /// When the running episode began, likewise: its first transition or change.
     pub first: Timestamp,
     /// Changes between announced and withdrawn in the running episode; at most 127.
     pub transitions: u8,
-    /// The penalty when it changed last.
+    /// The penalty at that time.
     pub penalty: u16,
 }
 

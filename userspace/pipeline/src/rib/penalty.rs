@@ -82,6 +82,13 @@ impl Decay {
         self.after(penalty, ticks).saturating_add(self.loss).min(self.ceiling)
     }
 
+    /// The penalty of so many ticks ago that would by now have decayed to what
+    /// [`Self::after_change`] gives; to 1 % of a change where a tenth of a half-life has passed.
+    pub(crate) fn as_if_changed(self, penalty: u16, ticks: u32) -> u16 {
+        let decayed = self.change - self.after(self.change, ticks);
+        penalty.saturating_add(self.change).saturating_add(decayed).min(self.ceiling)
+    }
+
     pub(crate) fn after_change(self, penalty: u16, ticks: u32) -> u16 {
         self.after(penalty, ticks).saturating_add(self.change).min(self.ceiling)
     }
@@ -111,6 +118,20 @@ mod tests {
         assert_eq!(decay.after_change(1_000, half_life), 1_000);
         let tiny = Decay::new(Penalties { half_life: Span(-7), ..Penalties::default() });
         assert_eq!(tiny.after(1_000, 1), 500, "a half-life is a tick at least");
+    }
+
+    #[test]
+    fn a_change_may_be_noted_as_of_before() {
+        let decay = Decay::new(Penalties::default());
+        let tenth = decay.half_life_ticks as u32 / 10;
+        for ticks in (0..tenth).step_by(997) {
+            let (exact, noted) = (
+                decay.after_change(3_000, ticks),
+                decay.after(decay.as_if_changed(3_000, ticks), ticks),
+            );
+            assert!(exact.abs_diff(noted) <= 5, "{ticks}: {noted} for {exact}");
+        }
+        assert_eq!(decay.as_if_changed(11_900, 0), 12_000);
     }
 
     #[test]

@@ -30,11 +30,12 @@ const KEYS: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03, 0x8cb9_2ba
 pub(super) struct State {
     /// Low 32 bits of the attributes' hash.
     pub(super) attributes: u32,
-    /// When it changed last, in ticks.
+    /// When it came or went last, in ticks; when it changed last, if it did not come or go since
+    /// it stood still.
     pub(super) changed: u32,
     /// When the running episode began, in ticks.
     pub(super) first: u32,
-    /// The penalty when it changed last.
+    /// The penalty at that time.
     pub(super) penalty: u16,
     /// The prefix was announced and not withdrawn since.
     pub(super) announced: bool,

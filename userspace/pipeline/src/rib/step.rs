@@ -33,7 +33,8 @@ impl Step {
         let in_ticks = |span: Span| (span.0 >> TICK_BITS).clamp(0, i64::from(u32::MAX)) as u32;
         Self {
             ticks: 0,
-            quiet: in_ticks(config.quiet),
+            // What lies exactly so far apart may seem a tick more, and still belongs together.
+            quiet: in_ticks(config.quiet).saturating_add(1),
             keep: in_ticks(config.keep),
             decay: Decay::new(config.penalties),
             seed: config.seed,
@@ -100,20 +101,22 @@ impl Step {
             (Some(_), true) => Became::Changed,
             (Some(_), false) => Became::Returned,
         };
-        if became.moved() {
-            self.note(state, became);
-        }
-        let (transitions, penalty) = (state.transitions, state.penalty);
+        let penalty = if became.moved() { self.note(state, became) } else { state.penalty };
+        let transitions = state.transitions;
         Verdict { became, transitions, penalty, lasted: self.ticks.saturating_sub(state.first) }
     }
 
+    /// Gives the penalty.
     #[inline]
-    fn note(&self, state: &mut State, became: Became) {
+    fn note(&self, state: &mut State, became: Became) -> u16 {
         let since = self.ticks.saturating_sub(state.changed);
         if since > self.quiet {
             (state.transitions, state.first) = (0, self.ticks);
         } else if state.transitions == 0 && state.penalty == 0 {
             state.first = self.ticks;
+        }
+        if became == Became::Changed && state.transitions > 0 {
+            return self.change_between(state, since);
         }
         state.penalty = match became {
             Became::Changed => self.decay.after_change(state.penalty, since),
@@ -126,5 +129,14 @@ impl Step {
         state.changed = self.ticks;
         state.announced = self.attributes.is_some();
         state.attributes = self.attributes.unwrap_or(state.attributes);
+        state.penalty
+    }
+
+    /// Other attributes between transitions: the time of the last transition stays, for it tells
+    /// whether the next one is of the same episode.
+    fn change_between(&self, state: &mut State, since: u32) -> u16 {
+        state.penalty = self.decay.as_if_changed(state.penalty, since);
+        state.attributes = self.attributes.unwrap_or(state.attributes);
+        self.decay.after(state.penalty, since)
     }
 }

@@ -85,6 +85,38 @@ fn an_episode_ends_in_quiet() {
 }
 
 #[test]
+fn what_is_exactly_the_quiet_time_apart_is_of_one_episode() {
+    for offset in (0..4_000).step_by(61) {
+        let mut rib = Rib::new(RibConfig::default());
+        let one = vec![prefix(1)];
+        let up = delta(1, vec![], one.clone(), 7);
+        let down = delta(1, one, vec![], 0);
+        let steps = [(0, &up), (60_000, &down), (120_000, &up), (180_003, &down)];
+        for ((at, step), expected) in steps.into_iter().zip([0, 1, 2, 1]) {
+            applied(&mut rib, step, ms(at + 1_000_000) + Span(offset * 1_000));
+            let route = rib.route(speaker(1), prefix(1), 0).unwrap();
+            assert_eq!(route.transitions, expected, "{at} ms and {offset} µs");
+        }
+    }
+}
+
+#[test]
+fn other_attributes_lengthen_no_episode() {
+    let mut rib = Rib::new(RibConfig::default());
+    let one = vec![prefix(1)];
+    applied(&mut rib, &delta(1, vec![], one.clone(), 7), ms(0));
+    applied(&mut rib, &delta(1, one.clone(), vec![], 0), ms(1_000));
+    applied(&mut rib, &delta(1, vec![], one.clone(), 7), ms(2_000));
+    for (at, hash) in [(40_000, 8), (61_000, 9)] {
+        applied(&mut rib, &delta(1, vec![], one.clone(), hash), ms(at));
+    }
+    let route = rib.route(speaker(1), prefix(1), 0).unwrap();
+    assert_eq!((route.transitions, route.attributes), (2, 9));
+    applied(&mut rib, &delta(1, one, vec![], 0), ms(63_000));
+    assert_eq!(rib.route(speaker(1), prefix(1), 0).unwrap().transitions, 1, "61 s after the other");
+}
+
+#[test]
 fn the_end_of_a_session_withdraws_all_that_it_announced() {
     let mut rib = Rib::new(RibConfig::default());
     let all: Vec<Prefix> = (0..50_000).map(prefix).collect();
