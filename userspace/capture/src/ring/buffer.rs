@@ -4,7 +4,7 @@
 //! ```text
 //! page 0        consumer position           written here
 //! page 1        producer position           written by the kernel
-//! then          the data, twice in a row, so that a record never wraps in memory
+//! then          the data, and its beginning once more, so that a record never wraps in memory
 //!
 //! record:       length and flags (4) | page offset (4) | bytes | padding to a multiple of 8
 //! ```
@@ -29,6 +29,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
 /// The consumer position is given back after at most so many bytes.
 const PUBLISH_BYTES: usize = 64 << 10;
+/// How much of the data is mapped once more behind it: more than any record takes. The kernel would
+/// give all of it, but what is mapped counts as this process's memory.
+const MIRROR_BYTES: usize = 256 << 10;
 /// How far ahead of the record that is read memory is asked for: the processor itself follows no
 /// further than to the end of a page, and a ring is read once, from memory that another core wrote.
 const AHEAD_BYTES: usize = 1 << 10;
@@ -55,10 +58,12 @@ pub(super) struct Drained {
 struct Shared<'a> {
     consumer: &'a AtomicUsize,
     producer: &'a AtomicUsize,
-    /// The first of `2 * capacity` readable bytes.
+    /// The first of `capacity + mirror` readable bytes.
     data: NonNull<u8>,
     /// A power of two.
     capacity: usize,
+    /// No record is longer, its header included.
+    mirror: usize,
 }
 
 /// How far the ring has been read.
@@ -71,10 +76,10 @@ impl Cursor {
     /// Hands out the records that were finished when the drain began, until `take` breaks.
     ///
     /// # Safety
-    /// For the time of the call `shared.data` is readable for `2 * shared.capacity` bytes, whose
-    /// second half mirrors the first; only this cursor writes `shared.consumer`; and producers
-    /// write nothing between the consumer's and the producer's position but the headers of records
-    /// that are busy, and these atomically.
+    /// For the time of the call `shared.data` is readable for `shared.capacity` bytes and another
+    /// `shared.mirror`, which mirror the first ones; only this cursor writes `shared.consumer`; and
+    /// producers write nothing between the consumer's and the producer's position but the headers of
+    /// records that are busy, and these atomically.
     unsafe fn drain(
         &mut self,
         shared: Shared<'_>,
@@ -97,7 +102,7 @@ impl Cursor {
             ask_for(shared.data.as_ptr().wrapping_add(offset + AHEAD_BYTES));
             let len = (header & !DISCARDED) as usize;
             let total = (HEADER_LEN + len).next_multiple_of(8);
-            if total > left || left > shared.capacity {
+            if total > left.min(shared.mirror) || left > shared.capacity {
                 drained.corrupt = true;
                 self.position = end & !7;
                 break;
@@ -105,7 +110,7 @@ impl Cursor {
             let mut flow = ControlFlow::Continue(());
             if header & DISCARDED == 0 {
                 // SAFETY: the record is finished, lies wholly before the producer's position, and
-                // its `total` bytes are at most the capacity, hence within data and mirror. Its
+                // its `total` bytes are at most the mirror's, hence within data and mirror. Its
                 // memory is not reused before the consumer position has passed it, which is
                 // published below, after `take`.
                 let record = unsafe {
@@ -214,7 +219,8 @@ impl RingBuffer {
         let fd = map.fd().as_fd();
         let consumer = Pages::map(fd, page, libc::PROT_READ | libc::PROT_WRITE, 0);
         let consumer = consumer.map_err(failed)?;
-        let producer = Pages::map(fd, page + 2 * capacity, libc::PROT_READ, page);
+        let mapped = page + capacity + mirror(capacity);
+        let producer = Pages::map(fd, mapped, libc::PROT_READ, page);
         let producer = producer.map_err(failed)?;
         let mut ring =
             Self { map, consumer, producer, page, capacity, cursor: Cursor { position: 0 } };
@@ -261,9 +267,15 @@ impl RingBuffer {
                 producer: producer.cast().as_ref(),
                 data: producer.add(page),
                 capacity,
+                mirror: mirror(capacity),
             }
         }
     }
+}
+
+/// Bytes that are mapped once more, whole pages as the capacity is.
+const fn mirror(capacity: usize) -> usize {
+    if capacity < MIRROR_BYTES { capacity } else { MIRROR_BYTES }
 }
 
 impl AsFd for RingBuffer {
@@ -301,7 +313,7 @@ mod tests {
         fn shared(&self) -> Shared<'_> {
             let data = NonNull::new(self.data.as_ptr().cast_mut().cast()).unwrap();
             let (consumer, producer) = (&self.consumer, &self.producer);
-            Shared { consumer, producer, data, capacity: CAPACITY }
+            Shared { consumer, producer, data, capacity: CAPACITY, mirror: CAPACITY }
         }
 
         fn cursor(&self) -> Cursor {
