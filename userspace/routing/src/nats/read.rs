@@ -247,10 +247,7 @@ pub(super) async fn each_of(
 }
 
 /// The stream as it is now, and whether a message is still in its place.
-pub(super) async fn state(
-    link: &Link,
-    last: Option<Mark>,
-) -> Result<(State, bool), BackendError> {
+pub(super) async fn state(link: &Link, last: Option<Mark>) -> Result<(State, bool), BackendError> {
     let info = link.call(async {
         let info = link.stream.get_info().await;
         info.map_err(|error| BackendError::Unavailable(error.to_string()))

@@ -2,6 +2,8 @@
 #![cfg(feature = "nats")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod stream;
+#[path = "../suite/mod.rs"]
 mod suite;
 
 use std::io::Write;
