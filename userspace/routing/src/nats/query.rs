@@ -106,34 +106,49 @@ async fn read_on(
     filters: &[String],
 ) -> Result<Option<Reading>, BackendError> {
     let state = state(link, index).await?;
-    let unread = (state.last_sequence + 1).saturating_sub(index.next()).min(state.messages);
-    if unread == 0 {
+    let new = (state.last_sequence + 1).saturating_sub(index.next());
+    if new == 0 {
         return Ok(None);
     }
+    let unread = new.min(state.messages);
     index.make_room(unread, state.first_sequence, shared.verifier.now());
-    let few = unread <= FEW;
-    if !few || index.room() == 0 {
+    if new > FEW || index.room() == 0 {
         let near = Reading::begin(shared, link, filters, index.next()).await?;
         if index.room() == 0 || !index.pays(unread, near.pending()) {
             return Ok(Some(near));
         }
         near.end(link);
     }
-    let (start, room) = (index.next(), index.room());
-    let mut each = |message: Read| {
-        let packet = decoded(shared, &message);
-        index.push(message.mark(), packet.as_ref());
-    };
-    if few {
-        let end = start.saturating_add(room as u64).min(state.last_sequence + 1);
-        read::each_of(link, start..end, each).await?;
-    } else {
-        read::some(shared, link, EVERYTHING, start, room, &mut each).await?;
-    }
+    take_in(shared, link, index, state.last_sequence).await?;
     if index.room() > 0 {
         return Ok(None);
     }
     Reading::begin(shared, link, filters, index.next()).await.map(Some)
+}
+
+/// Reads up to `last` into the index, as far as there is room.
+async fn take_in(
+    shared: &Shared,
+    link: &Link,
+    index: &mut Index,
+    last: u64,
+) -> Result<(), BackendError> {
+    let take = |index: &mut Index, message: Read| {
+        let packet = decoded(shared, &message);
+        index.push(message.mark(), packet.as_ref());
+    };
+    let left = |index: &Index| (last + 1).saturating_sub(index.next());
+    if left(index) > FEW {
+        let (start, room) = (index.next(), index.room());
+        let mut each = |message| take(index, message);
+        read::some(shared, link, EVERYTHING, start, room, &mut each).await?;
+    }
+    // A consumer reads its own server's copy, which may be behind a cluster's leader: that answers here.
+    let (start, count) = (index.next(), left(index).min(index.room() as u64));
+    if count <= FEW {
+        read::each_of(link, start..start + count, |message| take(index, message)).await?;
+    }
+    Ok(())
 }
 
 /// The stream as it is now. When the last message that was read is not in its place, it was deleted, or

@@ -30,8 +30,9 @@ pub(super) const QUESTIONS_AT_ONCE: usize = 32;
 pub(super) const EVERYTHING: &str = "";
 /// How long the server keeps a consumer that nobody asks.
 const UNUSED_MAX: Duration = Duration::from_secs(60);
-/// How long one request for messages that are to come stays in the server.
-const WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long one request for messages that are to come stays in the server. When the server of a cluster
+/// that has the consumer ends, it is noticed five seconds after this.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A message and its place in the stream.
 pub(super) struct Read {

@@ -12,7 +12,7 @@ use edgelore_testkit::live;
 use edgelore_testkit::server::NatsServer;
 
 use crate::suite::{SimClock, key, outcome, sealed};
-use crate::{client, config, direct, url};
+use crate::{client, config, direct, stream_name, url};
 
 /// More than are asked for one by one.
 const MANY: u32 = 600;
@@ -51,8 +51,7 @@ impl Watched {
     }
 
     async fn stream(&self) -> Stream {
-        let name = format!("EDGELORE-1-{}", hex::encode(Space::default_definition().short_id()));
-        self.direct.get_stream(name).await.unwrap()
+        self.direct.get_stream(stream_name()).await.unwrap()
     }
 
     /// Publishes packets past Edgelore, many at a time.

@@ -13,7 +13,7 @@ use super::cases::{DEADLINE, everything, next, numbered, other_space, store};
 use super::{Served, key, outcome, sealed};
 
 /// Calls until an answer comes that is not a transient error.
-async fn insist<T, F>(call: impl Fn() -> F) -> T
+pub(crate) async fn insist<T, F>(call: impl Fn() -> F) -> T
 where
     F: Future<Output = Result<T, BackendError>>,
 {
