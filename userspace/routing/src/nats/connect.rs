@@ -19,7 +19,7 @@ use reqwest::Url;
 use tokio::sync::{Mutex, watch};
 
 use super::layout::Subjects;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, Said};
 
 /// How long an answer may take. Nobody says that the server of a cluster has ended that owes it.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -158,7 +158,7 @@ impl Server {
         let client = self.options(tell, Arc::clone(&denied))?.connect(&self.address).await;
         let client = client.map_err(|error| match error.kind() {
             ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                BackendError::Unauthorised
+                BackendError::Unauthorised(Said::default())
             }
             _ => BackendError::Unavailable(error.to_string()),
         })?;
@@ -336,7 +336,7 @@ fn heed(event: &Event, tell: &watch::Sender<u64>, denied: &AtomicBool) {
 
 fn lost(denied: &AtomicBool) -> BackendError {
     if denied.swap(false, Ordering::Relaxed) {
-        return BackendError::Unauthorised;
+        return BackendError::Unauthorised(Said::default());
     }
     BackendError::Unavailable("the connection was lost".into())
 }

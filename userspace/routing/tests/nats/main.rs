@@ -290,7 +290,7 @@ async fn live_nats_knows_tokens_keys_and_rights() {
     let reader = Nats::new(config(&url, &clock)).unwrap();
     let other = sealed(&Outcome { sample_size: 9, ..outcome() }, &key(1));
     let error = reader.store(other.bytes).await.unwrap_err();
-    assert!(matches!(error, BackendError::Unauthorised), "{error}");
+    assert!(matches!(error, BackendError::Unauthorised(_)), "{error}");
     assert_eq!(reader.get(&packet.id).await.unwrap(), Some(packet.bytes));
 }
 

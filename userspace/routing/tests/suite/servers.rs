@@ -83,7 +83,7 @@ pub(crate) async fn a_wrong_password_is_refused(subject: &mut impl Served) {
     ];
     for answer in errors {
         let error = answer.unwrap_err();
-        assert!(matches!(error, BackendError::Unauthorised) && !error.is_final(), "{error}");
+        assert!(matches!(error, BackendError::Unauthorised(_)) && !error.is_final(), "{error}");
     }
     assert!(everything(subject.backend()).await.is_empty());
 }
