@@ -3,7 +3,7 @@
 //! **Invariant:** asked to stop, it ends the streams, answers what was asked before, and leaves a
 //! store that reopens without repair.
 
-use crate::api::{self, Policy, Stopping, TlsFiles, Tokens};
+use crate::api::{self, Policy, Stopping, StreamBounds, TlsFiles, Tokens};
 use crate::store::embedded;
 use crate::trust::{Trust, TrustConfig, TrustError};
 use edgelore_capture::Clock;
@@ -35,6 +35,8 @@ pub struct ServeConfig {
     pub space: Space,
     /// Requests a second of each caller.
     pub rate: NonZeroU32,
+    /// Event streams of each caller.
+    pub streams: StreamBounds,
     /// Whose packets are taken; the trust book lies in the store's directory.
     pub trust: TrustConfig,
 }
@@ -87,7 +89,8 @@ pub async fn serve(config: &ServeConfig) -> Result<(), ServeError> {
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
     let (ask, stopping) = Stopping::new();
-    let policy = Policy { tokens, rate: config.rate, trust: Some(Arc::clone(&trust)) };
+    let (rate, streams) = (config.rate, config.streams);
+    let policy = Policy { tokens, rate, streams, trust: Some(Arc::clone(&trust)) };
     let written = tokio::spawn(Arc::clone(&trust).keep_written());
     let router = api::router(store, policy, stopping);
     tracing::info!(address = %local, tls = tls.is_some(), store = %config.store.display(), "serving");

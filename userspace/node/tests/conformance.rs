@@ -120,7 +120,9 @@ async fn a_token_is_asked_for_and_can_be_mended() {
     for token in [None, Some("another"), Some("of this tes")] {
         let stranger = client(subject.address, token);
         let error = stranger.store(sealed(&outcome(), &key(1)).bytes).await.unwrap_err();
-        assert!(matches!(error, BackendError::Unauthorised) && !error.is_final(), "{error}");
+        assert!(matches!(error, BackendError::Unauthorised(_)) && !error.is_final(), "{error}");
+        let said = "not authorised: the request carries no token that this server takes";
+        assert!(error.to_string().ends_with(said), "{error}");
         assert!(stranger.subscribe(&[], None).await.is_err());
     }
     let health = reqwest::get(format!("http://{}/v1/health", subject.address)).await.unwrap();

@@ -5,6 +5,7 @@
 //! **Invariant:** every operation is idempotent: repeating it after a lost answer does no harm.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use async_trait::async_trait;
 use edgelore_model::Query;
@@ -26,6 +27,42 @@ pub const STATEMENTS_PAGE: usize = 1_000;
 /// The most cells that one subscription follows.
 pub const CELLS_MAX: usize = 256;
 
+/// The most characters of what a server says.
+const SAID_CHARACTERS_MAX: usize = 240;
+
+/// What a server says beside an error, if anything: one line of at most 240 printable characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said(String);
+
+impl Said {
+    /// Cuts a server's words to their bound; what cannot be printed becomes U+FFFD, for it would
+    /// change what a terminal or a log shows.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let printable = |c: char| "'\"\\".contains(c) || c.escape_debug().len() == 1;
+        let words = text.split_whitespace().take(SAID_CHARACTERS_MAX).collect::<Vec<_>>().join(" ");
+        let mut characters = words.chars().map(|c| if printable(c) { c } else { '\u{fffd}' });
+        let mut said: String = characters.by_ref().take(SAID_CHARACTERS_MAX).collect();
+        if characters.next().is_some() {
+            said.pop();
+            said.push('…');
+        }
+        Self(said)
+    }
+
+    /// The line, empty when nothing was said.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0) }
+    }
+}
+
 /// Why a backend did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackendError {
@@ -44,15 +81,15 @@ pub enum BackendError {
     /// The request itself is wrong; asking again does not help.
     #[error("asking a backend: {0}")]
     Request(String),
-    /// The bearer token is missing or wrong.
-    #[error("asking a backend: not authorised")]
-    Unauthorised,
+    /// The bearer token, user, password or key is missing or wrong.
+    #[error("asking a backend: not authorised{0}")]
+    Unauthorised(Said),
     /// Every place is taken by packets that still count.
     #[error("storing a packet: the store is full")]
     Full,
     /// The caller asks more often than it may; asking again helps after so many milliseconds.
-    #[error("asking a backend: too many requests, again in {0} ms")]
-    Throttled(u64),
+    #[error("asking a backend: too many requests, again in {0} ms{1}")]
+    Throttled(u64, Said),
     /// The backend did not answer in time.
     #[error("asking a backend: no answer in {0} ms")]
     Timeout(u64),
@@ -87,9 +124,9 @@ impl BackendError {
             Self::Future => "future",
             Self::Refused(_) => "refused",
             Self::Request(_) => "request",
-            Self::Unauthorised => "unauthorised",
+            Self::Unauthorised(_) => "unauthorised",
             Self::Full => "full",
-            Self::Throttled(_) => "throttled",
+            Self::Throttled(..) => "throttled",
             Self::Timeout(_) => "timeout",
             Self::Unavailable(_) => "unavailable",
             Self::Storage(_) => "storage",
@@ -100,7 +137,7 @@ impl BackendError {
     /// Whether the same request may succeed soon.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Throttled(_) | Self::Timeout(_) | Self::Unavailable(_))
+        matches!(self, Self::Throttled(..) | Self::Timeout(_) | Self::Unavailable(_))
     }
 }
 

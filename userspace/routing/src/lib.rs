@@ -43,7 +43,7 @@ mod verify;
 pub use admission::CLOCK_AHEAD_MAX;
 pub use backend::{
     Backend, BackendError, CELLS_MAX, Capability, Cursor, Delivery, LIMIT_DEFAULT, LIMIT_MAX,
-    PUBLISHERS_MAX, STATEMENTS_PAGE, Stored, Subscription,
+    PUBLISHERS_MAX, STATEMENTS_PAGE, Said, Stored, Subscription,
 };
 pub use edgelore_pipeline::fingerprint::Cell;
 pub use edgelore_pipeline::packet::PacketId;

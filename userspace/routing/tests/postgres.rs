@@ -251,7 +251,7 @@ async fn live_postgres_works_without_the_right_to_create() {
     assert_eq!(subscription.next().await.unwrap().packet.id, packet.id);
     assert_eq!(own.get(&packet.id).await.unwrap(), Some(packet.bytes));
     let error = role("nobody_in_particular").get(&packet.id).await.unwrap_err();
-    assert!(matches!(error, BackendError::Unauthorised), "{error}");
+    assert!(matches!(error, BackendError::Unauthorised(_)), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use super::SimilarityArguments;
 use anyhow::{Context, Result};
 use clap::Args;
-use edgelore_node::api::{RATE_DEFAULT, TlsFiles};
+use edgelore_node::api::{RATE_DEFAULT, STREAMS_MAX, StreamBounds, TlsFiles};
 use edgelore_node::serve::{ServeConfig, serve};
 use edgelore_node::trust::TrustConfig;
 use std::net::SocketAddr;
@@ -34,6 +34,12 @@ pub(crate) struct Arguments {
     /// many may come at once.
     #[arg(long, default_value_t = RATE_DEFAULT)]
     rate: NonZeroU32,
+    /// Event streams that each of these may hold at the same time, 1 to 256; all together hold 256.
+    #[arg(long, default_value_t = StreamBounds::default().held_max, value_parser = streams_max)]
+    streams_max: NonZeroU32,
+    /// Event streams that each of these may open in a second; as many as it may hold at once.
+    #[arg(long, default_value_t = StreamBounds::default().opened_per_second)]
+    streams_per_second: NonZeroU32,
     /// Take packets of those publishers alone that are pinned or allowed in the store's trust book
     /// (`edgelore trust allow --data STORE`).
     #[arg(long)]
@@ -46,6 +52,12 @@ pub(crate) struct Arguments {
     publisher_hourly_max: NonZeroU32,
     #[command(flatten)]
     similarity: SimilarityArguments,
+}
+
+fn streams_max(text: &str) -> Result<NonZeroU32, String> {
+    let count = text.parse::<NonZeroU32>().map_err(|error| error.to_string())?;
+    let fits = (count.get() <= STREAMS_MAX).then_some(count);
+    fits.ok_or_else(|| format!("a store bears {STREAMS_MAX} event streams"))
 }
 
 impl Arguments {
@@ -62,6 +74,10 @@ impl Arguments {
             }),
             space: self.similarity.space()?,
             rate: self.rate,
+            streams: StreamBounds {
+                held_max: self.streams_max,
+                opened_per_second: self.streams_per_second,
+            },
             trust: TrustConfig {
                 only_known: self.only_known,
                 replay_window_days: self.replay_window_days,

@@ -10,6 +10,9 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use edgelore_pipeline::fingerprint::Space;
+use edgelore_routing::http::Http;
+use edgelore_routing::{Backend, BackendError};
 use serde_json::{Value, json};
 use server::{Authority, Server, edgelore, error_of, lines, start, text};
 use tempfile::TempDir;
@@ -147,7 +150,16 @@ fn what_cannot_be_served_is_refused_at_the_start() {
         assert!(error.contains(named), "{error}");
     }
     assert_eq!(serve(&["--tls-cert", text(&certificate)]).status.code(), Some(2));
-    assert_eq!(serve(&["--rate", "0"]).status.code(), Some(2));
+    for (option, value, named) in [
+        ("--rate", "0", "--rate"),
+        ("--streams-max", "0", "--streams-max"),
+        ("--streams-max", "257", "a store bears 256 event streams"),
+        ("--streams-per-second", "0", "--streams-per-second"),
+    ] {
+        let refused = serve(&[option, value]);
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && error.contains(named), "{error}");
+    }
     assert!(!store.exists(), "a server that is refused leaves nothing");
 }
 
@@ -216,6 +228,35 @@ impl Stream {
         }
         Some(line.trim_end().to_owned())
     }
+}
+
+#[test]
+fn a_caller_is_told_what_to_do_about_its_streams() {
+    let scratch = Scratch::new();
+    let bounds = ["--streams-max", "2", "--streams-per-second", "1"];
+    let server = start(&scratch.path("store"), &bounds);
+    let mut streams = [Stream::open(&server, "0"), Stream::open(&server, "0")];
+    for stream in &mut streams {
+        assert_eq!(stream.line("id: ").unwrap(), "id: 0", "it is followed");
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let client = Http::new(&server.url, None, Space::default_definition()).unwrap();
+    let refused = || runtime.block_on(client.subscribe(&[], None)).err().unwrap().to_string();
+    assert_eq!(
+        refused(),
+        "asking a backend: too many requests, again in 5000 ms: 2 event streams of this caller are \
+         open: end one, or follow more cells in one of them"
+    );
+    // Those that end make room, and are counted when they are opened again too fast.
+    drop(streams);
+    let error = loop {
+        match runtime.block_on(client.subscribe(&[], None)) {
+            Err(error) if error.to_string().contains("a caller opens") => break error,
+            Ok(_) | Err(BackendError::Throttled(..)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert!(error.to_string().contains("a caller opens 1 event streams a second"), "{error}");
 }
 
 #[test]

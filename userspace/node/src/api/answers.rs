@@ -16,7 +16,7 @@ use edgelore_routing::{BackendError, Stored};
 /// §10.2.3) to whoever asks too often.
 pub(super) fn failure(error: &BackendError) -> Response {
     let mut response = answer(error);
-    if let BackendError::Throttled(ms) = error {
+    if let BackendError::Throttled(ms, _) = error {
         retry_after(&mut response, *ms);
     }
     response
@@ -33,9 +33,9 @@ fn answer(error: &BackendError) -> Response {
         BackendError::Packet(_) | BackendError::Request(_) => StatusCode::BAD_REQUEST,
         BackendError::Expired | BackendError::Future => StatusCode::UNPROCESSABLE_ENTITY,
         BackendError::Refused(_) => StatusCode::FORBIDDEN,
-        BackendError::Unauthorised => StatusCode::UNAUTHORIZED,
+        BackendError::Unauthorised(_) => StatusCode::UNAUTHORIZED,
         BackendError::Full => StatusCode::INSUFFICIENT_STORAGE,
-        BackendError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
+        BackendError::Throttled(..) => StatusCode::TOO_MANY_REQUESTS,
         BackendError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
         BackendError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         BackendError::Answer(_) => StatusCode::BAD_GATEWAY,
@@ -52,12 +52,7 @@ pub(super) fn refuse(status: StatusCode, kind: Kind, reason: &str) -> Response {
     (status, Json(ErrorReply { error: reason.to_owned(), kind })).into_response()
 }
 
-/// The answer to a caller that asks too often.
-pub(super) fn throttled(wait: Duration) -> Response {
-    failure(&BackendError::Throttled(millis(wait)))
-}
-
-/// The answer to a caller that has to do something else first, and what.
+/// The answer to a caller that has to wait, or do something else first, and what.
 pub(super) fn held_back(wait: Duration, reason: &str) -> Response {
     let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, Kind::Throttled, reason);
     retry_after(&mut response, millis(wait));

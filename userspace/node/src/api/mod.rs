@@ -57,13 +57,13 @@ use tokio::sync::watch;
 pub use access::{TOKEN_CHARACTERS_MIN, TOKENS_MAX, TokenError, Tokens};
 pub use listen::{CONNECTIONS_MAX, SILENCE, serve};
 pub use openapi::document;
-pub use streams::{STREAMS_MAX, STREAMS_PER_SECOND};
+pub use streams::{STREAMS_MAX, StreamBounds};
 pub use tls::{TlsError, TlsFiles, acceptor};
 
 use crate::limit::Limiter;
 use crate::trust::{Guard, Refusal, Trust};
 use access::{Caller, Peer, identify};
-use answers::{refuse, throttled};
+use answers::{held_back, refuse};
 use streams::Streams;
 
 /// The longest body of a query, bytes.
@@ -77,6 +77,9 @@ pub const RATE_DEFAULT: NonZeroU32 = NonZeroU32::new(1_000).expect("it is not ze
 
 /// How many seconds' worth of requests may come at once.
 const BURST_SECONDS: NonZeroU32 = NonZeroU32::new(2).expect("two is not zero");
+
+/// What whoever shows no token is told.
+const NO_TOKEN: &str = "the request carries no token that this server takes";
 
 /// Why an address was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,13 +107,20 @@ pub struct Policy {
     pub tokens: Tokens,
     /// Requests a second of each caller: each token, else each certificate, else each address.
     pub rate: NonZeroU32,
+    /// Event streams of each caller.
+    pub streams: StreamBounds,
     /// Whose packets are taken, shown and delivered; everybody's without.
     pub trust: Option<Arc<Trust>>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { tokens: Tokens::default(), rate: RATE_DEFAULT, trust: None }
+        Self {
+            tokens: Tokens::default(),
+            rate: RATE_DEFAULT,
+            streams: StreamBounds::default(),
+            trust: None,
+        }
     }
 }
 
@@ -174,7 +184,9 @@ pub fn router(store: Arc<dyn Backend>, policy: Policy, stopping: Stopping) -> Ro
         .layer(DefaultBodyLimit::max(CELLS_BYTES_MAX));
     let burst = policy.rate.saturating_mul(BURST_SECONDS);
     let quota = Quota::per_second(policy.rate).allow_burst(burst);
-    let gate = Gate { tokens: policy.tokens, limiter: Limiter::new(quota, Caller::Others) };
+    let limiter = Limiter::new(quota, Caller::Others);
+    let gate = Gate { tokens: policy.tokens, rate: policy.rate, limiter };
+    let streams = Arc::new(Streams::new(policy.streams));
     packets
         .merge(queries)
         .merge(events)
@@ -187,11 +199,12 @@ pub fn router(store: Arc<dyn Backend>, policy: Policy, stopping: Stopping) -> Ro
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
         .layer(from_fn(in_time))
-        .with_state(Served { store, trust: policy.trust, streams: Arc::default(), stopping })
+        .with_state(Served { store, trust: policy.trust, streams, stopping })
 }
 
 struct Gate {
     tokens: Tokens,
+    rate: NonZeroU32,
     limiter: Limiter<Caller>,
 }
 
@@ -199,13 +212,13 @@ struct Gate {
 async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>();
     let Some(caller) = identify(&gate.tokens, peer, request.headers()) else {
-        let mut response = refuse(StatusCode::UNAUTHORIZED, Kind::Request, "not authorised");
+        let mut response = refuse(StatusCode::UNAUTHORIZED, Kind::Request, NO_TOKEN);
         let challenge = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         return response;
     };
     match gate.limiter.refuses(caller) {
-        Some(wait) => throttled(wait),
+        Some(wait) => held_back(wait, &format!("a caller makes {} requests a second", gate.rate)),
         None => {
             request.extensions_mut().insert(caller);
             next.run(request).await

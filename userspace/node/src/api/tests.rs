@@ -246,7 +246,7 @@ async fn one_key_cannot_hold_all_streams() {
     let url = format!("{}/v1/subscribe", served.base);
     let open = async |token| served.client.get(&url).bearer_auth(token).send().await.unwrap();
     let mut streams = Vec::new();
-    for _ in 0..STREAMS_MAX {
+    for _ in 0..StreamBounds::default().held_max.get() {
         streams.push(open("of-singapore-0123").await);
         assert_eq!(streams.last().unwrap().status(), 200);
     }

@@ -18,7 +18,7 @@ use edgelore_pipeline::packet::statement::Statement;
 use edgelore_pipeline::packet::{self, Opened, PacketId};
 use edgelore_pipeline::synthesise::{Found, Unsigned};
 use edgelore_routing::{
-    Backend, BackendError, Capability, Cursor, Delivery, LIMIT_MAX, Stored, Subscription,
+    Backend, BackendError, Capability, Cursor, Delivery, LIMIT_MAX, Said, Stored, Subscription,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -83,7 +83,8 @@ impl Guard {
         let Some(wait) = self.trust.wait(&opened.publisher) else { return Ok(()) };
         let why = Refusal::Flooding;
         self.trust.refuse(why, &opened.id, Some(&opened.publisher), "store", why.reason());
-        Err(BackendError::Throttled(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)))
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        Err(BackendError::Throttled(wait_ms, Said::new(why.reason())))
     }
 
     /// Learns which keys are whose, where the book depends on it. A store that does not answer tells

@@ -4,7 +4,9 @@
 //! remembers. Owns who withdrew what, which keys are one publisher's, and which packets were seen.
 //!
 //! Withdrawals and statements outlive the process in `withdrawn.json`, written anew a few seconds after
-//! one was learned; a crash costs what was learned since. Which packets were seen begins anew.
+//! one was learned; a crash costs what was learned since from answers of other machines' stores, which say
+//! it again. What this machine's own stores acknowledged or received, they withhold by themselves. Which
+//! packets were seen begins anew.
 //!
 //! **Invariant:** only what was verified is remembered; each table has its bound, in memory and on
 //! disk, and the oldest go. What publishers in the trust book withdrew has room apart from what others

@@ -102,7 +102,7 @@ trait Target: Send + Sync + Sized {
         match self.backend().store(bytes.to_vec()).await {
             Ok(_) => Ok(()),
             Err(error) => {
-                let held_back = matches!(error, BackendError::Throttled(_));
+                let held_back = matches!(error, BackendError::Throttled(..));
                 assert!(error.is_final() || held_back, "{error}");
                 Err(error.to_string())
             }

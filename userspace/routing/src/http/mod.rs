@@ -19,15 +19,15 @@ use edgelore_model::Query;
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::fingerprint::reference::Packet as Reference;
 use edgelore_pipeline::packet::statement::Statement;
-use edgelore_pipeline::packet::{self, Opened, PACKET_BYTES_MAX, PacketError};
+use edgelore_pipeline::packet::{self, Opened};
 use edgelore_pipeline::synthesise::Unsigned;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use crate::backend::{
-    Backend, BackendError, Capability, Cursor, LIMIT_MAX, PUBLISHERS_MAX, Stored, Subscription,
-    check_cells,
+    Backend, BackendError, Capability, Cursor, LIMIT_MAX, PUBLISHERS_MAX, Said, Stored,
+    Subscription, check_cells,
 };
 use crate::opener::Opener;
 use crate::{Cell, Found, PacketId};
@@ -36,6 +36,9 @@ use wire::{ErrorReply, Kind, QueryReply, QueryRequest, StoredReply};
 
 /// The longest answer that is read, bytes: the packets of a full query as JSON, with room.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// As much is read of an answer that says why it is no other.
+const REASON_BYTES_MAX: usize = 16 * 1024;
 
 /// How long connecting may take, its TLS handshake included.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -203,28 +206,46 @@ async fn send(request: RequestBuilder) -> Result<Response, BackendError> {
 async fn refusal(response: Response) -> BackendError {
     let status = response.status();
     let wait_ms = wait_ms(&response);
-    let reply: Result<ErrorReply, _> = json(response).await;
-    match (status, reply) {
-        (StatusCode::TOO_MANY_REQUESTS, _) => BackendError::Throttled(wait_ms),
-        (StatusCode::UNAUTHORIZED, _) => BackendError::Unauthorised,
+    let body = beginning(response).await;
+    let reply = serde_json::from_slice::<ErrorReply>(&body).ok();
+    let said = match &reply {
+        Some(reply) => Said::new(&reply.error),
+        None => Said::new(&String::from_utf8_lossy(&body)),
+    };
+    let text = || said.text().to_owned();
+    match (status, reply.map(|reply| reply.kind)) {
+        (StatusCode::TOO_MANY_REQUESTS, _) | (_, Some(Kind::Throttled)) => {
+            BackendError::Throttled(wait_ms, said)
+        }
+        (StatusCode::UNAUTHORIZED, _) => BackendError::Unauthorised(said),
         (StatusCode::PAYLOAD_TOO_LARGE, _) => {
-            BackendError::Packet(PacketError::Oversized(PACKET_BYTES_MAX + 1))
+            BackendError::Request(format!("the server takes no request of this size{said}"))
         }
-        (_, Ok(reply)) => match reply.kind {
-            Kind::Expired => BackendError::Expired,
-            Kind::Future => BackendError::Future,
-            Kind::Refused => BackendError::Refused(reply.error),
-            Kind::Full => BackendError::Full,
-            Kind::Throttled => BackendError::Throttled(wait_ms),
-            Kind::Unavailable => BackendError::Unavailable(reply.error),
-            Kind::Storage => BackendError::Storage(reply.error),
-            Kind::Packet | Kind::Request | Kind::NotFound => BackendError::Request(reply.error),
-        },
-        (status, Err(_)) if status.is_server_error() => {
-            BackendError::Unavailable(format!("the server answers {status}"))
+        (_, Some(Kind::Expired)) => BackendError::Expired,
+        (_, Some(Kind::Future)) => BackendError::Future,
+        (_, Some(Kind::Refused)) => BackendError::Refused(text()),
+        (_, Some(Kind::Full)) => BackendError::Full,
+        (_, Some(Kind::Unavailable)) => BackendError::Unavailable(text()),
+        (_, Some(Kind::Storage)) => BackendError::Storage(text()),
+        (_, Some(Kind::Packet | Kind::Request | Kind::NotFound)) => BackendError::Request(text()),
+        (status, None) if status.is_server_error() => {
+            BackendError::Unavailable(format!("the server answers {status}{said}"))
         }
-        (status, Err(_)) => BackendError::Answer(format!("status {status} without a reason")),
+        (status, None) => BackendError::Answer(format!("status {status}{said}")),
     }
+}
+
+/// The beginning of a body that says why; what there is of one that breaks off.
+async fn beginning(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > REASON_BYTES_MAX {
+            body.truncate(REASON_BYTES_MAX);
+            break;
+        }
+    }
+    body
 }
 
 /// What `Retry-After` asks for (RFC 9110 §10.2.3), a second when it does not say.

@@ -131,14 +131,19 @@ impl From<&BackendError> for ErrorReply {
             BackendError::Expired => Kind::Expired,
             BackendError::Future => Kind::Future,
             BackendError::Refused(_) => Kind::Refused,
-            BackendError::Request(_) | BackendError::Unauthorised => Kind::Request,
+            BackendError::Request(_) | BackendError::Unauthorised(_) => Kind::Request,
             BackendError::Full => Kind::Full,
-            BackendError::Throttled(_) => Kind::Throttled,
+            BackendError::Throttled(..) => Kind::Throttled,
             BackendError::Timeout(_) | BackendError::Unavailable(_) | BackendError::Answer(_) => {
                 Kind::Unavailable
             }
             BackendError::Storage(_) => Kind::Storage,
         };
-        Self { error: error.to_string(), kind }
+        let error = match error {
+            // How long to wait is in the answer's head.
+            BackendError::Throttled(_, said) if !said.text().is_empty() => said.text().to_owned(),
+            error => error.to_string(),
+        };
+        Self { error, kind }
     }
 }

@@ -57,7 +57,7 @@ impl<B> Retry<B> {
 /// At least what the server asks for, at most [`PAUSE_MAX`].
 fn wait(pause: Duration, error: &BackendError) -> Duration {
     let asked = match error {
-        BackendError::Throttled(ms) => Duration::from_millis(*ms),
+        BackendError::Throttled(ms, _) => Duration::from_millis(*ms),
         _ => Duration::ZERO,
     };
     jittered(pause.min(PAUSE_MAX)).max(asked).min(PAUSE_MAX)

@@ -19,10 +19,10 @@ use reqwest::Url;
 use tokio::sync::{Mutex, watch};
 
 use super::layout::Subjects;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, Said};
 
-/// How long an answer may take.
-const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// How long an answer may take. Nobody says that the server of a cluster has ended that owes it.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long connecting may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How often a silent connection is tried; two silent tries end it.
@@ -59,6 +59,8 @@ pub(super) struct Server {
     stream: Config,
     synced: bool,
     link: Mutex<Option<Arc<Link>>>,
+    /// The stream has to be looked for again before the link is used.
+    doubted: AtomicBool,
     durable: AtomicBool,
     one_filter: AtomicBool,
 }
@@ -68,6 +70,11 @@ pub(super) struct Link {
     pub(super) jetstream: Context,
     pub(super) stream: Stream<()>,
     name: String,
+    connection: Connection,
+}
+
+#[derive(Clone)]
+struct Connection {
     client: Client,
     /// Changes whenever the connection is lost or the server refuses something.
     losses: watch::Receiver<u64>,
@@ -101,6 +108,7 @@ impl Server {
                 _ => return Err(refused(&"cert and key come together or not at all")),
             },
             link: Mutex::new(None),
+            doubted: AtomicBool::new(false),
             durable: AtomicBool::new(false),
             one_filter: AtomicBool::new(false),
         })
@@ -109,46 +117,52 @@ impl Server {
     /// The connection that everything shares.
     pub(super) async fn link(&self) -> Result<Arc<Link>, BackendError> {
         let mut link = self.link.lock().await;
-        if let Some(link) = link.as_ref() {
+        if let Some(link) = link.as_ref().filter(|_| !self.doubted.load(Ordering::Relaxed)) {
             return Ok(Arc::clone(link));
         }
+        // A connection knows the other servers of a cluster; the URL may name one that is down.
+        let connection = link.as_ref().map(|link| link.connection.clone());
         let lost = BackendError::Timeout(ANSWER_MAX.as_millis() as u64);
-        let new = tokio::time::timeout(ANSWER_MAX, self.connect()).await.unwrap_or(Err(lost))?;
+        let new = tokio::time::timeout(ANSWER_MAX, self.make(connection));
+        let new = new.await.unwrap_or(Err(lost))?;
+        self.doubted.store(false, Ordering::Relaxed);
         Ok(Arc::clone(link.insert(Arc::new(new))))
     }
 
     /// The stream has gone: the next call looks for it again.
-    pub(super) async fn forget(&self) {
-        *self.link.lock().await = None;
+    pub(super) fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
     }
 
-    async fn connect(&self) -> Result<Link, BackendError> {
-        let (tell, losses) = watch::channel(0u64);
-        let denied = Arc::new(AtomicBool::new(false));
-        let client = self.options(tell, Arc::clone(&denied))?.connect(&self.address).await;
-        let client = client.map_err(|error| match error.kind() {
-            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                BackendError::Unauthorised
-            }
-            _ => BackendError::Unavailable(error.to_string()),
-        })?;
+    async fn make(&self, connection: Option<Connection>) -> Result<Link, BackendError> {
+        let connection = match connection {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
         let jetstream = context::ContextBuilder::new()
             .timeout(ANSWER_MAX)
             .max_ack_inflight(ACKS_WAITING_MAX)
-            .build(client.clone());
-        let made = self.prepare(&jetstream);
-        let mut watched = losses.clone();
-        watched.borrow_and_update();
-        let config = tokio::select! {
-            config = made => config?,
-            _ = watched.changed() => return Err(lost(&denied)),
-        };
+            .build(connection.client.clone());
+        let config = connection.unless_lost(self.prepare(&jetstream)).await?;
         let replicated = config.num_replicas >= REPLICAS_DURABLE;
         let kept = config.storage == StorageType::File && (self.synced || replicated);
         self.durable.store(kept, Ordering::Relaxed);
         let stream = jetstream.get_stream_no_info(&config.name).await;
         let stream = stream.map_err(|error| BackendError::Storage(error.to_string()))?;
-        Ok(Link { jetstream, stream, name: config.name, client, losses, denied })
+        Ok(Link { jetstream, stream, name: config.name, connection })
+    }
+
+    async fn connect(&self) -> Result<Connection, BackendError> {
+        let (tell, losses) = watch::channel(0u64);
+        let denied = Arc::new(AtomicBool::new(false));
+        let client = self.options(tell, Arc::clone(&denied))?.connect(&self.address).await;
+        let client = client.map_err(|error| match error.kind() {
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                BackendError::Unauthorised(Said::default())
+            }
+            _ => BackendError::Unavailable(error.to_string()),
+        })?;
+        Ok(Connection { client, losses, denied })
     }
 
     fn options(
@@ -241,14 +255,28 @@ impl Server {
     }
 }
 
-impl Link {
+impl Connection {
+    /// Losses from now on.
+    fn losses(&self) -> watch::Receiver<u64> {
+        let mut losses = self.losses.clone();
+        losses.borrow_and_update();
+        losses
+    }
+
+    /// Waits for the next loss.
+    async fn loss(&self, losses: &mut watch::Receiver<u64>) -> BackendError {
+        // An error says that the client has ended.
+        let _ = losses.changed().await;
+        lost(&self.denied)
+    }
+
     /// Waits for an answer, as long as the connection lasts.
-    pub(super) async fn call<T>(
+    async fn unless_lost<T>(
         &self,
         answer: impl Future<Output = Result<T, BackendError>>,
     ) -> Result<T, BackendError> {
         let mut losses = self.losses();
-        if !self.is_up() {
+        if self.client.connection_state() != State::Connected {
             return Err(lost(&self.denied));
         }
         tokio::select! {
@@ -259,10 +287,20 @@ impl Link {
             }
         }
     }
+}
+
+impl Link {
+    /// Waits for an answer, as long as the connection lasts.
+    pub(super) async fn call<T>(
+        &self,
+        answer: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
+        self.connection.unless_lost(answer).await
+    }
 
     /// Whether the connection stands, as far as is known.
     pub(super) fn is_up(&self) -> bool {
-        self.client.connection_state() == State::Connected
+        self.connection.client.connection_state() == State::Connected
     }
 
     /// The stream's name.
@@ -272,16 +310,12 @@ impl Link {
 
     /// Losses from now on.
     pub(super) fn losses(&self) -> watch::Receiver<u64> {
-        let mut losses = self.losses.clone();
-        losses.borrow_and_update();
-        losses
+        self.connection.losses()
     }
 
     /// Waits for the next loss.
     pub(super) async fn loss(&self, losses: &mut watch::Receiver<u64>) -> BackendError {
-        // An error says that the client has ended.
-        let _ = losses.changed().await;
-        lost(&self.denied)
+        self.connection.loss(losses).await
     }
 }
 
@@ -302,7 +336,7 @@ fn heed(event: &Event, tell: &watch::Sender<u64>, denied: &AtomicBool) {
 
 fn lost(denied: &AtomicBool) -> BackendError {
     if denied.swap(false, Ordering::Relaxed) {
-        return BackendError::Unauthorised;
+        return BackendError::Unauthorised(Said::default());
     }
     BackendError::Unavailable("the connection was lost".into())
 }

@@ -49,12 +49,7 @@ pub(super) async fn follow(
     place: OwnedSemaphorePermit,
 ) -> Result<Follower<Arrivals>, BackendError> {
     let link = shared.server.link().await?;
-    let last = link.call(async {
-        let info = link.stream.get_info().await;
-        let info = info.map_err(|error| BackendError::Unavailable(error.to_string()));
-        info.map(|info| Cursor(info.state.last_sequence))
-    });
-    let last = last.await?;
+    let last = Cursor(read::state(&link, None).await?.0.last_sequence);
     let filed: Vec<Cell> = cells.iter().map(|cell| filed(&shared.verifier.space, cell)).collect();
     let filters = shared.subjects.filters(&filed);
     let arrivals = Arrivals { shared, cells: cells.to_vec(), filters, reader: None };
@@ -125,12 +120,8 @@ impl Reader {
             return Ok(());
         };
         let message = message.map_err(|error| BackendError::Unavailable(error.to_string()))?;
-        let info = message.info().map_err(|error| BackendError::Answer(error.to_string()))?;
         self.delivered += 1;
-        if info.consumer_sequence != self.delivered {
-            return Err(BackendError::Unavailable("a message of a consumer was lost".into()));
-        }
-        self.message = Some(Read::of(&message)?);
+        self.message = Some(Read::next(&message, self.delivered)?);
         Ok(())
     }
 }

@@ -66,6 +66,12 @@ impl Subjects {
         format!("{}.beside.*.*", self.root)
     }
 
+    /// Whether a subject that is no packet's is that of a withdrawal or of what stands beside.
+    pub(super) fn is_beside(&self, subject: &str) -> bool {
+        let kind = subject.strip_prefix(&self.root).and_then(|rest| rest.split('.').nth(1));
+        kind.is_some_and(|kind| matches!(kind, "withdrawn" | "beside"))
+    }
+
     /// What a subject beside the packets says of its payload.
     pub(super) fn kind(&self, subject: &str) -> Option<Kind> {
         let rest = subject.strip_prefix(&self.root)?.strip_prefix(".beside.")?;

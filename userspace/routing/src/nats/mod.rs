@@ -10,11 +10,11 @@
 //! | `beside.KIND.ID` | a statement about a key, or a packet that nobody signed |
 //!
 //! A message is taken only if its subject is free (`Nats-Expected-Last-Subject-Sequence`), so storing
-//! again changes nothing, however late; the id is the message's `Nats-Msg-Id` too. A query
-//! reads what is filed in the cells within its radius, ranks it unverified, verifies
-//! what it gives. A subscription reads the stream from a sequence number, its cursor, by an ephemeral
-//! consumer that acknowledges nothing: whoever resumes brings the cursor along, and nothing of a
-//! subscriber that never comes back is left in the server. Where a server ignores `filter_subjects`
+//! again changes nothing, however late; the id is the message's `Nats-Msg-Id` too. A client knows by
+//! heart where packets lie ([`index`], 40 MiB of memory at most), reads on before a query, fetches the
+//! nearest and verifies them. A subscription reads the stream from a sequence number, its cursor, by an
+//! ephemeral consumer that acknowledges nothing: whoever resumes brings the cursor along, and nothing of
+//! a subscriber that never comes back is left in the server. Where a server ignores `filter_subjects`
 //! (before 2.10; the consumer it made tells) it is one consumer for each cell of a query, and one
 //! wider one for a subscription. Each second in which a client stores it looks at
 //! some of the stream ([`sweep`]) and deletes what has expired by its clock.
@@ -38,6 +38,7 @@
 
 mod connect;
 mod follow;
+mod index;
 mod layout;
 mod query;
 mod read;
@@ -54,7 +55,7 @@ use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::fingerprint::reference::Packet as Reference;
 use edgelore_pipeline::packet::statement::Statement;
 use edgelore_pipeline::synthesise::Unsigned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::admission::{admit, admit_subscription};
 use crate::backend::{Backend, BackendError, Capability, Cursor, Stored, Subscription};
@@ -62,6 +63,7 @@ use crate::embedded::{Now, SUBSCRIPTIONS_MAX, system_time};
 use crate::verify::Verifier;
 use crate::{Cell, Found, PacketId};
 use connect::Server;
+use index::{Index, Mark};
 use layout::Subjects;
 use sweep::Sweep;
 
@@ -107,6 +109,9 @@ struct Shared {
     server: Server,
     subjects: Subjects,
     verifier: Verifier,
+    index: Mutex<Index>,
+    /// The stream's last message when it was last looked at for what stands beside the packets.
+    looked: std::sync::Mutex<Option<Mark>>,
     sweep: Sweep,
 }
 
@@ -132,7 +137,9 @@ impl Nats {
         let shared = Shared {
             server: Server::new(&config.url, config.password, &subjects, config.packets_max)?,
             subjects,
+            index: Mutex::new(Index::new(config.space.clone())),
             verifier: Verifier::new("nats", config.space, config.now),
+            looked: std::sync::Mutex::default(),
             sweep: Sweep::default(),
         };
         let subscriptions = Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX));

@@ -1,35 +1,36 @@
 //! Finding what is near.
 //!
-//! What is filed in the cells within the radius is read and ranked before any signature is verified:
-//! a lie about its own situation gets a packet verified in vain, and no further. Whether a packet
-//! counts is known only then, so more are picked than asked for, and more again when too many do not
-//! count.
+//! Where packets lie is known from the [`Index`], which is read on first: into the index, or, when much is
+//! unread and little of it lies in the cells within the radius, from those alone and past it. The nearest are
+//! then fetched and verified: a lie about its own situation gets a packet verified in vain, once. Whether a
+//! packet counts is known only then, so more are picked than asked for, and more again when too many do
+//! not count.
 //!
-//! **Invariant:** memory is bounded by the packets that are picked; every packet that is given was
+//! **Invariant:** memory is bounded by the index and what is picked; every packet that is given was
 //! verified and measured.
 
-use std::collections::BinaryHeap;
+use std::collections::HashSet;
 
+use async_nats::jetstream::stream::State;
 use edgelore_model::Query;
-use edgelore_pipeline::fingerprint::{Grain, NearCell};
+use edgelore_pipeline::fingerprint::{Grain, NearCell, Nearest};
 use edgelore_pipeline::packet::{self, Opened};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::Shared;
 use super::connect::Link;
-use super::read;
+use super::index::{Hit, Index, mark};
+use super::read::{self, EVERYTHING, QUESTIONS_AT_ONCE, Read, Reading};
 use crate::backend::{BackendError, LIMIT_MAX};
 use crate::{Found, PacketId};
 
 /// Cells that are read by themselves; beyond, everything is read at once.
 const CELLS_MAX: usize = 64;
-/// Withdrawals that are asked for at the same time.
-const QUESTIONS_AT_ONCE: usize = 32;
+/// As many new messages are asked for one by one, by their numbers: that a server makes a consumer takes
+/// longer the more it keeps.
+const FEW: u64 = 256;
 /// Packets that are verified before looking whether they are enough.
 const PACKETS_AT_ONCE: usize = 128;
-
-/// A packet near a query, not verified: distance, id and bytes, in this order.
-type Hit = (u32, PacketId, Vec<u8>);
 
 /// Answers a query.
 pub(super) async fn query(
@@ -44,9 +45,9 @@ pub(super) async fn query(
     let filters = filters(shared, query, radius);
     let mut picked = limit + limit / 4 + 16;
     loop {
-        let (hits, all) = nearest(shared, &link, &filters, query, radius, picked).await?;
-        let found = verified(shared, &link, query, radius, limit, hits).await?;
-        if found.len() == limit || all {
+        let hits = nearest(shared, &link, &filters, query, radius, picked).await?;
+        let found = verified(shared, &link, query, radius, limit, &hits).await?;
+        if found.len() == limit || hits.len() < picked {
             return Ok(found);
         }
         picked *= 4;
@@ -65,7 +66,7 @@ fn filters(shared: &Shared, query: &Query, radius: u32) -> Vec<String> {
     shared.subjects.filters(cells.iter().map(|near| &near.cell))
 }
 
-/// At most `count` hits, nearest first, and whether they are all there are.
+/// At most `count` hits, nearest first.
 async fn nearest(
     shared: &Shared,
     link: &Link,
@@ -73,31 +74,120 @@ async fn nearest(
     query: &Query,
     radius: u32,
     count: usize,
-) -> Result<(Vec<Hit>, bool), BackendError> {
-    let (verifier, mut best, mut all) = (&shared.verifier, BinaryHeap::new(), true);
+) -> Result<Vec<Hit>, BackendError> {
+    let (verifier, mut nearest) = (&shared.verifier, Nearest::new(count));
     let (aim, now) = (verifier.space.aim(query), verifier.now());
+    let beside = {
+        let mut index = shared.index.lock().await;
+        let beside = read_on(shared, link, &mut index, filters).await?;
+        index.near(query, radius, now, &mut nearest);
+        beside
+    };
     let pattern = query.resolution_pattern.as_deref();
-    read::all(shared, link, filters, |message| {
-        let Some(id) = shared.subjects.id(&message.subject) else {
-            return verifier.skip("subject", &message.subject);
-        };
-        let outcome = match packet::reopen(&message.payload, &id) {
-            Ok(packet) => packet.outcome,
-            Err(error) => return verifier.skip(&format!("packet {}", hex::encode(id)), &error),
-        };
+    let each = |message: Read| {
+        let Some(Opened { outcome, .. }) = decoded(shared, &message) else { return };
         let distance = verifier.space.reach(&aim, &verifier.space.locate(&outcome.situation));
         let asked = pattern.is_none_or(|pattern| pattern == outcome.resolution.pattern);
-        if distance > radius || !asked || outcome.expires <= now {
-            return;
+        if distance <= radius && asked && outcome.expires > now {
+            nearest.offer(Hit { distance, mark: message.mark() });
         }
-        best.push((distance, id, message.payload));
-        if best.len() > count {
-            best.pop();
-            all = false;
+    };
+    if let Some(beside) = beside {
+        beside.all(link, each).await?;
+    }
+    Ok(nearest.into_sorted())
+}
+
+/// Reads what is new into the index, or, as long as that does not pay, gives what is to be read instead.
+async fn read_on(
+    shared: &Shared,
+    link: &Link,
+    index: &mut Index,
+    filters: &[String],
+) -> Result<Option<Reading>, BackendError> {
+    let state = state(link, index).await?;
+    let new = (state.last_sequence + 1).saturating_sub(index.next());
+    if new == 0 {
+        return Ok(None);
+    }
+    let unread = new.min(state.messages);
+    index.make_room(unread, state.first_sequence, shared.verifier.now());
+    if new > FEW || index.room() == 0 {
+        let near = Reading::begin(shared, link, filters, index.next()).await?;
+        if index.room() == 0 || !index.pays(unread, near.pending()) {
+            return Ok(Some(near));
         }
-    })
-    .await?;
-    Ok((best.into_sorted_vec(), all))
+        near.end(link);
+    }
+    take_in(shared, link, index, state.last_sequence).await?;
+    if index.room() > 0 {
+        return Ok(None);
+    }
+    Reading::begin(shared, link, filters, index.next()).await.map(Some)
+}
+
+/// Reads up to `last` into the index, as far as there is room.
+async fn take_in(
+    shared: &Shared,
+    link: &Link,
+    index: &mut Index,
+    last: u64,
+) -> Result<(), BackendError> {
+    let take = |index: &mut Index, message: Read| {
+        let packet = decoded(shared, &message);
+        index.push(message.mark(), packet.as_ref());
+    };
+    let left = |index: &Index| (last + 1).saturating_sub(index.next());
+    if left(index) > FEW {
+        let (start, room) = (index.next(), index.room());
+        let mut each = |message| take(index, message);
+        read::some(shared, link, EVERYTHING, start, room, &mut each).await?;
+    }
+    // A consumer reads its own server's copy, which may be behind a cluster's leader: that answers here.
+    let (start, count) = (index.next(), left(index).min(index.room() as u64));
+    if count <= FEW {
+        read::each_of(link, start..start + count, |message| take(index, message)).await?;
+    }
+    Ok(())
+}
+
+/// The stream as it is now. When the last message that was read is not in its place, it was deleted, or
+/// the server lost its latest messages and gave their numbers again, or the stream is another one: the
+/// index goes back to something that is there.
+async fn state(link: &Link, index: &mut Index) -> Result<State, BackendError> {
+    let (state, there) = read::state(link, index.last()).await?;
+    if there {
+        return Ok(state);
+    }
+    let mut found = None;
+    for mark in index.steps_back() {
+        if read::is_there(link, mark).await? {
+            found = Some(mark);
+            break;
+        }
+    }
+    index.go_back_to(found);
+    Ok(state)
+}
+
+/// The packet in a message, not verified; none when it is of another kind or no packet of this space.
+fn decoded(shared: &Shared, message: &Read) -> Option<Opened> {
+    let (subjects, verifier) = (&shared.subjects, &shared.verifier);
+    let Some(id) = subjects.id(&message.subject) else {
+        if !subjects.is_beside(&message.subject) {
+            verifier.skip("subject", &message.subject);
+        }
+        return None;
+    };
+    let skip = |why: &dyn std::fmt::Display| {
+        verifier.skip(&format!("packet {}", hex::encode(id)), why);
+        None
+    };
+    match packet::reopen(&message.payload, &id) {
+        Ok(packet) if packet.space == verifier.space.short_id() => Some(packet),
+        Ok(_) => skip(&"it belongs to another similarity definition"),
+        Err(error) => skip(&error),
+    }
 }
 
 /// The first `limit` of the hits that are packets and count.
@@ -107,28 +197,61 @@ async fn verified(
     query: &Query,
     radius: u32,
     limit: usize,
-    hits: Vec<Hit>,
+    mut hits: &[Hit],
 ) -> Result<Vec<Found>, BackendError> {
-    let mut found = Vec::new();
-    for hits in hits.chunks(PACKETS_AT_ONCE) {
-        if found.len() == limit {
-            break;
-        }
-        let hits: Vec<_> = hits.iter().map(|(_, id, bytes)| (*id, &bytes[..])).collect();
-        let packets = shared.verifier.read_all(&hits).into_iter().flatten().collect();
+    let (mut found, mut gone): (Vec<Found>, _) = (Vec::new(), HashSet::new());
+    while found.len() < limit && !hits.is_empty() {
+        let count = hits.len().min(limit - found.len()).min(PACKETS_AT_ONCE);
+        let (next, rest) = hits.split_at(count);
+        hits = rest;
+        let packets = fetched(shared, link, next, &mut gone).await?;
         let counting = in_force(shared, link, packets).await?;
         found.extend(
             counting.into_iter().filter_map(|packet| shared.verifier.found(query, radius, packet)),
         );
-        found.truncate(limit);
+        found.sort_by_key(|found| (found.distance, found.opened.id));
+        found.dedup_by_key(|found| found.opened.id);
     }
-    found.sort_by_key(|found| (found.distance, found.opened.id));
-    found.dedup_by_key(|found| found.opened.id);
+    if !gone.is_empty() {
+        shared.index.lock().await.forget(&gone);
+    }
     Ok(found)
 }
 
+/// The packets of these hits, verified. Where none is, or none any more, goes to `gone`.
+async fn fetched(
+    shared: &Shared,
+    link: &Link,
+    hits: &[Hit],
+    gone: &mut HashSet<u64>,
+) -> Result<Vec<Opened>, BackendError> {
+    let places = hits.iter().map(|hit| hit.mark.sequence).collect();
+    let messages: Vec<Option<Read>> = read::several(link, places).try_collect().await?;
+    let same = |hit: &Hit, message: &Read| {
+        let id = packet::id(&message.payload);
+        (mark(message.sequence, &id) == hit.mark).then_some(id)
+    };
+    let there = hits.iter().zip(&messages).map(|(hit, message)| {
+        let message = message.as_ref()?;
+        Some((same(hit, message)?, &message.payload[..]))
+    });
+    let there: Vec<Option<(PacketId, &[u8])>> = there.collect();
+    let asked: Vec<_> = there.iter().flatten().copied().collect();
+    let mut opened = shared.verifier.read_all(&asked).into_iter();
+    let mut packets = Vec::new();
+    for (hit, there) in hits.iter().zip(&there) {
+        match there.and_then(|_| opened.next().flatten()) {
+            Some(packet) => packets.push(packet),
+            None => {
+                gone.insert(hit.mark.sequence);
+            }
+        }
+    }
+    Ok(packets)
+}
+
 /// Those that their publishers have not withdrawn, in their order.
-pub(super) async fn in_force(
+async fn in_force(
     shared: &Shared,
     link: &Link,
     packets: Vec<Opened>,
@@ -163,11 +286,12 @@ pub(super) async fn is_withdrawn(
 pub(super) async fn get(shared: &Shared, id: &PacketId) -> Result<Option<Vec<u8>>, BackendError> {
     let link = shared.server.link().await?;
     let mut bytes = None;
-    read::all(shared, &link, &[shared.subjects.anywhere(id)], |message| {
+    let everywhere = Reading::begin(shared, &link, &[shared.subjects.anywhere(id)], 1).await?;
+    let each = |message: Read| {
         if bytes.is_none() {
             bytes = shared.verifier.read(id, &message.payload).map(|packet| packet.bytes);
         }
-    })
-    .await?;
+    };
+    everywhere.all(&link, each).await?;
     Ok(bytes)
 }

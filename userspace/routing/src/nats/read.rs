@@ -8,20 +8,31 @@
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::pull::{Batch, Config};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
-use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind, LastRawMessageErrorKind};
-use futures_util::StreamExt;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{
+    ConsumerError, ConsumerErrorKind, LastRawMessageError, LastRawMessageErrorKind, State,
+};
+use edgelore_pipeline::packet;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::Shared;
 use super::connect::{Link, failed};
+use super::index::{Mark, mark};
 use crate::backend::BackendError;
 
 /// Messages that are asked for at once.
 pub(super) const MESSAGES_AT_ONCE: usize = 512;
+/// Messages that are asked for by themselves at the same time.
+pub(super) const QUESTIONS_AT_ONCE: usize = 32;
+/// The filter that all messages match. Without one a server makes a consumer faster.
+pub(super) const EVERYTHING: &str = "";
 /// How long the server keeps a consumer that nobody asks.
 const UNUSED_MAX: Duration = Duration::from_secs(60);
-/// How long one request for messages that are to come stays in the server.
-const WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long one request for messages that are to come stays in the server. When the server of a cluster
+/// that has the consumer ends, it is noticed five seconds after this.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A message and its place in the stream.
 pub(super) struct Read {
@@ -31,8 +42,17 @@ pub(super) struct Read {
 }
 
 impl Read {
-    pub(super) fn of(message: &Message) -> Result<Self, BackendError> {
+    /// What tells it from others in its place.
+    pub(super) fn mark(&self) -> Mark {
+        mark(self.sequence, &packet::id(&self.payload))
+    }
+
+    /// What a consumer delivers, if it is its `number`-th message.
+    pub(super) fn next(message: &Message, number: u64) -> Result<Self, BackendError> {
         let info = message.info().map_err(|error| BackendError::Answer(error.to_string()))?;
+        if info.consumer_sequence != number {
+            return Err(BackendError::Unavailable("a message of a consumer was lost".into()));
+        }
         Ok(Self {
             sequence: info.stream_sequence,
             subject: message.subject.to_string(),
@@ -41,24 +61,48 @@ impl Read {
     }
 }
 
-/// Everything that matches one of the filters now, each message once, in any order.
-pub(super) async fn all(
-    shared: &Shared,
-    link: &Link,
-    filters: &[String],
-    mut each: impl FnMut(Read),
-) -> Result<(), BackendError> {
-    match consumer(shared, link, filters, 1).await? {
-        Some(consumer) => drain(link, consumer, u64::MAX, &mut each).await.map(drop),
-        None => {
-            for filter in filters {
-                let one = std::slice::from_ref(filter);
-                let consumer = consumer(shared, link, one, 1).await?;
-                let consumer = consumer.ok_or_else(ignored)?;
-                drain(link, consumer, u64::MAX, &mut each).await?;
-            }
-            Ok(())
+/// Everything that matches one of the filters from a sequence on now, each message once.
+pub(super) struct Reading(Vec<Consumer<Config>>);
+
+impl Reading {
+    /// With one consumer, or one a filter where the server takes no more.
+    pub(super) async fn begin(
+        shared: &Shared,
+        link: &Link,
+        filters: &[String],
+        start: u64,
+    ) -> Result<Self, BackendError> {
+        if let Some(consumer) = consumer(shared, link, filters, start).await? {
+            return Ok(Self(vec![consumer]));
         }
+        let mut consumers = Vec::new();
+        for filter in filters {
+            let consumer = consumer(shared, link, std::slice::from_ref(filter), start).await?;
+            consumers.push(consumer.ok_or_else(ignored)?);
+        }
+        Ok(Self(consumers))
+    }
+
+    /// How many messages there are to read.
+    pub(super) fn pending(&self) -> u64 {
+        self.0.iter().map(|consumer| consumer.cached_info().num_pending).sum()
+    }
+
+    /// Reads them all, in the order of each filter.
+    pub(super) async fn all(
+        self,
+        link: &Link,
+        mut each: impl FnMut(Read),
+    ) -> Result<(), BackendError> {
+        for consumer in self.0 {
+            drain(link, consumer, u64::MAX, &mut each).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads nothing.
+    pub(super) fn end(self, link: &Link) {
+        self.0.iter().for_each(|consumer| remove(link, consumer));
     }
 }
 
@@ -66,12 +110,12 @@ pub(super) async fn all(
 pub(super) async fn some(
     shared: &Shared,
     link: &Link,
-    filter: String,
+    filter: &str,
     start: u64,
     count: usize,
     each: &mut impl FnMut(Read),
 ) -> Result<u64, BackendError> {
-    let consumer = consumer(shared, link, &[filter], start).await?;
+    let consumer = consumer(shared, link, &[filter.to_owned()], start).await?;
     drain(link, consumer.ok_or_else(ignored)?, count as u64, each).await
 }
 
@@ -132,7 +176,7 @@ async fn drain(
     let mut read = 0;
     while left > 0 {
         let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(MESSAGES_AT_ONCE);
-        let got = link.call(batch(&consumer, wanted, each)).await?;
+        let got = link.call(batch(&consumer, read, wanted, each)).await?;
         read += got;
         left = left.saturating_sub(got);
         if got < wanted as u64 {
@@ -144,8 +188,10 @@ async fn drain(
     Ok(read)
 }
 
+/// The next messages of a consumer that has delivered `before`.
 async fn batch(
     consumer: &Consumer<Config>,
+    before: u64,
     count: usize,
     each: &mut impl FnMut(Read),
 ) -> Result<u64, BackendError> {
@@ -154,8 +200,9 @@ async fn batch(
     let mut messages = messages.map_err(|error| gone(error.to_string()))?;
     let mut got = 0;
     while let Some(message) = messages.next().await {
-        each(Read::of(&message.map_err(|error| gone(error.to_string()))?)?);
+        let message = message.map_err(|error| gone(error.to_string()))?;
         got += 1;
+        each(Read::next(&message, before + got)?);
     }
     Ok(got)
 }
@@ -171,8 +218,62 @@ pub(super) async fn wait(link: &Link, consumer: &Consumer<Config>) -> Result<Bat
 
 /// The last message under a subject.
 pub(super) async fn last(link: &Link, subject: &str) -> Result<Option<Read>, BackendError> {
+    raw(link, link.stream.get_last_raw_message_by_subject(subject)).await
+}
+
+/// The message in a place of the stream.
+pub(super) async fn at(link: &Link, sequence: u64) -> Result<Option<Read>, BackendError> {
+    raw(link, link.stream.get_raw_message(sequence)).await
+}
+
+/// The messages in some places, in their order.
+pub(super) fn several(
+    link: &Link,
+    places: Vec<u64>,
+) -> impl Stream<Item = Result<Option<Read>, BackendError>> {
+    stream::iter(places).map(|sequence| at(link, sequence)).buffered(QUESTIONS_AT_ONCE)
+}
+
+/// The messages in some places, in their order, without a consumer.
+pub(super) async fn each_of(
+    link: &Link,
+    places: Range<u64>,
+    mut each: impl FnMut(Read),
+) -> Result<(), BackendError> {
+    let mut messages = std::pin::pin!(several(link, places.collect()));
+    while let Some(message) = messages.try_next().await? {
+        message.into_iter().for_each(&mut each);
+    }
+    Ok(())
+}
+
+/// The stream as it is now, and whether a message is still in its place.
+pub(super) async fn state(link: &Link, last: Option<Mark>) -> Result<(State, bool), BackendError> {
+    let info = link.call(async {
+        let info = link.stream.get_info().await;
+        info.map_err(|error| BackendError::Unavailable(error.to_string()))
+    });
+    let there = async {
+        match last {
+            Some(mark) => is_there(link, mark).await,
+            None => Ok(true),
+        }
+    };
+    let (info, there) = tokio::try_join!(info, there)?;
+    Ok((info.state, there))
+}
+
+/// Whether a message is in its place.
+pub(super) async fn is_there(link: &Link, mark: Mark) -> Result<bool, BackendError> {
+    Ok(at(link, mark.sequence).await?.is_some_and(|message| message.mark() == mark))
+}
+
+async fn raw(
+    link: &Link,
+    answer: impl Future<Output = Result<StreamMessage, LastRawMessageError>>,
+) -> Result<Option<Read>, BackendError> {
     let answer = async {
-        match link.stream.get_last_raw_message_by_subject(subject).await {
+        match answer.await {
             Ok(message) => Ok(Some(Read {
                 sequence: message.sequence,
                 subject: message.subject.to_string(),

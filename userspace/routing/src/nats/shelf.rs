@@ -1,14 +1,19 @@
 //! What stands beside the packets, as messages of the same stream.
 //!
+//! A server looks at all that it keeps to find the few of these, so it is asked only when the stream has
+//! gone on since it was last asked, and only for what came then.
+//!
 //! Owns the subjects `beside.KIND.ID`. Never checks a message.
 //!
 //! **Invariant:** messages are read in the order of the stream.
+
+use std::sync::PoisonError;
 
 use async_trait::async_trait;
 use edgelore_pipeline::packet;
 
 use super::Shared;
-use super::read::some;
+use super::read::{self, Read};
 use super::store::put;
 use super::sweep::delete;
 use crate::backend::BackendError;
@@ -22,13 +27,24 @@ const MESSAGES_AT_ONCE: usize = 4_096;
 impl Shelf for Shared {
     async fn after(&self, number: u64) -> Result<Vec<Entry>, BackendError> {
         let link = self.server.link().await?;
+        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, there) = read::state(&link, looked).await?;
+        let looked = looked.filter(|_| there).map_or(0, |mark| mark.sequence);
+        let (last, start) = (state.last_sequence, looked.max(number) + 1);
+        if looked == last {
+            return Ok(Vec::new());
+        }
         let (mut entries, filter) = (Vec::new(), self.subjects.all_beside());
-        let mut each = |message: super::read::Read| {
+        let mut each = |message: Read| {
             let kind = self.subjects.kind(&message.subject);
             let content = kind.map(|kind| (kind, message.payload));
             entries.push(Entry { number: message.sequence, content });
         };
-        some(self, &link, filter, number + 1, MESSAGES_AT_ONCE, &mut each).await?;
+        read::some(self, &link, &filter, start, MESSAGES_AT_ONCE, &mut each).await?;
+        if entries.len() < MESSAGES_AT_ONCE {
+            let looked = read::at(&link, last).await?.map(|message| message.mark());
+            *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked;
+        }
         Ok(entries)
     }
 

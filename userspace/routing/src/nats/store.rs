@@ -31,7 +31,7 @@ pub(super) async fn store(shared: &Shared, packet: &Opened) -> Result<Stored, Ba
     }
     if matches!(stored, Err(BackendError::Unavailable(_))) && link.is_up() {
         // It answers, and does not have what it had.
-        shared.server.forget().await;
+        shared.server.doubt();
     }
     stored
 }

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use super::Shared;
 use super::connect::Link;
-use super::read::{MESSAGES_AT_ONCE, Read, some};
+use super::read::{EVERYTHING, MESSAGES_AT_ONCE, Read, some};
 use crate::backend::BackendError;
 
 /// Stretches that are looked at when a full stream refuses a packet.
@@ -73,8 +73,7 @@ async fn stretch(shared: &Shared, link: &Link, next: &mut u64) -> Result<usize, 
             expired.push(message.sequence);
         }
     };
-    let read =
-        some(shared, link, shared.subjects.all(), *next, MESSAGES_AT_ONCE, &mut each).await?;
+    let read = some(shared, link, EVERYTHING, *next, MESSAGES_AT_ONCE, &mut each).await?;
     *next = if read < MESSAGES_AT_ONCE as u64 { 0 } else { after };
     let count = expired.len();
     let deletions = stream::iter(expired).map(|sequence| delete(link, sequence));

@@ -25,7 +25,7 @@ use tokio_postgres::{Connection, tls::TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{Nearness, schema};
-use crate::backend::BackendError;
+use crate::backend::{BackendError, Said};
 
 /// How long connecting may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -254,7 +254,7 @@ pub(crate) fn failed(error: &tokio_postgres::Error) -> BackendError {
     // Classes (PostgreSQL, appendix A): 08 connection, 40 rollback, 53 resources, 57 intervention.
     let passing = ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class));
     if denied.contains(code) {
-        BackendError::Unauthorised
+        BackendError::Unauthorised(Said::default())
     } else if passing && *code != SqlState::DISK_FULL {
         BackendError::Unavailable(text)
     } else {

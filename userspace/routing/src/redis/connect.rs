@@ -16,7 +16,7 @@ use reqwest::Url;
 use std::collections::HashMap;
 use tokio::sync::OnceCell;
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, Said};
 
 /// How long a subscription's read waits in the server, ms.
 pub(super) const BLOCK_MS: u64 = 5_000;
@@ -137,9 +137,11 @@ pub(super) fn failed(error: &RedisError) -> BackendError {
     }
     match error.kind() {
         ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => {
-            BackendError::Unauthorised
+            BackendError::Unauthorised(Said::default())
         }
-        _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => BackendError::Unauthorised,
+        _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => {
+            BackendError::Unauthorised(Said::default())
+        }
         ErrorKind::Io
         | ErrorKind::Server(
             ServerErrorKind::BusyLoading

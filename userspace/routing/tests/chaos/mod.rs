@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use edgelore_model::Query;
 use edgelore_routing::{
-    Backend, BackendError, Capability, Cell, Cursor, Found, PacketId, Stored, Subscription,
+    Backend, BackendError, Capability, Cell, Cursor, Found, PacketId, Said, Stored, Subscription,
 };
 
 /// How a call fails.
@@ -57,7 +57,7 @@ impl Chaos {
             Some(Fault::Refused) => lost("the connection was refused"),
             Some(Fault::Hangs) => std::future::pending().await,
             Some(Fault::AnswerLost) => call.await.and_then(|_| lost("the answer was lost")),
-            Some(Fault::Throttled(ms)) => Err(BackendError::Throttled(ms)),
+            Some(Fault::Throttled(ms)) => Err(BackendError::Throttled(ms, Said::default())),
         }
     }
 }

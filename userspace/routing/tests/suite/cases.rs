@@ -467,7 +467,7 @@ pub(crate) const WORDS: [&str; 14] = [
 /// A cell can be followed; a server that is asked often may want to be asked later.
 async fn subscribes(backend: &dyn Backend, cell: &Cell) {
     while let Err(error) = backend.subscribe(std::slice::from_ref(cell), None).await {
-        let BackendError::Throttled(wait_ms) = error else { panic!("{cell}: {error}") };
+        let BackendError::Throttled(wait_ms, _) = error else { panic!("{cell}: {error}") };
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
     }
 }

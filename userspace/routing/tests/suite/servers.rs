@@ -13,7 +13,7 @@ use super::cases::{DEADLINE, everything, next, numbered, other_space, store};
 use super::{Served, key, outcome, sealed};
 
 /// Calls until an answer comes that is not a transient error.
-async fn insist<T, F>(call: impl Fn() -> F) -> T
+pub(crate) async fn insist<T, F>(call: impl Fn() -> F) -> T
 where
     F: Future<Output = Result<T, BackendError>>,
 {
@@ -83,7 +83,7 @@ pub(crate) async fn a_wrong_password_is_refused(subject: &mut impl Served) {
     ];
     for answer in errors {
         let error = answer.unwrap_err();
-        assert!(matches!(error, BackendError::Unauthorised) && !error.is_final(), "{error}");
+        assert!(matches!(error, BackendError::Unauthorised(_)) && !error.is_final(), "{error}");
     }
     assert!(everything(subject.backend()).await.is_empty());
 }

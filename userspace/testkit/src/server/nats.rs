@@ -65,6 +65,26 @@ impl NatsServer {
         Self::begin(Path::new(PROGRAM), &tls, "")
     }
 
+    /// Starts three of the newer release that are one cluster, and are named `0`, `1` and `2`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_cluster() -> Result<Vec<Self>> {
+        let program = super::nats_newer().context("the newer NATS server is not installed")?;
+        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect::<Result<_>>()?;
+        let routes = ports.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\""));
+        let routes: Vec<String> = routes.collect();
+        let block = |(name, port)| {
+            let routes = routes.join(", ");
+            let listen = format!("cluster {{ name: edgelore, listen: \"127.0.0.1:{port}\"");
+            let user = user();
+            format!(
+                "server_name: \"{name}\"\n{listen}, routes: [{routes}] }}\nauthorization {{ {user} }}\n"
+            )
+        };
+        ports.iter().enumerate().map(|one| Self::begin(&program, &block(one), "")).collect()
+    }
+
     fn begin(program: &Path, blocks: &str, jetstream: &str) -> Result<Self> {
         let directory = tempfile::tempdir().context("create a directory for NATS")?;
         let port = free_port()?;

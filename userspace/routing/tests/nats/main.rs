@@ -2,6 +2,10 @@
 #![cfg(feature = "nats")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod cluster;
+mod credentials;
+mod stream;
+#[path = "../suite/mod.rs"]
 mod suite;
 
 use std::io::Write;
@@ -46,6 +50,11 @@ async fn client(url: &str, clock: &SimClock) -> Nats {
 /// A subject of the shipped similarity definition.
 fn subject(rest: &str) -> String {
     format!("edgelore.1.{}.{rest}", hex::encode(Space::default_definition().short_id()))
+}
+
+/// The stream of the shipped similarity definition.
+fn stream_name() -> String {
+    format!("EDGELORE-1-{}", hex::encode(Space::default_definition().short_id()))
 }
 
 /// A client of the server's own, past Edgelore.
@@ -281,7 +290,7 @@ async fn live_nats_knows_tokens_keys_and_rights() {
     let reader = Nats::new(config(&url, &clock)).unwrap();
     let other = sealed(&Outcome { sample_size: 9, ..outcome() }, &key(1));
     let error = reader.store(other.bytes).await.unwrap_err();
-    assert!(matches!(error, BackendError::Unauthorised), "{error}");
+    assert!(matches!(error, BackendError::Unauthorised(_)), "{error}");
     assert_eq!(reader.get(&packet.id).await.unwrap(), Some(packet.bytes));
 }
 
@@ -294,7 +303,7 @@ async fn live_nats_stores_again_what_it_lost() {
     let subject = OnNats::start().await;
     let packet = sealed(&outcome(), &key(1));
     assert!(subject.backend.store(packet.bytes.clone()).await.unwrap().new);
-    let stream = format!("EDGELORE-1-{}", hex::encode(Space::default_definition().short_id()));
+    let stream = stream_name();
     let direct = direct(subject.server.port()).await;
     let planted = direct.get_stream(&stream).await.unwrap();
     planted.purge().await.unwrap();
@@ -319,7 +328,7 @@ async fn live_nats_refuses_a_stream_that_would_lose_packets() {
     }
     let (server, clock) = (NatsServer::start().unwrap(), SimClock::new());
     let made = jetstream::stream::Config {
-        name: format!("EDGELORE-1-{}", hex::encode(Space::default_definition().short_id())),
+        name: stream_name(),
         subjects: vec![subject(">")],
         ..Default::default()
     };
