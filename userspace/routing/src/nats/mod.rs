@@ -11,12 +11,12 @@
 //!
 //! A message is taken only if its subject is free (`Nats-Expected-Last-Subject-Sequence`), so storing
 //! again changes nothing, however late; the id is the message's `Nats-Msg-Id` too. A client knows by
-//! heart where packets lie ([`index`], by default 40 MiB of memory at most), reads on before a query, fetches the
-//! nearest and verifies them. A subscription reads the stream from a sequence number, its cursor, by an
-//! ephemeral consumer that acknowledges nothing: whoever resumes brings the cursor along, and nothing of
-//! a subscriber that never comes back is left in the server. Where a server ignores `filter_subjects`
-//! (before 2.10; the consumer it made tells) it is one consumer for each cell of a query, and one
-//! wider one for a subscription. Each second in which a client stores it looks at
+//! heart where packets lie ([`index`], by default 40 MiB of memory at most), reads on before a query,
+//! fetches the nearest and verifies them. A subscription reads the stream from a sequence number, its
+//! cursor, by an ephemeral consumer that acknowledges nothing: whoever resumes brings the cursor along,
+//! and nothing of a subscriber that never comes back is left in the server. Where a server ignores
+//! `filter_subjects` (before 2.10; the consumer it made tells) it is one consumer for each cell of a
+//! query, and one wider one for a subscription. Each second in which a client stores it looks at
 //! some of the stream ([`sweep`]) and deletes what has expired by its clock.
 //!
 //! **URL.** `nats://[USER[:PASSWORD]@]HOST[:PORT]`, or `tls://…` for TLS; a server that asks for TLS
