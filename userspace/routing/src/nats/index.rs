@@ -7,7 +7,7 @@
 //! Owns the places of packets and how far the stream was read. Never does I/O.
 //!
 //! **Invariant:** of what was read up to [`Index::last`] it holds every packet but those that could not be
-//! decoded, have expired or were found to be gone or forged; at most [`PACKETS_MAX`].
+//! decoded, have expired or were found to be gone or forged; never more than its bound.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -18,8 +18,8 @@ use edgelore_pipeline::packet::Opened;
 
 use crate::PacketId;
 
-/// Packets that are known at most; what lies beyond is read for each query.
-const PACKETS_MAX: usize = 1 << 20;
+/// Packets that are known at most, unless the configuration says otherwise.
+pub(super) const PACKETS_MAX: usize = 1 << 20;
 /// Bytes of memory that a packet takes, at most.
 const PACKET_BYTES: usize = 40;
 const _: () = assert!(size_of::<Entry>() + 16 <= PACKET_BYTES);
@@ -51,6 +51,8 @@ struct Entry {
 /// The index.
 #[derive(Debug)]
 pub(super) struct Index {
+    /// Packets at most; what lies beyond is read for each query.
+    most: usize,
     situations: SituationIndex,
     entries: Vec<Entry>,
     /// Keyed by chance: nobody can name patterns that are taken for one another.
@@ -72,10 +74,10 @@ fn secs(time: Timestamp) -> u32 {
 }
 
 impl Index {
-    pub(super) fn new(space: Space) -> Self {
+    pub(super) fn new(space: Space, most: usize) -> Self {
         let situations = SituationIndex::new(space);
         let (entries, hashes) = (Vec::new(), RandomState::new());
-        Self { situations, entries, hashes, last: None, read_beside: 0 }
+        Self { most, situations, entries, hashes, last: None, read_beside: 0 }
     }
 
     /// The last message that was read.
@@ -90,7 +92,7 @@ impl Index {
 
     /// How many more packets there is room for.
     pub(super) fn room(&self) -> usize {
-        PACKETS_MAX.saturating_sub(self.entries.len())
+        self.most.saturating_sub(self.entries.len())
     }
 
     /// Takes a message in, with the packet that it may be.
@@ -187,7 +189,7 @@ mod tests {
 
     /// Packets at sequences 1, 3, 5, …, each one a little farther from the first one.
     fn filled(count: u64) -> (Index, Vec<Opened>) {
-        let mut index = Index::new(Space::default_definition());
+        let mut index = Index::new(Space::default_definition(), PACKETS_MAX);
         let mut packets = Vec::new();
         for number in 0..count {
             let mut outcome = outcome();

@@ -11,12 +11,12 @@
 //!
 //! A message is taken only if its subject is free (`Nats-Expected-Last-Subject-Sequence`), so storing
 //! again changes nothing, however late; the id is the message's `Nats-Msg-Id` too. A client knows by
-//! heart where packets lie ([`index`], 40 MiB of memory at most), reads on before a query, fetches the
-//! nearest and verifies them. A subscription reads the stream from a sequence number, its cursor, by an
-//! ephemeral consumer that acknowledges nothing: whoever resumes brings the cursor along, and nothing of
-//! a subscriber that never comes back is left in the server. Where a server ignores `filter_subjects`
-//! (before 2.10; the consumer it made tells) it is one consumer for each cell of a query, and one
-//! wider one for a subscription. Each second in which a client stores it looks at
+//! heart where packets lie ([`index`], by default 40 MiB of memory at most), reads on before a query,
+//! fetches the nearest and verifies them. A subscription reads the stream from a sequence number, its
+//! cursor, by an ephemeral consumer that acknowledges nothing: whoever resumes brings the cursor along,
+//! and nothing of a subscriber that never comes back is left in the server. Where a server ignores
+//! `filter_subjects` (before 2.10; the consumer it made tells) it is one consumer for each cell of a
+//! query, and one wider one for a subscription. Each second in which a client stores it looks at
 //! some of the stream ([`sweep`]) and deletes what has expired by its clock.
 //!
 //! **URL.** `nats://[USER[:PASSWORD]@]HOST[:PORT]`, or `tls://…` for TLS; a server that asks for TLS
@@ -79,6 +79,9 @@ pub struct NatsConfig {
     /// Messages at most in a stream that is made; when they are as many and none has expired, the
     /// next is refused as full.
     pub packets_max: u64,
+    /// Packets at most of which this client knows by heart where they lie, 40 bytes each; those beyond
+    /// are read for each query.
+    pub known_max: usize,
     /// The clock; packets expire by it.
     pub now: Now,
 }
@@ -92,6 +95,7 @@ impl NatsConfig {
             password: None,
             space: Space::default_definition(),
             packets_max: 1_000_000,
+            known_max: index::PACKETS_MAX,
             now: Arc::new(system_time),
         }
     }
@@ -137,7 +141,7 @@ impl Nats {
         let shared = Shared {
             server: Server::new(&config.url, config.password, &subjects, config.packets_max)?,
             subjects,
-            index: Mutex::new(Index::new(config.space.clone())),
+            index: Mutex::new(Index::new(config.space.clone(), config.known_max)),
             verifier: Verifier::new("nats", config.space, config.now),
             looked: std::sync::Mutex::default(),
             sweep: Sweep::default(),

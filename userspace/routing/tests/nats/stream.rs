@@ -6,7 +6,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::Stream;
 use edgelore_model::{Outcome, Query};
 use edgelore_pipeline::fingerprint::{Cell, Grain, Space};
-use edgelore_routing::nats::Nats;
+use edgelore_routing::nats::{Nats, NatsConfig};
 use edgelore_routing::{Backend, Found, PacketId};
 use edgelore_testkit::live;
 use edgelore_testkit::server::NatsServer;
@@ -32,10 +32,12 @@ fn somewhere(number: u32) -> Outcome {
     outcome
 }
 
-/// A server, what should be found in it, and a client that was there all along.
+/// A server, what should be found in it, and clients that were there all along.
 struct Watched {
-    /// Dropped last.
+    /// One as by default.
     old: Nats,
+    /// Another one that knows few packets by heart.
+    small: Nats,
     direct: Context,
     clock: SimClock,
     there: Vec<(PacketId, Outcome)>,
@@ -46,8 +48,9 @@ impl Watched {
     async fn on(server: NatsServer) -> Self {
         let clock = SimClock::new();
         let old = client(&url(server.port()), &clock).await;
-        let direct = direct(server.port()).await;
-        Self { old, direct, clock, there: Vec::new(), server }
+        let few = NatsConfig { known_max: 100, ..config(&url(server.port()), &clock) };
+        let (small, direct) = (Nats::new(few).unwrap(), direct(server.port()).await);
+        Self { old, small, direct, clock, there: Vec::new(), server }
     }
 
     async fn stream(&self) -> Stream {
@@ -100,7 +103,7 @@ impl Watched {
         near
     }
 
-    /// The client that was there all along and one that has just come find the same as measuring.
+    /// The clients that were there all along and one that has just come find the same as measuring.
     async fn check(&self, what: &str) {
         let new = Nats::new(config(&url(self.server.port()), &self.clock)).unwrap();
         for number in [0, 1, 7] {
@@ -112,7 +115,7 @@ impl Watched {
             for (radius, limit) in [(0, 10), (300, 10), (1_000, 50), (u32::MAX, 50), (2_000, 1_000)]
             {
                 let expected = self.brute(&query, radius, limit);
-                for client in [&self.old, &new] {
+                for client in [&self.old, &self.small, &new] {
                     let found = client.query(&query, radius, limit).await.unwrap();
                     let place = |found: &Found| (found.distance, found.opened.id);
                     let found: Vec<_> = found.iter().map(place).collect();
