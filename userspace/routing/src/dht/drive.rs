@@ -26,7 +26,7 @@ use super::overlay::{self, Overlay, OverlayEvent};
 use super::peers::Peers;
 use super::refusals::Reason;
 use super::wire::{Ask, Protocols, Request, Response};
-use super::{Shared, lock, serve, unavailable, upkeep};
+use super::{Shared, compare, lock, serve, unavailable, upkeep};
 use crate::backend::BackendError;
 
 /// Requests and messages of peers that are worked on at the same time.
@@ -95,6 +95,8 @@ pub(super) async fn run(
         served: Arc::new(Semaphore::new(SERVED_MAX)),
     };
     node.bootstrap();
+    node.follow();
+    tokio::spawn(compare::run(Arc::clone(&shared), every));
     tokio::spawn(upkeep::run(shared, every));
     let addresses = lock(&node.shared.addresses).clone();
     tracing::info!(id = %node.shared.own, ?addresses, "a node of the DHT begins");
@@ -314,8 +316,9 @@ impl Node {
 
     /// Learns where a peer can be reached, and that it may lack what is kept here.
     fn identified(&mut self, peer: PeerId, info: identify::Info) {
-        let Protocols { requests, kademlia } = Protocols::of(&self.shared.space);
-        if !info.protocols.contains(&kademlia) || !info.protocols.contains(&requests) {
+        let Protocols { requests, statements, kademlia } = Protocols::of(&self.shared.space);
+        let speaks = |protocol| info.protocols.contains(protocol);
+        if !speaks(&kademlia) || !(speaks(&requests) || speaks(&statements)) {
             return;
         }
         for address in info.listen_addrs.into_iter().take(PEER_ADDRESSES_MAX) {
@@ -328,6 +331,7 @@ impl Node {
         self.shared.circles.clear();
         self.shared.joined.send_replace(true);
         self.shared.nudge.notify_one();
+        self.shared.met.notify_one();
     }
 
     fn looked_up(&mut self, event: kad::Event) {
@@ -374,14 +378,21 @@ impl Node {
     }
 
     fn requested(&mut self, peer: PeerId, request: Request, channel: ResponseChannel<Response>) {
-        let sent = match &request.ask {
-            Ask::Keep(packets) => packets.len(),
-            _ => 0,
+        let (packets, statements) = match &request.ask {
+            Ask::Keep(packets) => (packets.len(), 0),
+            Ask::Declare(statements) => (0, statements.len()),
+            Ask::Compare { .. } => (0, 1),
+            _ => (0, 0),
         };
-        let refused = if !self.peers.may_ask(peer) || !self.peers.may_send(peer, sent) {
+        let within = self.peers.may_ask(peer)
+            && self.peers.may_send(peer, packets)
+            && self.peers.may_tell(peer, statements);
+        let refused = if !within {
             Some(Reason::Flood)
         } else if request.ask == Ask::Rubbish {
             Some(Reason::Malformed)
+        } else if request.ask == Ask::Unknown {
+            Some(Reason::Unknown)
         } else if request.space != self.shared.space.short_id() {
             Some(Reason::Space)
         } else {
@@ -401,6 +412,7 @@ impl Node {
                 self.refuse(peer, refused.unwrap_or(Reason::Busy));
                 let response = match refused {
                     Some(Reason::Space | Reason::Malformed) => Response::Refused,
+                    Some(Reason::Unknown) => Response::Unknown,
                     _ => Response::Busy,
                 };
                 self.order(Order::Answer { channel, response });
@@ -410,8 +422,11 @@ impl Node {
 
     fn heard(&mut self, from: PeerId, id: MessageId, message: gossipsub::Message) {
         let place = Arc::clone(&self.served).try_acquire_owned();
+        let is_statement = message.topic.as_str() == self.shared.follows.statements();
         let refused = match &place {
-            _ if !self.peers.may_send(from, 1) => Some(Reason::Flood),
+            // Who passes on what others say is not to blame that they say much.
+            _ if is_statement && !self.peers.may_tell(from, 1) => Some(Reason::Busy),
+            _ if !is_statement && !self.peers.may_send(from, 1) => Some(Reason::Flood),
             Err(_) => Some(Reason::Busy),
             Ok(_) => None,
         };

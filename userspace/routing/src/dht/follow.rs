@@ -2,7 +2,8 @@
 //!
 //! A subscription follows this node's own store, in whose order of arrival it can resume. While it
 //! lives, the node hears the gossip of its cells and asks for what it misses, so that everything
-//! arrives in that store; each packet once, for a store holds it once.
+//! arrives in that store; each packet once, for a store holds it once. Before a packet is given out,
+//! others are asked about its publisher, of each at most once a second.
 //!
 //! Owns the followed cells and the topics. Never receives a packet itself.
 //!
@@ -14,9 +15,10 @@ use std::sync::{Arc, Mutex, Weak};
 use async_trait::async_trait;
 use edgelore_model::{Query, Situation};
 use edgelore_pipeline::fingerprint::{Grain, Space};
+use edgelore_pipeline::packet::Opened;
 
 use super::drive::Order;
-use super::{Shared, lock};
+use super::{Shared, inquire, lock};
 use crate::Cell;
 use crate::backend::{BackendError, Cursor, Delivery, Subscription};
 
@@ -62,11 +64,16 @@ impl Follows {
         vec![cell.to_string(), Cell::whole(&self.space).to_string()]
     }
 
+    /// The topic of statements about keys, which every node follows.
+    pub(super) fn statements(&self) -> String {
+        format!("statements:{}", Cell::whole(&self.space))
+    }
+
     /// The topics that are to be followed.
     pub(super) fn topics(&self) -> BTreeSet<String> {
         let coarse = self.coarse();
         let state = lock(&self.state);
-        let carried = state.carried.iter().map(Cell::to_string);
+        let carried = state.carried.iter().map(Cell::to_string).chain([self.statements()]);
         if coarse.len() > TOPICS_MAX {
             return carried.chain([Cell::whole(&self.space).to_string()]).collect();
         }
@@ -166,13 +173,15 @@ pub(super) struct Following {
     shared: Weak<Shared>,
     number: u64,
     local: Box<dyn Subscription>,
+    /// Taken from there, while others are asked about its publisher; and the place before it.
+    waiting: Option<(Cursor, Delivery)>,
 }
 
 impl Following {
     pub(super) fn new(shared: &Arc<Shared>, cells: &[Cell], local: Box<dyn Subscription>) -> Self {
         let number = shared.follows.add(cells.to_vec());
         shared.follows_changed();
-        Self { shared: Arc::downgrade(shared), number, local }
+        Self { shared: Arc::downgrade(shared), number, local, waiting: None }
     }
 }
 
@@ -188,10 +197,24 @@ impl Drop for Following {
 #[async_trait]
 impl Subscription for Following {
     fn cursor(&self) -> Cursor {
-        self.local.cursor()
+        self.waiting.as_ref().map_or_else(|| self.local.cursor(), |(before, _)| *before)
     }
 
     async fn next(&mut self) -> Result<Delivery, BackendError> {
-        self.local.next().await
+        loop {
+            if self.waiting.is_none() {
+                let before = self.local.cursor();
+                self.waiting = Some((before, self.local.next().await?));
+            }
+            let shared = self.shared.upgrade();
+            if let (Some(shared), Some((_, delivery))) = (&shared, &self.waiting) {
+                inquire::keep_up(shared, &[delivery.packet.publisher]).await;
+            }
+            let Some((_, delivery)) = self.waiting.take() else { continue };
+            let Opened { publisher, id, .. } = &delivery.packet;
+            if !shared.is_some_and(|shared| shared.local.is_withdrawn(publisher, id)) {
+                return Ok(delivery);
+            }
+        }
     }
 }

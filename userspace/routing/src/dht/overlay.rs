@@ -72,7 +72,7 @@ impl Overlay {
             kad: kademlia(peer, protocols.kademlia),
             gossip: gossip().map_err(|reason| unable("the gossip", &reason))?,
             wire: request_response::Behaviour::new(
-                [(protocols.requests, ProtocolSupport::Full)],
+                [protocols.statements, protocols.requests].map(|one| (one, ProtocolSupport::Full)),
                 requests,
             ),
             mdns: mdns.transpose().map_err(|error| unable("mDNS", &error))?.into(),

@@ -21,6 +21,11 @@ pub const BANNED_FOR: Duration = Duration::from_secs(600);
 const REQUESTS: (u32, u32) = (200, 2_000);
 /// Packets that one peer may send in a second, and at once.
 const PACKETS: (u32, u32) = (200, 4_000);
+/// Statements about keys that one peer may send, or comparisons that it may ask for, in a second, and at
+/// once.
+const STATEMENTS: (u32, u32) = (10, 512);
+/// How often a node tells peers of a statement by itself: to each once, and once by gossip.
+const OWN_STATEMENTS: (u32, u32) = (3, 200);
 /// Peers that are remembered.
 const PEERS_KNOWN_MAX: usize = 2_048;
 /// After so long without rubbish what was there is forgotten.
@@ -29,6 +34,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 struct Standing {
     requests: DefaultDirectRateLimiter,
     packets: DefaultDirectRateLimiter,
+    statements: DefaultDirectRateLimiter,
     weight: u32,
     /// When it last sent rubbish.
     blamed: Option<Instant>,
@@ -37,14 +43,31 @@ struct Standing {
 
 impl Standing {
     fn new() -> Self {
-        let (requests, packets) = (limiter(REQUESTS), limiter(PACKETS));
-        Self { requests, packets, weight: 0, blamed: None, banned: None }
+        Self {
+            requests: limiter(REQUESTS),
+            packets: limiter(PACKETS),
+            statements: limiter(STATEMENTS),
+            weight: 0,
+            blamed: None,
+            banned: None,
+        }
     }
 }
 
 fn limiter((second, burst): (u32, u32)) -> DefaultDirectRateLimiter {
     let some = |number| NonZeroU32::new(number).expect("the rates are not zero");
     RateLimiter::direct(Quota::per_second(some(second)).allow_burst(some(burst)))
+}
+
+/// How often this node itself may send statements about keys.
+pub(super) fn pace() -> DefaultDirectRateLimiter {
+    limiter(OWN_STATEMENTS)
+}
+
+fn admits(limiter: &DefaultDirectRateLimiter, count: usize) -> bool {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let count = NonZeroU32::new(count);
+    count.is_none_or(|count| matches!(limiter.check_n(count), Ok(Ok(()))))
 }
 
 /// The peers.
@@ -77,8 +100,12 @@ impl Peers {
 
     /// Whether the peer may send so many packets now.
     pub(super) fn may_send(&mut self, peer: PeerId, packets: usize) -> bool {
-        let packets = u32::try_from(packets).ok().and_then(NonZeroU32::new);
-        packets.is_none_or(|packets| matches!(self.of(peer).packets.check_n(packets), Ok(Ok(()))))
+        admits(&self.of(peer).packets, packets)
+    }
+
+    /// Whether the peer may send so many statements about keys now.
+    pub(super) fn may_tell(&mut self, peer: PeerId, statements: usize) -> bool {
+        admits(&self.of(peer).statements, statements)
     }
 
     /// Notes rubbish; true when the peer is to be banned for it.
@@ -157,6 +184,13 @@ mod tests {
         let sent = (0..1_000).filter(|_| peers.may_send(flood, 64)).count() * 64;
         assert!((3_900..64_000).contains(&sent), "{sent}");
         assert!(peers.may_send(other, 64));
+        let told = (0..1_000).filter(|_| peers.may_tell(flood, 1)).count();
+        assert!((512..1_000).contains(&told), "{told}");
+        assert!(peers.may_tell(other, 64) && !peers.may_tell(other, 513));
+        // What a node sends by itself is never a flood to a peer.
+        let pace = pace();
+        let sent = (0..1_000).filter(|_| pace.check().is_ok()).count();
+        assert!(sent >= 200 && peers.may_tell(PeerId::random(), 2 * sent), "{sent}");
     }
 
     #[test]

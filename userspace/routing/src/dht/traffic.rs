@@ -30,4 +30,6 @@ pub(super) struct Traffic {
     pub(super) copies: Count,
     pub(super) kept: Count,
     pub(super) gossiped: Count,
+    pub(super) told: Count,
+    pub(super) learnt: Count,
 }

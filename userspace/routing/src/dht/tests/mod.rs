@@ -3,5 +3,6 @@
 mod hostile;
 mod network;
 mod partition;
+mod statements;
 
 use crate::packets;
