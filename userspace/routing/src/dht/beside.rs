@@ -19,18 +19,20 @@
 //!   ([`declare`](super::declare)); a query hears more than half of the nodes of each cell in which it found
 //!   something, of those that answer, about the publishers. Two such sets have a node in common.
 //!
-//! Keys are free, and so are statements. Those of keys with which nobody here has to do (no packet
-//! here, no question about them, see [`heard`](crate::embedded::heard)) have a quarter of the room and make
-//! room for the others. What had no room here is asked for when its publisher matters: the nodes that keep
-//! its packets know it. A peer's statements and comparisons have a rate, and so have a node's own, below it.
-//! What passes by gossip beyond the rate is left out and not held against who passed it on, for it may
-//! come from elsewhere.
+//! Keys are free, and so are statements. Those of keys with which nobody here has to do have a quarter of
+//! the room; those of keys that published what is here displace them, those of keys that somebody
+//! here asked about displace these, and what a user of this node declares displaces any that came
+//! from peers ([`heard`](crate::embedded::heard)). So what had no room finds some when it matters: whoever
+//! asks for packets asks about their publishers, and the nodes that keep the packets know. A
+//! peer's statements and comparisons have a rate, and so have a node's own, below it. What passes by gossip
+//! beyond the rate is left out and not held against who passed it on, for it may come from elsewhere.
 //!
-//! What remains: whoever publishes packets under as many keys as there is room, or makes nodes ask for
-//! them, has statements of *known* keys, and can fill the room of all; new statements of others are
-//! refused then by nodes on which no user declared them, and hold where they were declared and are
-//! kept. A statement never expires, so what a flood left stays until known ones displace it. Where
-//! a network is larger than a cell's nodes and is cut, each half knows what it was told.
+//! What remains: whoever publishes packets under as many keys as there is room fills nodes with
+//! statements that make room only when others are asked about, which costs time. A statement
+//! never expires, so what a flood left stays until it is displaced. Who keeps no copy of a cell is
+//! told what its nodes say: when all of them are one attacker's, they can keep a statement back as they can
+//! a packet. Until a statement has reached a node, that node counts what does not count any more among
+//! the nearest that it names.
 //!
 //! Owns what is taken of peers' statements, and the answers about them. Never believes one.
 //!
@@ -49,7 +51,7 @@ use super::refusals::Reason;
 use super::wire::{Ask, IDS_MAX, PACKETS_MAX, Response};
 use crate::PacketId;
 use crate::backend::{BackendError, Stored};
-use crate::embedded::heard::Known;
+use crate::embedded::heard::Asked;
 use crate::embedded::sums::{Sum, are_parts};
 
 /// How often a statement is asked for, each time of another node.
@@ -78,20 +80,20 @@ impl Quorum {
 
 impl Shared {
     /// Whether somebody here asked about a publisher.
-    fn knows(&self) -> Known {
+    fn was_asked(&self) -> Asked {
         let inquiries = Arc::clone(&self.inquiries);
         Arc::new(move |publisher| inquiries.has(publisher))
     }
 
     /// Keeps what a user of this node says of a key.
     pub(super) async fn declare_own(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
-        self.local.declare_own(statement, self.knows()).await
+        self.local.declare_own(statement, self.was_asked()).await
     }
 
     /// Takes verified statements of a peer in.
     async fn adopt(&self, peer: PeerId, statements: Vec<Statement>) -> Adopted {
         let ids: Vec<PacketId> = statements.iter().map(|statement| statement.id).collect();
-        let verdicts = match self.local.adopt(statements, self.knows()).await {
+        let verdicts = match self.local.adopt(statements, self.was_asked()).await {
             Ok(verdicts) => verdicts,
             Err(error) => {
                 tracing::warn!(%error, "statements about keys could not be kept");

@@ -133,11 +133,15 @@ async fn compare(shared: &Shared, peer: PeerId, mut after: Option<PacketId>) -> 
         let lacking = |id: &&PacketId| !shared.local.has_statement(id) && !shared.passed.has(id);
         let named: BTreeMap<PacketId, Vec<PeerId>> =
             ids.iter().filter(lacking).map(|id| (*id, vec![peer])).collect();
-        fetch(shared, named).await;
+        let (some, new) = (!named.is_empty(), fetch(shared, named).await);
         if ids.len() < IDS_MAX {
             return None;
         }
         after = ids.last().copied();
+        // Who has a page of nothing that is wanted may have many more: that is for the next round.
+        if some && !new {
+            return after;
+        }
     }
     after
 }

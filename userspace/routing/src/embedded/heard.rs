@@ -1,15 +1,14 @@
 //! What one who hears of statements from peers asks of the store.
 //!
-//! Keys are free, so anybody can make any number of statements. A statement is *known* when its key, its
-//! successor's or the key that it all began with is one that the caller knows, or has packets here.
-//! One that peers told of and that is not known finds room only while [`STRANGERS_MAX`] are kept; a
-//! known one, and one that a user of this node declares, finds room up to the bound of all, and then
-//! displaces such as are not known.
+//! Keys are free, so anybody can make any number of statements. What a statement may claim goes by its
+//! key, its successor's and the key that it all began with ([`Claim`]): a stranger's finds room only
+//! while [`STRANGERS_MAX`] are kept; any other up to the bound of all, and then displaces what claims
+//! less.
 //!
 //! Owns which statements came from peers, and what makes room for which. Never displaces what a user of
 //! this node declared.
 //!
-//! **Invariant:** a statement is displaced only for a known or a declared one.
+//! **Invariant:** a statement is displaced only for one that claims more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -33,8 +32,24 @@ const DISPLACED_AT_ONCE: usize = 256;
 const LOOKED_AT_MAX: usize = 4_096;
 const HEARD: TableDefinition<'static, &'static [u8], ()> = TableDefinition::new("heard");
 
-/// Whether somebody here has to do with a publisher.
-pub(crate) type Known = Arc<dyn Fn(&[u8; 32]) -> bool + Send + Sync>;
+/// Whether somebody here asked about a publisher lately.
+pub(crate) type Asked = Arc<dyn Fn(&[u8; 32]) -> bool + Send + Sync>;
+
+/// On what a statement's claim to room rests; each displaces those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// Nobody here has to do with its keys.
+    Strange,
+    /// A packet of one of them is here.
+    Published,
+    /// Somebody here asked about one of them.
+    Asked,
+    /// A user of this node declares it.
+    Declared,
+}
+
+/// What a statement about a publisher may claim.
+type Claims<'c> = &'c dyn Fn(&[u8; 32]) -> Claim;
 
 /// How many statements find room.
 #[derive(Clone, Copy, Debug)]
@@ -88,9 +103,10 @@ impl Beside {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_known(&self, statement: &Statement, known: &dyn Fn(&[u8; 32]) -> bool) -> bool {
+    fn claim(&self, statement: &Statement, claims: Claims<'_>) -> Claim {
         let origin = self.memory().lineage().origin(&statement.publisher);
-        known(&origin) || keys(statement).any(|key| known(&key))
+        let keys = keys(statement).chain([origin]);
+        keys.map(|key| claims(&key)).max().unwrap_or(Claim::Strange)
     }
 
     /// Takes in, in one transaction, those of the statements for which there is room; gives of each
@@ -98,18 +114,18 @@ impl Beside {
     fn adopt(
         &self,
         statements: Vec<Statement>,
-        known: &dyn Fn(&[u8; 32]) -> bool,
+        claims: Claims<'_>,
         learn: &dyn Fn(Change<'_>),
     ) -> Result<Vec<Result<bool, BackendError>>, BackendError> {
         let _turn = self.turn();
         let room = self.heard().room;
-        let claims: Vec<bool> = statements.iter().map(|one| self.is_known(one, known)).collect();
-        if claims.contains(&true) {
-            self.make_room(statements.len(), known, learn)?;
-        }
+        let claimed: Vec<Claim> = statements.iter().map(|one| self.claim(one, claims)).collect();
+        let most = claimed.iter().max().copied().unwrap_or(Claim::Strange);
+        let coming = claimed.iter().filter(|claim| **claim == most).count();
+        self.make_room(coming, most, claims, learn)?;
         let (mut new, mut verdicts) = (Vec::new(), Vec::new());
-        for (statement, is_known) in statements.into_iter().zip(claims) {
-            let room = if is_known { room.all } else { room.strangers };
+        for (statement, claim) in statements.into_iter().zip(claimed) {
+            let room = if claim == Claim::Strange { room.strangers } else { room.all };
             let lacks = self.memory().lacks_beside(&statement, &new, room);
             if lacks == Ok(true) {
                 new.push(statement);
@@ -132,27 +148,33 @@ impl Beside {
         Ok(verdicts)
     }
 
-    /// Drops statements of keys that nobody here knows when there is no room for so many more.
+    /// When there is no room for so many more that claim so much, drops some that claim less: those that
+    /// claim least first, and of strangers' many at once.
     fn make_room(
         &self,
         coming: usize,
-        known: &dyn Fn(&[u8; 32]) -> bool,
+        claim: Claim,
+        claims: Claims<'_>,
         learn: &dyn Fn(Change<'_>),
     ) -> Result<(), BackendError> {
         let room = self.heard().room.all;
-        if self.memory().len() + coming <= room {
+        if claim == Claim::Strange || self.memory().len() + coming <= room {
             return Ok(());
         }
         let looked = self.heard().look();
-        let is_strange = |id: &PacketId| {
-            let statement = self.memory().statement(id).cloned();
-            statement.is_none_or(|statement| !self.is_known(&statement, known))
+        let claiming = |id: PacketId| {
+            let statement = self.memory().statement(&id).cloned();
+            (statement.map_or(Claim::Strange, |statement| self.claim(&statement, claims)), id)
         };
-        let gone: Vec<PacketId> =
-            looked.into_iter().filter(is_strange).take(DISPLACED_AT_ONCE.max(coming)).collect();
-        if gone.is_empty() {
+        let mut less: Vec<(Claim, PacketId)> =
+            looked.into_iter().map(claiming).filter(|(other, _)| *other < claim).collect();
+        if less.is_empty() {
             return Ok(());
         }
+        less.sort_unstable();
+        let strange = less.partition_point(|(other, _)| *other == Claim::Strange);
+        less.truncate(strange.min(DISPLACED_AT_ONCE).max(coming));
+        let gone: Vec<PacketId> = less.into_iter().map(|(_, id)| id).collect();
         self.write(|transaction| {
             let mut statements = transaction.open_table(STATEMENTS)?;
             let mut heard = transaction.open_table(HEARD)?;
@@ -186,9 +208,13 @@ impl Beside {
     }
 }
 
-/// Whom somebody here knows, or has packets of.
-fn known(shared: &Shared, known: &Known) -> impl Fn(&[u8; 32]) -> bool {
-    move |publisher| known(publisher) || shared.index().publishes(publisher)
+/// What a publisher's statements may claim here.
+fn claims(shared: &Shared, asked: &Asked) -> impl Fn(&[u8; 32]) -> Claim {
+    move |publisher| match asked(publisher) {
+        true => Claim::Asked,
+        false if shared.index().publishes(publisher) => Claim::Published,
+        false => Claim::Strange,
+    }
 }
 
 impl Embedded {
@@ -196,13 +222,14 @@ impl Embedded {
     pub(crate) async fn declare_own(
         &self,
         statement: Vec<u8>,
-        knows: Known,
+        asked: Asked,
     ) -> Result<Stored, BackendError> {
         blocking(&self.shared, move |shared| {
             let learn = |change: Change<'_>| shared.index_mut().learn(change);
             {
                 let _turn = shared.beside.turn();
-                shared.beside.make_room(1, &known(shared, &knows), &learn)?;
+                let claims = claims(shared, &asked);
+                shared.beside.make_room(1, Claim::Declared, &claims, &learn)?;
             }
             let stored = shared.beside.declare(&statement, learn)?;
             shared.beside.own(&stored.id)?;
@@ -215,11 +242,11 @@ impl Embedded {
     pub(crate) async fn adopt(
         &self,
         statements: Vec<Statement>,
-        knows: Known,
+        asked: Asked,
     ) -> Result<Vec<Result<bool, BackendError>>, BackendError> {
         blocking(&self.shared, move |shared| {
             let learn = |change: Change<'_>| shared.index_mut().learn(change);
-            shared.beside.adopt(statements, &known(shared, &knows), &learn)
+            shared.beside.adopt(statements, &claims(shared, &asked), &learn)
         })
         .await
     }

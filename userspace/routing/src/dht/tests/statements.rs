@@ -13,7 +13,7 @@ use super::network::{Node, again, everything, start, until};
 use super::packets::{START, SimClock, key, outcome, sealed};
 use crate::backend::{Backend as _, BackendError};
 use crate::dht::wire::{Ask, IDS_MAX, Response};
-use crate::embedded::heard::{Known, Room};
+use crate::embedded::heard::{Asked, Room};
 
 /// A key of which nobody here has a packet.
 fn stranger(number: u32) -> SigningKey {
@@ -31,7 +31,7 @@ fn has(node: &Node, statement: &[u8]) -> bool {
     node.dht.shared.local.has_statement(&statement::open(statement).unwrap().id)
 }
 
-fn nobody() -> Known {
+fn nobody() -> Asked {
     Arc::new(|_| false)
 }
 
@@ -131,7 +131,7 @@ async fn when_everything_is_known_a_new_statement_is_refused_and_none_displaced(
     let node = start(&clock, &[]);
     let local = &node.dht.shared.local;
     local.set_room(Room { strangers: 2, all: 4 });
-    let everybody: Known = Arc::new(|_| true);
+    let everybody: Asked = Arc::new(|_| true);
     let open = |number| statement::open(&revocation(&stranger(number), START)).unwrap();
     let four: Vec<Statement> = (0..4).map(open).collect();
     let verdicts = local.adopt(four.clone(), everybody.clone()).await.unwrap();
@@ -140,12 +140,47 @@ async fn when_everything_is_known_a_new_statement_is_refused_and_none_displaced(
     assert_eq!(verdicts, [Ok(false), Err(BackendError::Full), Err(BackendError::Full)]);
     // Nobody has to do with them any more: they make room for one that matters.
     let fifth = stranger(4).publisher();
-    let one: Known = Arc::new(move |publisher| *publisher == fifth);
+    let one: Asked = Arc::new(move |publisher| *publisher == fifth);
     assert_eq!(local.adopt(vec![open(5)], nobody()).await.unwrap(), [Err(BackendError::Full)]);
     assert_eq!(local.adopt(vec![open(4)], one).await.unwrap(), [Ok(true)]);
     assert!(local.has_statement(&open(4).id));
     assert!(!local.is_withdrawn(&four[0].publisher, &[0; 32]), "what has gone holds no more");
     assert!(local.is_withdrawn(&fifth, &[0; 32]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_claim_displaces_the_lesser_ones_and_a_users_word_any() {
+    let clock = SimClock::new();
+    let node = start(&clock, &[]);
+    let local = &node.dht.shared.local;
+    local.set_room(Room { strangers: 2, all: 3 });
+    let revoked = |by: &SigningKey| statement::open(&revocation(by, START)).unwrap();
+    let asked = |by: &SigningKey| -> Asked {
+        let publisher = by.publisher();
+        Arc::new(move |one| *one == publisher)
+    };
+    for by in 1..=4 {
+        let packet = Outcome { sample_size: by.into(), ..outcome() };
+        node.dht.store(sealed(&packet, &key(by)).bytes).await.unwrap();
+    }
+    let strange = [0, 1].map(|number| revoked(&stranger(number)));
+    let published = [1, 2, 3, 4].map(|by| revoked(&key(by)));
+    let verdicts = local.adopt(strange.to_vec(), nobody()).await.unwrap();
+    assert_eq!(verdicts, [Ok(true), Ok(true)]);
+    let verdicts = local.adopt(published[..3].to_vec(), nobody()).await.unwrap();
+    assert_eq!(verdicts, vec![Ok(true); 3], "strangers make room");
+    let verdicts = local.adopt(vec![published[3].clone()], nobody()).await.unwrap();
+    assert_eq!(verdicts, [Err(BackendError::Full)], "no more than the others");
+    let verdicts = local.adopt(vec![published[3].clone()], asked(&key(4))).await.unwrap();
+    assert_eq!(verdicts, [Ok(true)], "it is asked about");
+    let kept = |of: &[Statement]| of.iter().filter(|one| local.has_statement(&one.id)).count();
+    assert_eq!((kept(&strange), kept(&published)), (0, 3));
+    for number in 5..8 {
+        node.dht.declare(revocation(&stranger(number), START)).await.unwrap();
+    }
+    assert_eq!((kept(&published), local.statements_kept()), (0, 3));
+    let verdicts = local.adopt(vec![published[0].clone()], asked(&key(1))).await.unwrap();
+    assert_eq!(verdicts, [Err(BackendError::Full)], "a user's word stays");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
