@@ -15,8 +15,8 @@
 //! - **Comparing** finds what is missing: a node that joined or was away, and halves of a network that
 //!   were apart, catch up ([`compare`](super::compare)).
 //! - **Asking** makes a statement hold as soon as it is acknowledged ([`inquire`](super::inquire)): it was
-//!   given to half of the nodes of each cell in which its key published
-//!   ([`declare`](super::declare)); a query hears more than half of the nodes of each cell in which it found
+//!   given to half of the nodes of each cell in which its key published, as far as the declaring node
+//!   has what it published, as a publisher's own has ([`declare`](super::declare)); a query hears more than half of the nodes of each cell in which it found
 //!   something, of those that answer, about the publishers. Two such sets have a node in common.
 //!
 //! Keys are free, and so are statements. Those of keys with which nobody here has to do have a quarter of
@@ -42,6 +42,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use edgelore_pipeline::packet;
 use edgelore_pipeline::packet::statement::{self, Statement};
 use libp2p::PeerId;
 use libp2p::gossipsub::MessageAcceptance;
@@ -86,7 +87,7 @@ impl Shared {
     }
 
     /// Keeps what a user of this node says of a key.
-    pub(super) async fn declare_own(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+    pub(super) async fn declare_own(&self, statement: Statement) -> Result<Stored, BackendError> {
         self.local.declare_own(statement, self.was_asked()).await
     }
 
@@ -134,14 +135,23 @@ fn open(shared: &Shared, peer: PeerId, bytes: &[u8]) -> Option<Statement> {
     opened.inspect_err(|error| shared.blame(peer, Reason::of(error))).ok()
 }
 
+/// Whether a statement with these bytes is here, and was verified when it came.
+fn is_here(shared: &Shared, bytes: &[u8]) -> bool {
+    shared.local.has_statement(&packet::id(bytes))
+}
+
 /// Keeps those of the statements that are some; gives how many are here now.
 pub(super) async fn keep(shared: &Shared, peer: PeerId, statements: &[Vec<u8>]) -> u32 {
-    let opened = statements.iter().filter_map(|bytes| open(shared, peer, bytes)).collect();
-    shared.adopt(peer, opened).await.here
+    let (here, new): (Vec<_>, Vec<_>) = statements.iter().partition(|bytes| is_here(shared, bytes));
+    let opened = new.into_iter().filter_map(|bytes| open(shared, peer, bytes)).collect();
+    here.len() as u32 + shared.adopt(peer, opened).await.here
 }
 
 /// Takes a statement of the gossip; says whether it is passed on.
 pub(super) async fn heard(shared: &Shared, peer: PeerId, bytes: &[u8]) -> MessageAcceptance {
+    if is_here(shared, bytes) {
+        return MessageAcceptance::Accept;
+    }
     let Some(statement) = open(shared, peer, bytes) else { return MessageAcceptance::Reject };
     match shared.adopt(peer, vec![statement]).await.here {
         0 => MessageAcceptance::Ignore,

@@ -37,10 +37,10 @@ pub(super) const fn enough(nodes: usize) -> usize {
 /// Keeps a statement and tells others of it.
 pub(super) async fn declare(shared: &Arc<Shared>, bytes: Vec<u8>) -> Result<Stored, BackendError> {
     let statement = statement::open(&bytes)?;
-    let stored = shared.declare_own(bytes).await?;
+    let stored = shared.declare_own(statement.clone()).await?;
     shared.joined().await;
     // Whoever declares very many at once leaves them to the comparing.
-    if shared.pace.check().is_ok() {
+    if shared.pace.admits_news() {
         let groups = groups(shared, &statement).await;
         tell(shared, Quorum { groups, enough }, &statement.bytes).await;
         let topics = vec![shared.follows.statements()];

@@ -13,7 +13,7 @@ use std::sync::{Arc, mpsc as startup};
 use std::time::{Duration, Instant};
 
 use libp2p::futures::StreamExt as _;
-use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash};
+use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, PublishError, TopicHash};
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self, OutboundFailure, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::dial_opts::DialOpts;
@@ -33,8 +33,6 @@ use crate::backend::BackendError;
 const SERVED_MAX: usize = 64;
 /// Lookups at the same time; more find nobody.
 const LOOKUPS_MAX: usize = 1_024;
-/// Addresses that are believed of one peer.
-const PEER_ADDRESSES_MAX: usize = 8;
 /// How long listening may take to begin.
 const LISTENING_MAX: Duration = Duration::from_secs(5);
 
@@ -191,6 +189,8 @@ impl Node {
         }
         self.shared.banned.store(self.peers.banned(), Ordering::Relaxed);
         self.bootstrap();
+        // Who had no time to say what has changed has said it by now.
+        self.follow();
     }
 
     fn order(&mut self, order: Order) {
@@ -232,6 +232,7 @@ impl Node {
             // Without anyone who follows there is nobody to tell, and who misses it asks for it.
             match self.swarm.behaviour_mut().gossip.publish(topic, packet.to_vec()) {
                 Ok(_) => self.shared.traffic.gossiped.one(),
+                Err(PublishError::AllQueuesFull(_)) => self.shared.traffic.ungossiped.one(),
                 Err(error) => tracing::trace!(%error, "not gossiped"),
             }
         }
@@ -284,7 +285,7 @@ impl Node {
             })) => self.identified(peer_id, info),
             SwarmEvent::Behaviour(OverlayEvent::Mdns(mdns::Event::Discovered(peers))) => {
                 for (peer, address) in peers {
-                    self.swarm.behaviour_mut().kad.add_address(&peer, address);
+                    self.swarm.behaviour_mut().reached_at(peer, vec![address]);
                 }
             }
             // Who cannot be reached would hold up every lookup; who returns is learnt anew.
@@ -321,10 +322,11 @@ impl Node {
         if !speaks(&kademlia) || !(speaks(&requests) || speaks(&statements)) {
             return;
         }
-        for address in info.listen_addrs.into_iter().take(PEER_ADDRESSES_MAX) {
-            self.swarm.behaviour_mut().kad.add_address(&peer, address);
+        self.swarm.behaviour_mut().reached_at(peer, info.listen_addrs);
+        // It may say so again whenever it likes.
+        if !lock(&self.shared.connected).insert(peer) {
+            return;
         }
-        lock(&self.shared.connected).insert(peer);
         if !lock(&self.shared.behind).contains_key(&peer) {
             self.shared.fell_behind(peer, 0);
         }
@@ -378,16 +380,7 @@ impl Node {
     }
 
     fn requested(&mut self, peer: PeerId, request: Request, channel: ResponseChannel<Response>) {
-        let (packets, statements) = match &request.ask {
-            Ask::Keep(packets) => (packets.len(), 0),
-            Ask::Declare(statements) => (0, statements.len()),
-            Ask::Compare { .. } => (0, 1),
-            _ => (0, 0),
-        };
-        let within = self.peers.may_ask(peer)
-            && self.peers.may_send(peer, packets)
-            && self.peers.may_tell(peer, statements);
-        let refused = if !within {
+        let refused = if !self.peers.may_ask(peer, &request.ask) {
             Some(Reason::Flood)
         } else if request.ask == Ask::Rubbish {
             Some(Reason::Malformed)
@@ -425,8 +418,8 @@ impl Node {
         let is_statement = message.topic.as_str() == self.shared.follows.statements();
         let refused = match &place {
             // Who passes on what others say is not to blame that they say much.
-            _ if is_statement && !self.peers.may_tell(from, 1) => Some(Reason::Busy),
-            _ if !is_statement && !self.peers.may_send(from, 1) => Some(Reason::Flood),
+            _ if is_statement && !self.peers.may_tell(from) => Some(Reason::Busy),
+            _ if !is_statement && !self.peers.may_gossip(from) => Some(Reason::Busy),
             Err(_) => Some(Reason::Busy),
             Ok(_) => None,
         };

@@ -35,6 +35,7 @@ mod identity;
 mod inquire;
 mod overlay;
 mod peers;
+mod rates;
 mod refusals;
 mod serve;
 mod spread;
@@ -56,7 +57,6 @@ use async_trait::async_trait;
 use edgelore_model::{Query, Timestamp};
 use edgelore_pipeline::fingerprint::{Grain, Space};
 use edgelore_pipeline::packet::statement::Statement;
-use governor::DefaultDirectRateLimiter;
 use libp2p::PeerId;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -75,6 +75,7 @@ use follow::Follows;
 use inquire::Inquiries;
 pub use overlay::{ANSWER_MAX, CONNECTIONS_MAX};
 pub use peers::{BANNED_AT, BANNED_FOR};
+use rates::Pace;
 use refusals::{Reason, Refusals};
 use traffic::Traffic;
 use wire::{Ask, Request, Response};
@@ -128,8 +129,7 @@ struct Shared {
     comparisons: tokio::sync::Mutex<Comparisons>,
     /// A peer was met, with whom statements are to be compared.
     met: Notify,
-    /// How often statements may be sent.
-    pace: DefaultDirectRateLimiter,
+    pace: Pace,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -161,8 +161,12 @@ impl Shared {
         let _ = self.orders.try_send(Order::Blame { peer, reason });
     }
 
-    /// Asks a peer; `None` when it gave no answer in time, or was too busy.
+    /// Asks a peer; `None` when it gave no answer in time, was too busy, or has had as much as it takes.
     async fn ask(&self, peer: PeerId, ask: Ask) -> Option<Response> {
+        if !self.pace.admits(peer, &ask).await {
+            self.traffic.spared.one();
+            return None;
+        }
         let _place = self.asked.acquire().await.ok()?;
         self.traffic.asked.one();
         let (reply, answer) = oneshot::channel();
@@ -212,12 +216,17 @@ pub struct Figures {
     pub asked: u64,
     /// Those of them that a peer did not answer in time, was too busy for or refused.
     pub unanswered: u64,
+    /// Requests that it did not send, for the peer had as many as it takes; what they carried is offered
+    /// later.
+    pub spared: u64,
     /// Copies that peers said they keep for it.
     pub copies: u64,
     /// Copies that it took from peers to keep.
     pub kept: u64,
     /// Messages of the gossip that it sent for packets stored, or statements declared, here.
     pub gossiped: u64,
+    /// Those that it could not send, for all queues were full; who misses them asks for them.
+    pub ungossiped: u64,
     /// Statements about keys that it keeps.
     pub statements: usize,
     /// Copies of statements declared here that peers said they keep.
@@ -237,9 +246,11 @@ impl Figures {
             ("evicted", self.evicted),
             ("asked", self.asked),
             ("unanswered", self.unanswered),
+            ("spared", self.spared),
             ("copies", self.copies),
             ("kept", self.kept),
             ("gossiped", self.gossiped),
+            ("ungossiped", self.ungossiped),
             ("statements", self.statements as u64),
             ("told", self.told),
             ("learnt", self.learnt),
@@ -311,7 +322,7 @@ impl Dht {
             passed: Passed::default(),
             comparisons: tokio::sync::Mutex::default(),
             met: Notify::new(),
-            pace: peers::pace(),
+            pace: Pace::default(),
         });
         let (stop, stopped) = oneshot::channel();
         let (started, starting) = startup::channel();
@@ -359,9 +370,11 @@ impl Dht {
             refused: self.shared.refusals.all(),
             asked: self.shared.traffic.asked.count(),
             unanswered: self.shared.traffic.unanswered.count(),
+            spared: self.shared.traffic.spared.count(),
             copies: self.shared.traffic.copies.count(),
             kept: self.shared.traffic.kept.count(),
             gossiped: self.shared.traffic.gossiped.count(),
+            ungossiped: self.shared.traffic.ungossiped.count(),
             statements: self.shared.local.statements_kept(),
             told: self.shared.traffic.told.count(),
             learnt: self.shared.traffic.learnt.count(),

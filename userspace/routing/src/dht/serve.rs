@@ -22,8 +22,7 @@ pub(super) async fn answer(shared: &Shared, peer: PeerId, ask: Ask) -> Response 
     let answered = match ask {
         Ask::Near { query, radius, limit } => {
             let limit = usize::try_from(limit).unwrap_or(LIMIT_MAX).min(LIMIT_MAX);
-            let found = shared.local.query(&query, radius, limit).await;
-            found.map(|found| Response::Ids(found.iter().map(|one| one.opened.id).collect()))
+            shared.local.near(query, radius, limit).await.map(Response::Ids)
         }
         Ask::Fetch(ids) if ids.len() <= PACKETS_MAX => {
             shared.local.bytes(ids).await.map(Response::Packets)

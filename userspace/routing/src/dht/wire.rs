@@ -104,7 +104,23 @@ pub(super) enum Ask {
     Unknown,
 }
 
+/// What a question counts for, beside being one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cost {
+    pub(super) packets: usize,
+    pub(super) statements: usize,
+}
+
 impl Ask {
+    pub(super) const fn cost(&self) -> Cost {
+        match self {
+            Self::Keep(packets) => Cost { packets: packets.len(), statements: 0 },
+            Self::Declare(statements) => Cost { packets: 0, statements: statements.len() },
+            Self::Compare { .. } => Cost { packets: 0, statements: 1 },
+            _ => Cost { packets: 0, statements: 0 },
+        }
+    }
+
     /// The version of the protocol that it came with.
     const fn since(&self) -> u32 {
         match self {

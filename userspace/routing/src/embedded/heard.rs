@@ -118,14 +118,12 @@ impl Beside {
         learn: &dyn Fn(Change<'_>),
     ) -> Result<Vec<Result<bool, BackendError>>, BackendError> {
         let _turn = self.turn();
+        self.make_room_for(&statements, claims, learn)?;
         let room = self.heard().room;
-        let claimed: Vec<Claim> = statements.iter().map(|one| self.claim(one, claims)).collect();
-        let most = claimed.iter().max().copied().unwrap_or(Claim::Strange);
-        let coming = claimed.iter().filter(|claim| **claim == most).count();
-        self.make_room(coming, most, claims, learn)?;
         let (mut new, mut verdicts) = (Vec::new(), Vec::new());
-        for (statement, claim) in statements.into_iter().zip(claimed) {
-            let room = if claim == Claim::Strange { room.strangers } else { room.all };
+        for statement in statements {
+            let is_strange = self.claim(&statement, claims) == Claim::Strange;
+            let room = if is_strange { room.strangers } else { room.all };
             let lacks = self.memory().lacks_beside(&statement, &new, room);
             if lacks == Ok(true) {
                 new.push(statement);
@@ -146,6 +144,25 @@ impl Beside {
             self.remember(new, learn);
         }
         Ok(verdicts)
+    }
+
+    /// Makes room for those of some statements that say something new and claim most.
+    fn make_room_for(
+        &self,
+        statements: &[Statement],
+        claims: Claims<'_>,
+        learn: &dyn Fn(Change<'_>),
+    ) -> Result<(), BackendError> {
+        let mut wanted: Vec<Statement> = Vec::new();
+        for statement in statements {
+            if self.memory().lacks_beside(statement, &wanted, usize::MAX) == Ok(true) {
+                wanted.push(statement.clone());
+            }
+        }
+        let claimed: Vec<Claim> = wanted.iter().map(|one| self.claim(one, claims)).collect();
+        let most = claimed.iter().max().copied().unwrap_or(Claim::Strange);
+        let coming = claimed.iter().filter(|claim| **claim == most).count();
+        self.make_room(coming, most, claims, learn)
     }
 
     /// When there is no room for so many more that claim so much, drops some that claim less: those that
@@ -221,17 +238,20 @@ impl Embedded {
     /// Keeps what a user of this node says of a key.
     pub(crate) async fn declare_own(
         &self,
-        statement: Vec<u8>,
+        statement: Statement,
         asked: Asked,
     ) -> Result<Stored, BackendError> {
         blocking(&self.shared, move |shared| {
             let learn = |change: Change<'_>| shared.index_mut().learn(change);
             {
                 let _turn = shared.beside.turn();
-                let claims = claims(shared, &asked);
-                shared.beside.make_room(1, Claim::Declared, &claims, &learn)?;
+                let is_new = shared.beside.memory().lacks_beside(&statement, &[], usize::MAX);
+                if is_new == Ok(true) {
+                    let claims = claims(shared, &asked);
+                    shared.beside.make_room(1, Claim::Declared, &claims, &learn)?;
+                }
             }
-            let stored = shared.beside.declare(&statement, learn)?;
+            let stored = shared.beside.declare(&statement.bytes, learn)?;
             shared.beside.own(&stored.id)?;
             Ok(stored)
         })

@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use edgelore_model::{Outcome, Query};
+use edgelore_model::{Outcome, Span};
 use edgelore_pipeline::packet::SigningKey;
 use edgelore_pipeline::packet::statement::{self, Statement, revocation, succession};
 
@@ -173,6 +172,9 @@ async fn each_claim_displaces_the_lesser_ones_and_a_users_word_any() {
     assert_eq!(verdicts, [Err(BackendError::Full)], "no more than the others");
     let verdicts = local.adopt(vec![published[3].clone()], asked(&key(4))).await.unwrap();
     assert_eq!(verdicts, [Ok(true)], "it is asked about");
+    let again = statement::open(&revocation(&key(4), START + Span::from_millis(1_000))).unwrap();
+    let verdicts = local.adopt(vec![again], asked(&key(4))).await.unwrap();
+    assert_eq!(verdicts, [Ok(false)], "what says nothing new takes no room");
     let kept = |of: &[Statement]| of.iter().filter(|one| local.has_statement(&one.id)).count();
     assert_eq!((kept(&strange), kept(&published)), (0, 3));
     for number in 5..8 {
@@ -181,44 +183,6 @@ async fn each_claim_displaces_the_lesser_ones_and_a_users_word_any() {
     assert_eq!((kept(&published), local.statements_kept()), (0, 3));
     let verdicts = local.adopt(vec![published[0].clone()], asked(&key(1))).await.unwrap();
     assert_eq!(verdicts, [Err(BackendError::Full)], "a user's word stays");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_of_the_first_version_is_not_asked_what_it_does_not_know() {
-    let clock = SimClock::new();
-    let node = start(&clock, &[]);
-    let packet = sealed(&outcome(), &key(1));
-    let puzzled = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&puzzled);
-    let answers: Answers = Arc::new(move |ask| {
-        let first = matches!(
-            ask,
-            Ask::Near { .. } | Ask::Fetch(_) | Ask::Keep(_) | Ask::Offer(_) | Ask::Since { .. }
-        );
-        asked.fetch_or(!first, Ordering::SeqCst);
-        Some(match ask {
-            Ask::Keep(packets) => Response::Kept(packets.len() as u32),
-            Ask::Fetch(_) => Response::Packets(Vec::new()),
-            Ask::Since { after, .. } => {
-                Response::Page { ids: Vec::new(), next: *after, at_end: true }
-            }
-            _ => Response::Ids(Vec::new()),
-        })
-    });
-    let old = Hostile::of_the_first_version(&node, answers).await;
-    node.dht.store(packet.bytes).await.unwrap();
-    assert_eq!(everything(&node).await, [packet.id]);
-    assert!(node.dht.declare(revocation(&key(1), START)).await.unwrap().new);
-    assert!(everything(&node).await.is_empty());
-    assert_eq!(node.dht.statements(&[key(1).publisher()]).await.unwrap().len(), 1);
-    // What it asks is answered as before.
-    old.send(&node, Ask::Near { query: Query::default(), radius: 0, limit: 1 });
-    until("it was asked, and did not know", async || node.dht.figures().unanswered > 0).await;
-    let figures = node.dht.figures();
-    assert_eq!((figures.peers, figures.banned), (1, 0));
-    assert!(figures.refused.values().all(|count| *count == 0), "{figures:?}");
-    assert!(node.dht.shared.connected.lock().unwrap().contains(&old.peer));
-    assert!(!puzzled.load(Ordering::SeqCst));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
