@@ -3,8 +3,8 @@
 //! ```text
 //! declare ─► own store (synced) ─► Declare to the nodes that keep what the key published, and others
 //!                              └─► gossip, one topic that all nodes follow
-//! query, statements, subscription ─► About the publishers, to the nodes that keep the packets ─► Statements
-//! rounds ─► Compare with a few peers: sums ─► ids where they differ ─► Statements that are missing
+//! query ─► About the publishers, to the nodes that keep the packets ─► Statements that are missing
+//! rounds, statements, subscription ─► Compare with a few peers: sums ─► ids where they differ ─► Statements
 //! ```
 //!
 //! A packet lies where its cell does; who reads it has to know what became of its key, whatever
@@ -52,6 +52,7 @@ use super::refusals::Reason;
 use super::wire::{Ask, IDS_MAX, PACKETS_MAX, Response};
 use crate::PacketId;
 use crate::backend::{BackendError, Stored};
+use crate::beside::keys;
 use crate::embedded::heard::Asked;
 use crate::embedded::sums::{Sum, are_parts};
 
@@ -93,25 +94,28 @@ impl Shared {
 
     /// Takes verified statements of a peer in.
     async fn adopt(&self, peer: PeerId, statements: Vec<Statement>) -> Adopted {
-        let ids: Vec<PacketId> = statements.iter().map(|statement| statement.id).collect();
+        let sent: Vec<(PacketId, Vec<[u8; 32]>)> =
+            statements.iter().map(|statement| (statement.id, keys(statement).collect())).collect();
         let verdicts = match self.local.adopt(statements, self.was_asked()).await {
             Ok(verdicts) => verdicts,
             Err(error) => {
                 tracing::warn!(%error, "statements about keys could not be kept");
-                vec![Err(BackendError::Unavailable("not kept".into())); ids.len()]
+                vec![Err(BackendError::Unavailable("not kept".into())); sent.len()]
             }
         };
         let mut adopted = Adopted::default();
-        for (id, verdict) in ids.into_iter().zip(verdicts) {
+        for ((id, keys), verdict) in sent.into_iter().zip(verdicts) {
             match verdict {
                 Ok(new) => {
                     adopted.here += 1;
                     adopted.new |= new;
                     self.traffic.learnt.more(new.into());
-                    self.passed.note(&id, !new && !self.local.has_statement(&id));
+                    if !new && !self.local.has_statement(&id) {
+                        self.passed.note(id);
+                    }
                 }
                 Err(BackendError::Full) => {
-                    self.passed.note(&id, true);
+                    self.passed.note_crowded(id, &keys);
                     self.blame(peer, Reason::Crowded);
                 }
                 Err(_) => self.blame(peer, Reason::Busy),

@@ -5,8 +5,11 @@
 //! ```
 //!
 //! In every round a few peers are compared with: first those with whom it was never done since they came,
-//! then the one with whom it is longest ago. What is equal costs one small question. One after
+//! then those with whom it is longest ago. What is equal costs one small question. One after
 //! another, so that nothing is fetched twice.
+//!
+//! Who reads statements, or follows cells, has a first page of more than half of those that answer, once a
+//! second at most.
 //!
 //! Owns these rounds. Never removes anything.
 //!
@@ -15,14 +18,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, hash_map};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 
 use super::beside::fetch;
 use super::refusals::Reason;
 use super::wire::{Ask, IDS_MAX, Response};
-use super::{Shared, lock};
+use super::{Shared, inquire, lock};
 use crate::PacketId;
 
 /// Pages of ids in one round with one peer.
@@ -32,30 +35,54 @@ const PEERS_MAX: usize = 8;
 const AGAIN_MAX: usize = 2;
 /// Between two rounds, however much happens.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How old what is known may be where one reads without searching.
+const AGE_MAX: Duration = Duration::from_secs(1);
 /// Statements that are remembered as passed over.
 const PASSED_MAX: usize = 65_536;
 
-/// Statements that were not kept, for want of room or because they say nothing new: they are not fetched
-/// again by comparing, until so many are remembered that it begins anew.
+/// Statements that were not kept.
 #[derive(Debug, Default)]
-pub(super) struct Passed(Mutex<HashSet<PacketId>>);
+pub(super) struct Passed(Mutex<PassedOver>);
+
+#[derive(Debug, Default)]
+struct PassedOver {
+    /// They are not fetched again by comparing, until so many are remembered that it begins anew.
+    ids: HashSet<PacketId>,
+    /// The keys of those for which there was no room.
+    crowded: HashSet<[u8; 32]>,
+    /// There were more keys than are remembered.
+    forgotten: bool,
+}
 
 impl Passed {
-    /// Notes that one was passed over, or was not.
-    pub(super) fn note(&self, id: &PacketId, passed: bool) {
-        let mut ids = lock(&self.0);
-        if !passed {
-            ids.remove(id);
-            return;
+    /// Notes one that says nothing new.
+    pub(super) fn note(&self, id: PacketId) {
+        let mut passed = lock(&self.0);
+        if passed.ids.len() >= PASSED_MAX {
+            passed.ids.clear();
         }
-        if ids.len() >= PASSED_MAX {
-            ids.clear();
+        passed.ids.insert(id);
+    }
+
+    /// Notes one about some keys for which there was no room.
+    pub(super) fn note_crowded(&self, id: PacketId, keys: &[[u8; 32]]) {
+        self.note(id);
+        let mut passed = lock(&self.0);
+        if passed.crowded.len() + keys.len() > PASSED_MAX {
+            passed.forgotten = true;
+        } else {
+            passed.crowded.extend(keys);
         }
-        ids.insert(*id);
     }
 
     fn has(&self, id: &PacketId) -> bool {
-        lock(&self.0).contains(id)
+        lock(&self.0).ids.contains(id)
+    }
+
+    /// Whether a statement about a key may have found no room, so that comparing does not bring it.
+    pub(super) fn may_lack(&self, publisher: &[u8; 32]) -> bool {
+        let passed = lock(&self.0);
+        passed.forgotten || passed.crowded.contains(publisher)
     }
 }
 
@@ -118,21 +145,35 @@ pub(super) async fn round(shared: &Shared) {
     }
 }
 
+/// Asks several peers at once for a first page, unless that was done a moment ago, and waits for more than
+/// half of them.
+pub(super) async fn keep_up(shared: &Shared) {
+    let mut looked = shared.looked.lock().await;
+    if is_fresh(*looked) {
+        return;
+    }
+    let new = |ids: Vec<PacketId>| ids.into_iter().filter(|id| !shared.passed.has(id)).collect();
+    let ask = |peer| async move { page(shared, peer, None).await.map(new) };
+    inquire::gather(shared, inquire::speaking(shared), ask).await;
+    *looked = Some(Instant::now());
+}
+
+/// Whether that was done a moment ago.
+pub(super) fn is_up(shared: &Shared) -> bool {
+    shared.looked.try_lock().is_ok_and(|looked| is_fresh(*looked))
+}
+
+fn is_fresh(looked: Option<Instant>) -> bool {
+    looked.is_some_and(|looked| looked.elapsed() < AGE_MAX)
+}
+
 /// Takes over what a peer has and this node lacks; gives where to go on.
 async fn compare(shared: &Shared, peer: PeerId, mut after: Option<PacketId>) -> Option<PacketId> {
     for _ in 0..PAGES_MAX {
-        let sums = shared.local.sums();
-        let ids = match shared.ask(peer, Ask::Compare { sums, after }).await {
-            Some(Response::Ids(ids)) if follow(after, &ids) => ids,
-            Some(_) => {
-                shared.blame(peer, Reason::Malformed);
-                return None;
-            }
-            None => return after,
-        };
-        let lacking = |id: &&PacketId| !shared.local.has_statement(id) && !shared.passed.has(id);
+        let Some(ids) = page(shared, peer, after).await else { return after };
+        let lacking = ids.iter().filter(|id| !shared.local.has_statement(id));
         let named: BTreeMap<PacketId, Vec<PeerId>> =
-            ids.iter().filter(lacking).map(|id| (*id, vec![peer])).collect();
+            lacking.filter(|id| !shared.passed.has(id)).map(|id| (*id, vec![peer])).collect();
         let (some, new) = (!named.is_empty(), fetch(shared, named).await);
         if ids.len() < IDS_MAX {
             return None;
@@ -146,6 +187,18 @@ async fn compare(shared: &Shared, peer: PeerId, mut after: Option<PacketId>) -> 
     after
 }
 
+/// The next ids after a place where a peer's statements differ from ours.
+async fn page(shared: &Shared, peer: PeerId, after: Option<PacketId>) -> Option<Vec<PacketId>> {
+    let sums = shared.local.sums();
+    match shared.ask(peer, Ask::Compare { sums, after }).await? {
+        Response::Ids(ids) if follow(after, &ids) => Some(ids),
+        _ => {
+            shared.blame(peer, Reason::Malformed);
+            None
+        }
+    }
+}
+
 /// Whether ids are a page after a place.
 fn follow(after: Option<PacketId>, ids: &[PacketId]) -> bool {
     ids.len() <= IDS_MAX
@@ -156,6 +209,26 @@ fn follow(after: Option<PacketId>, ids: &[PacketId]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn so_many_are_remembered_as_passed_over_and_none_passes_for_known() {
+        let passed = Passed::default();
+        let id = |number: usize| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            id
+        };
+        passed.note(id(1));
+        assert!(passed.has(&id(1)) && !passed.may_lack(&id(1)));
+        passed.note_crowded(id(2), &[id(3), id(4)]);
+        assert!(passed.has(&id(2)) && passed.may_lack(&id(4)) && !passed.may_lack(&id(2)));
+        for number in 0..2 * PASSED_MAX {
+            passed.note_crowded(id(number), &[id(number)]);
+            assert!(passed.may_lack(&id(number)));
+        }
+        let over = lock(&passed.0);
+        assert!(over.ids.len() <= PASSED_MAX && over.crowded.len() <= PASSED_MAX);
+    }
 
     #[test]
     fn everybody_has_a_turn_and_who_is_new_comes_first() {

@@ -3,7 +3,7 @@
 //! A subscription follows this node's own store, in whose order of arrival it can resume. While it
 //! lives, the node hears the gossip of its cells and asks for what it misses, so that everything
 //! arrives in that store; each packet once, for a store holds it once. Before a packet is given out,
-//! others are asked about its publisher, of each at most once a second.
+//! it is looked what others know of its publisher, at most once a second ([`inquire`]).
 //!
 //! Owns the followed cells and the topics. Never receives a packet itself.
 //!
@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use edgelore_model::{Query, Situation};
@@ -26,6 +27,8 @@ use crate::backend::{BackendError, Cursor, Delivery, Subscription};
 const TOPICS_MAX: usize = 128;
 /// Cells for which the node passes on the gossip because it keeps them.
 const CARRIED_MAX: usize = 128;
+/// How long a packet waits for what others know of its publisher.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of the cells in one question for news; who follows more asks for all.
 const CELLS_BYTES_MAX: usize = 32 << 10;
 
@@ -168,13 +171,21 @@ impl Shared {
     }
 }
 
+/// A packet that is about to be delivered.
+struct Waiting {
+    delivery: Delivery,
+    /// The place before it.
+    before: Cursor,
+    since: Instant,
+}
+
 /// A subscription.
 pub(super) struct Following {
     shared: Weak<Shared>,
     number: u64,
     local: Box<dyn Subscription>,
-    /// Taken from there, while others are asked about its publisher; and the place before it.
-    waiting: Option<(Cursor, Delivery)>,
+    /// Taken from there, while others are asked about its publisher.
+    waiting: Option<Waiting>,
 }
 
 impl Following {
@@ -194,23 +205,37 @@ impl Drop for Following {
     }
 }
 
+/// Asks others about a publisher, in a task of its own: whoever follows may give up waiting and come back.
+async fn ask_about(shared: &Arc<Shared>, waiting: &Waiting) {
+    let publisher = waiting.delivery.packet.publisher;
+    if inquire::is_up(shared, &publisher) {
+        return;
+    }
+    let asking = Arc::clone(shared);
+    let asked = async move { inquire::keep_up(&asking, &[publisher]).await };
+    let rest = PATIENCE.saturating_sub(waiting.since.elapsed());
+    // It comes without their word when they take too long.
+    let _ = tokio::time::timeout(rest, shared.runtime.spawn(asked)).await;
+}
+
 #[async_trait]
 impl Subscription for Following {
     fn cursor(&self) -> Cursor {
-        self.waiting.as_ref().map_or_else(|| self.local.cursor(), |(before, _)| *before)
+        self.waiting.as_ref().map_or_else(|| self.local.cursor(), |waiting| waiting.before)
     }
 
     async fn next(&mut self) -> Result<Delivery, BackendError> {
         loop {
             if self.waiting.is_none() {
                 let before = self.local.cursor();
-                self.waiting = Some((before, self.local.next().await?));
+                let delivery = self.local.next().await?;
+                self.waiting = Some(Waiting { delivery, before, since: Instant::now() });
             }
             let shared = self.shared.upgrade();
-            if let (Some(shared), Some((_, delivery))) = (&shared, &self.waiting) {
-                inquire::keep_up(shared, &[delivery.packet.publisher]).await;
+            if let (Some(shared), Some(waiting)) = (&shared, &self.waiting) {
+                ask_about(shared, waiting).await;
             }
-            let Some((_, delivery)) = self.waiting.take() else { continue };
+            let Some(Waiting { delivery, .. }) = self.waiting.take() else { continue };
             let Opened { publisher, id, .. } = &delivery.packet;
             if !shared.is_some_and(|shared| shared.local.is_withdrawn(publisher, id)) {
                 return Ok(delivery);

@@ -12,14 +12,14 @@ use std::mem;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use libp2p::PeerId;
 
 use super::beside::{Quorum, fetch};
 use super::refusals::Reason;
 use super::wire::{Ask, IDS_MAX, PUBLISHERS_MAX, Response};
-use super::{REPLICAS_MAX, Shared, lock};
+use super::{REPLICAS_MAX, Shared, compare, lock};
 use crate::backend::PUBLISHERS_MAX as ASKED_ABOUT_MAX;
 use crate::{Cell, Found, PacketId};
 
@@ -29,7 +29,7 @@ const ASKED_MAX: usize = 8_192;
 const PEERS_ASKED_MAX: usize = 256;
 /// Statements that one node teaches at once; more are found by comparing.
 const LEARNT_MAX: usize = 256;
-/// How old the knowledge of a publisher may be where nothing was searched.
+/// How old the knowledge of a publisher may be where one reads without searching.
 const AGE_MAX: Duration = Duration::from_secs(1);
 /// How long who did not answer is not asked.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
@@ -114,15 +114,26 @@ pub(super) async fn about_found(
     inquire(shared, publishers.into_iter().collect(), quorum).await
 }
 
-/// Asks some of those that are connected about publishers, unless that was done a moment ago.
+/// Makes sure that what is known of publishers is not older than a moment: by comparing, and where some
+/// statements have found no room by asking about them.
 pub(super) async fn keep_up(shared: &Shared, publishers: &[[u8; 32]]) {
-    let due = shared.inquiries.due(&publishers[..publishers.len().min(ASKED_ABOUT_MAX)]);
-    let some = {
-        let connected = lock(&shared.connected);
-        let speaking = connected.iter().filter(|peer| !shared.inquiries.is_silent(peer));
-        speaking.take(REPLICAS_MAX).copied().collect()
-    };
-    inquire(shared, due, Quorum { groups: BTreeSet::from([some]), enough }).await;
+    compare::keep_up(shared).await;
+    let publishers = publishers.iter().take(ASKED_ABOUT_MAX);
+    let lacking = publishers.filter(|one| shared.passed.may_lack(one)).copied().collect::<Vec<_>>();
+    inquire(shared, shared.inquiries.due(&lacking), speaking(shared)).await;
+}
+
+/// Whether that is so already.
+pub(super) fn is_up(shared: &Shared, publisher: &[u8; 32]) -> bool {
+    compare::is_up(shared) && !shared.passed.may_lack(publisher)
+}
+
+/// Some of those that are connected and did not keep silent.
+pub(super) fn speaking(shared: &Shared) -> Quorum {
+    let connected = lock(&shared.connected);
+    let speaking = connected.iter().filter(|peer| !shared.inquiries.is_silent(peer));
+    let some = speaking.take(REPLICAS_MAX).copied().collect();
+    Quorum { groups: BTreeSet::from([some]), enough }
 }
 
 async fn inquire(shared: &Shared, publishers: Vec<[u8; 32]>, quorum: Quorum) -> bool {
@@ -131,12 +142,22 @@ async fn inquire(shared: &Shared, publishers: Vec<[u8; 32]>, quorum: Quorum) -> 
     }
     // Whose statements they are matters here from now on.
     shared.inquiries.note(&publishers);
-    let publishers = &publishers;
-    let mut asked: FuturesUnordered<_> = quorum
-        .peers()
-        .into_iter()
-        .map(|peer| async move { (peer, ask(shared, peer, publishers).await) })
-        .collect();
+    let publishers = publishers.as_slice();
+    let learnt = gather(shared, quorum, |peer| ask(shared, peer, publishers)).await;
+    // From now on it was a moment ago.
+    shared.inquiries.note(publishers);
+    learnt
+}
+
+/// Asks all of them for ids of statements, until enough have answered, and fetches what is missing; true
+/// when something was learnt.
+pub(super) async fn gather<A: Future<Output = Option<Vec<PacketId>>>>(
+    shared: &Shared,
+    quorum: Quorum,
+    ask: impl Fn(PeerId) -> A,
+) -> bool {
+    let asked = quorum.peers().into_iter().map(|peer| ask(peer).map(move |ids| (peer, ids)));
+    let mut asked: FuturesUnordered<_> = asked.collect();
     let (mut answered, mut named) = (BTreeSet::new(), BTreeMap::<PacketId, Vec<PeerId>>::new());
     while !quorum.is_met(&answered)
         && let Some((peer, ids)) = asked.next().await
@@ -149,10 +170,7 @@ async fn inquire(shared: &Shared, publishers: Vec<[u8; 32]>, quorum: Quorum) -> 
         let missing = ids.into_iter().filter(|id| !shared.local.has_statement(id));
         missing.take(LEARNT_MAX).for_each(|id| named.entry(id).or_default().push(peer));
     }
-    let learnt = fetch(shared, named).await;
-    // From now on it was a moment ago.
-    shared.inquiries.note(publishers);
-    learnt
+    fetch(shared, named).await
 }
 
 /// The statements that a peer knows about publishers; `None` when it does not answer.

@@ -127,6 +127,8 @@ struct Shared {
     passed: Passed,
     /// With whom statements were compared.
     comparisons: tokio::sync::Mutex<Comparisons>,
+    /// When peers were last looked at for what they have.
+    looked: tokio::sync::Mutex<Option<Instant>>,
     /// A peer was met, with whom statements are to be compared.
     met: Notify,
     pace: Pace,
@@ -321,6 +323,7 @@ impl Dht {
             inquiries: Arc::default(),
             passed: Passed::default(),
             comparisons: tokio::sync::Mutex::default(),
+            looked: tokio::sync::Mutex::default(),
             met: Notify::new(),
             pace: Pace::default(),
         });

@@ -2,7 +2,7 @@
 //!
 //! | | a peer may, in a second (at once) | this node does |
 //! |---|---|---|
-//! | requests | 200 (2,000) | 150 (1,000), and waits |
+//! | requests | 200 (4,000) | 150 (3,000), and waits |
 //! | packets to keep | 200 (4,000) | 100 (1,000); the upkeep offers the others |
 //! | messages of the gossip | 200 (4,000); none is to blame for more | as they come |
 //! | statements, comparisons | 10 (512) | 5 (256); the comparing finds the others |
@@ -31,9 +31,9 @@ use super::wire::{Ask, Cost};
 type Rate = (u32, u32);
 
 /// What a peer may send here: requests, packets, messages of the gossip, statements.
-const OF_A_PEER: [Rate; 4] = [(200, 2_000), (200, 4_000), (200, 4_000), (10, 512)];
+const OF_A_PEER: [Rate; 4] = [(200, 4_000), (200, 4_000), (200, 4_000), (10, 512)];
 /// What this node sends to one; its messages go as they come.
-const OWN: [Rate; 4] = [(150, 1_000), (100, 1_000), (200, 4_000), (5, 256)];
+const OWN: [Rate; 4] = [(150, 3_000), (100, 1_000), (200, 4_000), (5, 256)];
 
 /// How often it is looked whether a request may be sent.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -1,9 +1,9 @@
 //! What one who hears of statements from peers asks of the store.
 //!
 //! Keys are free, so anybody can make any number of statements. What a statement may claim goes by its
-//! key, its successor's and the key that it all began with ([`Claim`]): a stranger's finds room only
-//! while [`STRANGERS_MAX`] are kept; any other up to the bound of all, and then displaces what claims
-//! less.
+//! key and the successor's ([`Claim`]), not by those further on, which whoever has one key makes by the
+//! thousand: a stranger's finds room only while [`STRANGERS_MAX`] are kept; any other up to the bound
+//! of all, and then displaces what claims less.
 //!
 //! Owns which statements came from peers, and what makes room for which. Never displaces what a user of
 //! this node declared.
@@ -50,6 +50,10 @@ enum Claim {
 
 /// What a statement about a publisher may claim.
 type Claims<'c> = &'c dyn Fn(&[u8; 32]) -> Claim;
+
+fn claim(statement: &Statement, claims: Claims<'_>) -> Claim {
+    keys(statement).map(|key| claims(&key)).max().unwrap_or(Claim::Strange)
+}
 
 /// How many statements find room.
 #[derive(Clone, Copy, Debug)]
@@ -103,12 +107,6 @@ impl Beside {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn claim(&self, statement: &Statement, claims: Claims<'_>) -> Claim {
-        let origin = self.memory().lineage().origin(&statement.publisher);
-        let keys = keys(statement).chain([origin]);
-        keys.map(|key| claims(&key)).max().unwrap_or(Claim::Strange)
-    }
-
     /// Takes in, in one transaction, those of the statements for which there is room; gives of each
     /// whether it was new.
     fn adopt(
@@ -122,7 +120,7 @@ impl Beside {
         let room = self.heard().room;
         let (mut new, mut verdicts) = (Vec::new(), Vec::new());
         for statement in statements {
-            let is_strange = self.claim(&statement, claims) == Claim::Strange;
+            let is_strange = claim(&statement, claims) == Claim::Strange;
             let room = if is_strange { room.strangers } else { room.all };
             let lacks = self.memory().lacks_beside(&statement, &new, room);
             if lacks == Ok(true) {
@@ -159,7 +157,7 @@ impl Beside {
                 wanted.push(statement.clone());
             }
         }
-        let claimed: Vec<Claim> = wanted.iter().map(|one| self.claim(one, claims)).collect();
+        let claimed: Vec<Claim> = wanted.iter().map(|one| claim(one, claims)).collect();
         let most = claimed.iter().max().copied().unwrap_or(Claim::Strange);
         let coming = claimed.iter().filter(|claim| **claim == most).count();
         self.make_room(coming, most, claims, learn)
@@ -170,21 +168,21 @@ impl Beside {
     fn make_room(
         &self,
         coming: usize,
-        claim: Claim,
+        most: Claim,
         claims: Claims<'_>,
         learn: &dyn Fn(Change<'_>),
     ) -> Result<(), BackendError> {
         let room = self.heard().room.all;
-        if claim == Claim::Strange || self.memory().len() + coming <= room {
+        if most == Claim::Strange || self.memory().len() + coming <= room {
             return Ok(());
         }
         let looked = self.heard().look();
         let claiming = |id: PacketId| {
             let statement = self.memory().statement(&id).cloned();
-            (statement.map_or(Claim::Strange, |statement| self.claim(&statement, claims)), id)
+            (statement.map_or(Claim::Strange, |statement| claim(&statement, claims)), id)
         };
         let mut less: Vec<(Claim, PacketId)> =
-            looked.into_iter().map(claiming).filter(|(other, _)| *other < claim).collect();
+            looked.into_iter().map(claiming).filter(|(other, _)| *other < most).collect();
         if less.is_empty() {
             return Ok(());
         }

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::network::{Node, everything, start, until};
 use super::packets::{START, SimClock, key, outcome, sealed};
 use super::statements::strangers;
-use crate::backend::Backend as _;
+use crate::backend::{Backend as _, Cursor};
 use crate::dht::follow::Follows;
 use crate::dht::overlay::{Overlay, OverlayEvent, swarm};
 use crate::dht::wire::{Ask, Protocols, Request, Response};
@@ -392,8 +392,9 @@ async fn a_flood_is_cut_and_the_others_are_served() {
     let silent: Answers = Arc::new(|_| Some(Response::Ids(Vec::new())));
     let hostile = Hostile::start(&victim, silent).await;
     until("the flood is cut", async || {
-        for _ in 0..200 {
-            hostile.send(&victim, Ask::Fetch(Vec::new()));
+        // What it may ask least often, so that a busy machine is flooded too.
+        for _ in 0..50 {
+            hostile.send(&victim, Ask::Compare { sums: vec![[0; 16]], after: None });
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
         refused(&victim, "flood") > 0
@@ -427,4 +428,15 @@ async fn a_peer_that_never_answers_holds_nobody_up() {
     assert!(figures.asked > figures.unanswered && figures.copies > 0, "{figures:?}");
     assert_eq!((figures.kept, figures.packets), (1, 2));
     assert!(second.dht.figures().copies > 0);
+    // Nor one who follows and gives up waiting again and again.
+    let mut subscription = victim.dht.subscribe(&[], Some(Cursor(0))).await.unwrap();
+    let mut delivered = Vec::new();
+    until("everything is delivered", async || {
+        let next = tokio::time::timeout(Duration::from_millis(50), subscription.next()).await;
+        delivered.extend(next.map(|delivery| delivery.unwrap().packet.id));
+        delivered.len() == 2
+    })
+    .await;
+    assert_eq!(delivered, [good, other.id]);
+    assert_eq!(subscription.cursor(), Cursor(2));
 }

@@ -177,10 +177,16 @@ async fn each_claim_displaces_the_lesser_ones_and_a_users_word_any() {
     assert_eq!(verdicts, [Ok(false)], "what says nothing new takes no room");
     let kept = |of: &[Statement]| of.iter().filter(|one| local.has_statement(&one.id)).count();
     assert_eq!((kept(&strange), kept(&published)), (0, 3));
+    // Whoever has a key that counts for something makes others that do not.
+    let [one, two] = [20, 21].map(stranger);
+    let chain = [succession(&key(9), &one, START), succession(&one, &two, START)];
+    let chain = chain.map(|bytes| statement::open(&bytes).unwrap());
+    let verdicts = local.adopt(chain.to_vec(), asked(&key(9))).await.unwrap();
+    assert_eq!(verdicts, [Ok(true), Err(BackendError::Full)]);
     for number in 5..8 {
         node.dht.declare(revocation(&stranger(number), START)).await.unwrap();
     }
-    assert_eq!((kept(&published), local.statements_kept()), (0, 3));
+    assert_eq!((kept(&published), kept(&chain), local.statements_kept()), (0, 0, 3));
     let verdicts = local.adopt(vec![published[0].clone()], asked(&key(1))).await.unwrap();
     assert_eq!(verdicts, [Err(BackendError::Full)], "a user's word stays");
 }
