@@ -131,6 +131,7 @@ struct Shared {
     looked: tokio::sync::Mutex<Option<Instant>>,
     /// A peer was met, with whom statements are to be compared.
     met: Notify,
+    /// How much peers may still be sent.
     pace: Pace,
 }
 

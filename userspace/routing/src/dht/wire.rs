@@ -5,8 +5,8 @@
 //!
 //! Versions: a node speaks the newest protocol that both know. What came with a later one
 //! ([`Ask::since`]) is not sent to a node that only knows an earlier one: it is asked for nothing, and what
-//! it says to that passes for [`Response::Unknown`]. A question of a kind that is not known is answered with [`Response::Unknown`] and held against nobody, so that
-//! later kinds need no later protocol.
+//! it says to that passes for [`Response::Unknown`]. A question of a kind that is not known is answered
+//! with [`Response::Unknown`] and held against nobody, so that later kinds need no later protocol.
 //!
 //! Owns the forms and their bounds. Never believes what they say.
 //!
