@@ -1,15 +1,16 @@
 //! What stands beside the packets: statements about keys, and what nobody signed.
 //!
 //! Statements are few and never expire: they are kept in memory too. Past [`STATEMENTS_MAX`], or
-//! [`STATEMENTS_PER_KEY_MAX`] of one key, a new one is refused. Of what nobody signed the oldest
-//! makes room, for it never votes; its steps are scrubbed when it comes in.
+//! [`STATEMENTS_PER_KEY_MAX`] of one key, a new one is refused; one that only repeats what its key has
+//! said counts as known. Of what nobody signed the oldest makes room, for it never votes; its steps
+//! are scrubbed when it comes in.
 //!
 //! Owns these rules. Never does I/O.
 //!
 //! **Invariant:** memory is bounded by [`STATEMENTS_MAX`] and [`IMPORTS_MAX`]; nothing is believed of
 //! a server that was not checked here.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 
 use edgelore_model::{Query, Span, Timestamp};
@@ -25,7 +26,7 @@ use crate::PacketId;
 use crate::backend::{BackendError, LIMIT_MAX, PUBLISHERS_MAX, STATEMENTS_PAGE};
 
 /// Statements kept.
-const STATEMENTS_MAX: usize = 65_536;
+pub(crate) const STATEMENTS_MAX: usize = 65_536;
 /// Statements kept of one key.
 const STATEMENTS_PER_KEY_MAX: usize = 8;
 /// Unsigned packets kept.
@@ -67,10 +68,26 @@ impl Import {
     }
 }
 
+/// The keys that a statement is about: its signer's, and the successor's if it names one.
+pub(crate) fn keys(statement: &Statement) -> impl Iterator<Item = [u8; 32]> {
+    let named = match statement.said {
+        Said::Succeeded { publisher, .. } => Some(publisher),
+        Said::Revoked => None,
+    };
+    std::iter::once(statement.publisher).chain(named)
+}
+
+/// Whether one says no more than the other.
+fn says_the_same(one: &Statement, other: &Statement) -> bool {
+    one.publisher == other.publisher && one.said == other.said
+}
+
 /// What is kept, in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     statements: BTreeMap<PacketId, Statement>,
+    /// The statements about each key.
+    about: HashMap<[u8; 32], BTreeSet<PacketId>>,
     lineage: Lineage,
     imports: VecDeque<(u64, Unsigned)>,
     imported: BTreeSet<PacketId>,
@@ -82,18 +99,35 @@ impl Memory {
         &self.lineage
     }
 
-    /// Whether a statement is new.
+    /// Whether a statement says something new.
     ///
     /// # Errors
-    /// [`BackendError::Full`] when it is, and there is no room for it.
+    /// [`BackendError::Full`] when it does, and there is no room for it.
     pub(crate) fn lacks(&self, statement: &Statement) -> Result<bool, BackendError> {
-        if self.statements.contains_key(&statement.id) {
+        self.lacks_beside(statement, &[], STATEMENTS_MAX)
+    }
+
+    /// The same, when `others` are about to be added and so many may be kept in all.
+    pub(crate) fn lacks_beside(
+        &self,
+        statement: &Statement,
+        others: &[Statement],
+        room: usize,
+    ) -> Result<bool, BackendError> {
+        let publisher = statement.publisher;
+        let about = self.about.get(&publisher).into_iter().flatten();
+        let own = about.filter_map(|id| self.statements.get(id)).chain(others);
+        let (mut of_key, mut known) = (0, self.statements.contains_key(&statement.id));
+        for other in own.filter(|other| other.publisher == publisher) {
+            of_key += 1;
+            known |= says_the_same(other, statement);
+        }
+        if known {
             return Ok(false);
         }
-        let same = self.statements.values().filter(|s| s.publisher == statement.publisher);
         // A key can always be revoked.
-        let room = statement.said == Said::Revoked || same.count() < STATEMENTS_PER_KEY_MAX;
-        if self.statements.len() >= STATEMENTS_MAX || !room {
+        let may_say = statement.said == Said::Revoked || of_key < STATEMENTS_PER_KEY_MAX;
+        if self.statements.len() + others.len() >= room || !may_say {
             return Err(BackendError::Full);
         }
         Ok(true)
@@ -101,6 +135,9 @@ impl Memory {
 
     pub(crate) fn add_statement(&mut self, statement: Statement) {
         self.lineage.add(&statement);
+        for key in keys(&statement) {
+            self.about.entry(key).or_default().insert(statement.id);
+        }
         self.statements.insert(statement.id, statement);
     }
 
@@ -111,14 +148,9 @@ impl Memory {
             asked.extend(self.lineage.heirs(publisher));
             asked.extend(self.lineage.heirs(&self.lineage.origin(publisher)));
         }
-        let names = |statement: &&Statement| {
-            let named = match statement.said {
-                Said::Succeeded { publisher, .. } => asked.contains(&publisher),
-                Said::Revoked => false,
-            };
-            named || asked.contains(&statement.publisher)
-        };
-        self.statements.values().filter(names).cloned().collect()
+        let ids: BTreeSet<&PacketId> =
+            asked.iter().filter_map(|key| self.about.get(key)).flatten().collect();
+        ids.into_iter().filter_map(|id| self.statements.get(id)).cloned().collect()
     }
 
     /// A page of all statements, by id.
@@ -126,6 +158,45 @@ impl Memory {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let page = self.statements.range((from, Bound::Unbounded)).take(STATEMENTS_PAGE);
         page.map(|(_, statement)| statement.clone()).collect()
+    }
+
+    #[cfg(feature = "dht")]
+    pub(crate) fn len(&self) -> usize {
+        self.statements.len()
+    }
+
+    #[cfg(feature = "dht")]
+    pub(crate) fn statement(&self, id: &PacketId) -> Option<&Statement> {
+        self.statements.get(id)
+    }
+
+    /// The ids after one, in order.
+    #[cfg(feature = "dht")]
+    pub(crate) fn ids_after(&self, after: Option<PacketId>) -> impl Iterator<Item = &PacketId> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.statements.range((from, Bound::Unbounded)).map(|(id, _)| id)
+    }
+
+    /// The ids that begin with this byte, in order.
+    #[cfg(feature = "dht")]
+    pub(crate) fn ids_of(&self, first: u8) -> impl Iterator<Item = &PacketId> {
+        let (mut from, mut to) = ([0; 32], [u8::MAX; 32]);
+        (from[0], to[0]) = (first, first);
+        self.statements.range(from..=to).map(|(id, _)| id)
+    }
+
+    /// What follows from the others is all that follows from now on.
+    #[cfg(feature = "dht")]
+    pub(crate) fn remove_statements(&mut self, ids: &[PacketId]) {
+        for statement in ids.iter().filter_map(|id| self.statements.remove(id)) {
+            for key in keys(&statement) {
+                if let Some(about) = self.about.get_mut(&key) {
+                    about.remove(&statement.id);
+                }
+            }
+        }
+        self.about.retain(|_, about| !about.is_empty());
+        self.lineage = Lineage::of(self.statements.values());
     }
 
     pub(crate) fn has_import(&self, id: &PacketId) -> bool {

@@ -71,7 +71,7 @@ pub struct CopiedStatements {
     pub new: u64,
     /// Those that it had.
     pub known: u64,
-    /// Those that it does not take, by reason; one that keeps none takes none.
+    /// Those that it does not take, by reason.
     pub refused: BTreeMap<String, u64>,
 }
 

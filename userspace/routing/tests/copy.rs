@@ -169,6 +169,45 @@ async fn what_arrives_while_all_is_read_belongs_to_the_next_reading() {
     assert_eq!(read, expected);
 }
 
+/// Through a DHT: into one node, out of another.
+#[cfg(feature = "dht")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_go_along_into_a_dht_and_out_of_it() {
+    use edgelore_routing::dht::{Dht, DhtConfig};
+    let clock = SimClock::new();
+    let directories: [_; 4] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let node = |number: usize, bootstrap| {
+        let config = DhtConfig::in_directory(directories[number].path());
+        Dht::open(DhtConfig { now: at(&clock), bootstrap, ..config }).unwrap()
+    };
+    let from = open(directories[0].path(), &clock);
+    let mut expected = fill(&from, 20, 1).await;
+    fill(&from, 5, 3).await;
+    for statement in [revocation(&key(3), START), succession(&key(1), &key(2), START)] {
+        from.declare(statement).await.unwrap();
+    }
+    let into = node(1, Vec::new());
+    let out_of = node(2, into.addresses());
+    while into.figures().peers == 0 || out_of.figures().peers == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let copied = copy(&from, &into, &at(&clock), drop).await.unwrap();
+    assert_eq!((copied.new, copied.verified, copied.statements.new), (20, 20, 2));
+    assert!(copied.statements.refused.is_empty());
+    // The successor's word counts in the DHT too.
+    let first = sealed(&numbered(0), &key(1)).id;
+    let second = Outcome { supersedes: Some(first), ..numbered(900) };
+    expected.push(out_of.store(sealed(&second, &key(2)).bytes).await.unwrap().id);
+    expected.retain(|id| *id != first);
+    expected.sort_unstable();
+    let to = open(directories[3].path(), &clock);
+    let copied = copy(&out_of, &to, &at(&clock), drop).await.unwrap();
+    assert_eq!((copied.statements.new, copied.statements.known), (2, 0));
+    assert_eq!(given(&to).await, expected);
+    fill(&to, 5, 3).await;
+    assert_eq!(given(&to).await, expected, "nothing of the revoked key");
+}
+
 /// The servers' own stores, one into the other.
 #[cfg(all(feature = "redis", feature = "postgres"))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use edgelore_model::{Outcome, Query};
 use edgelore_pipeline::fingerprint::{Cell, Space};
+use edgelore_pipeline::packet::statement::revocation;
 use edgelore_routing::dht::{Dht, DhtConfig};
 use edgelore_routing::{Backend, BackendError, Cursor, PacketId};
 use suite::{Elsewhere, SimClock, Subject, key, outcome, sealed};
@@ -96,6 +97,10 @@ impl Subject for OneOfFive {
 }
 
 conformance!(OneOfFive);
+conformance_cases!(OneOfFive:
+    nothing_of_a_revoked_key_is_found_or_delivered,
+    a_successor_withdraws_what_its_predecessor_published,
+);
 
 /// Two nodes of six, each packet on two of them: what is read is rarely where it was written.
 struct TwoOfSix {
@@ -152,7 +157,45 @@ mod elsewhere {
         many_append_to_one_cell_at_once,
         a_large_answer_is_cut_at_its_bound,
         no_word_gets_out_of_its_field,
+        nothing_of_a_revoked_key_is_found_or_delivered,
+        a_successor_withdraws_what_its_predecessor_published,
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_declares_every_other_honours_at_once() {
+    let network = Network::of(7, 3).await;
+    for (number, seeds) in (0..6).zip((1..).step_by(2)) {
+        let [one, other] = [0, 1].map(|next| network.nodes[number + next].as_ref());
+        suite::honoured_at_once(one, other, seeds).await;
+    }
+    // Whoever was not asked learns it too.
+    for node in &network.nodes {
+        until("every node has every statement", || node.figures().statements == 12).await;
+    }
+    let pages = async |node: &Dht| node.statements_after(None).await.unwrap();
+    let all = pages(&network.nodes[0]).await;
+    assert_eq!(all.len(), 12);
+    for node in &network.nodes {
+        assert_eq!(pages(node).await, all);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_gets_nothing_of_a_key_that_was_revoked_elsewhere() {
+    let network = Network::of(4, 2).await;
+    let mut subscription = network.nodes[3].subscribe(&[], Some(Cursor(0))).await.unwrap();
+    let store = async |node: &Dht, by, sample_size| {
+        let sealed = sealed(&Outcome { sample_size, ..outcome() }, &key(by));
+        node.store(sealed.bytes).await.unwrap().id
+    };
+    let first = store(&network.nodes[0], 1, 1).await;
+    assert_eq!(suite::next_within(&mut subscription, DEADLINE).await.packet.id, first);
+    let revoked = revocation(&key(1), suite::START);
+    network.nodes[1].declare(revoked).await.unwrap();
+    store(&network.nodes[0], 1, 2).await;
+    let other = store(&network.nodes[0], 2, 3).await;
+    assert_eq!(suite::next_within(&mut subscription, DEADLINE).await.packet.id, other);
 }
 
 /// Outcomes of many cells.

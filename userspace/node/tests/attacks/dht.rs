@@ -54,10 +54,6 @@ impl Target for OnDht {
     fn backend(&self) -> &dyn Backend {
         self.backend.as_ref()
     }
-
-    fn keeps_statements(&self) -> bool {
-        false
-    }
 }
 
 attacked!(on_dht, OnDht);

@@ -1,11 +1,11 @@
 //! Attacks on every backend: each is refused, counted and explained, and concerns nobody else.
 //!
-//! | store | started by | does without |
-//! |---|---|---|
-//! | embedded | the process itself | nothing |
-//! | HTTP, by a client that sends whatever it likes | the process itself | nothing |
-//! | NATS JetStream, pgvector, PostgreSQL, Redis (live) | a server for each case | nothing |
-//! | Kademlia DHT: stored at one node, read at another | the process itself | statements about keys: no node of a DHT keeps any, so it refuses them, and a new or revoked key is told by the other stores |
+//! | store | started by |
+//! |---|---|
+//! | embedded | the process itself |
+//! | HTTP, by a client that sends whatever it likes | the process itself |
+//! | NATS JetStream, pgvector, PostgreSQL, Redis (live) | a server for each case |
+//! | Kademlia DHT: stored and declared at one node, read at another | the process itself |
 //!
 //! A hostile server is `hostile.rs`; hostile peers of the DHT are in `routing/src/dht/tests`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -93,10 +93,6 @@ trait Target: Send + Sync + Sized {
     fn gate(&self) -> &Gate;
     /// What everybody uses.
     fn backend(&self) -> &dyn Backend;
-    /// Whether publishers can say here that a key succeeds theirs, or counts no more.
-    fn keeps_statements(&self) -> bool {
-        true
-    }
     /// Sends bytes as they are: the reason when they are refused.
     async fn send(&self, bytes: &[u8]) -> Result<(), String> {
         match self.backend().store(bytes.to_vec()).await {

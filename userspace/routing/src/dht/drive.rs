@@ -13,7 +13,7 @@ use std::sync::{Arc, mpsc as startup};
 use std::time::{Duration, Instant};
 
 use libp2p::futures::StreamExt as _;
-use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash};
+use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, PublishError, TopicHash};
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self, OutboundFailure, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::dial_opts::DialOpts;
@@ -26,15 +26,13 @@ use super::overlay::{self, Overlay, OverlayEvent};
 use super::peers::Peers;
 use super::refusals::Reason;
 use super::wire::{Ask, Protocols, Request, Response};
-use super::{Shared, lock, serve, unavailable, upkeep};
+use super::{Shared, compare, lock, serve, unavailable, upkeep};
 use crate::backend::BackendError;
 
 /// Requests and messages of peers that are worked on at the same time.
 const SERVED_MAX: usize = 64;
 /// Lookups at the same time; more find nobody.
 const LOOKUPS_MAX: usize = 1_024;
-/// Addresses that are believed of one peer.
-const PEER_ADDRESSES_MAX: usize = 8;
 /// How long listening may take to begin.
 const LISTENING_MAX: Duration = Duration::from_secs(5);
 
@@ -95,6 +93,8 @@ pub(super) async fn run(
         served: Arc::new(Semaphore::new(SERVED_MAX)),
     };
     node.bootstrap();
+    node.follow();
+    tokio::spawn(compare::run(Arc::clone(&shared), every));
     tokio::spawn(upkeep::run(shared, every));
     let addresses = lock(&node.shared.addresses).clone();
     tracing::info!(id = %node.shared.own, ?addresses, "a node of the DHT begins");
@@ -189,6 +189,8 @@ impl Node {
         }
         self.shared.banned.store(self.peers.banned(), Ordering::Relaxed);
         self.bootstrap();
+        // Who had no time to say what has changed has said it by now.
+        self.follow();
     }
 
     fn order(&mut self, order: Order) {
@@ -230,6 +232,7 @@ impl Node {
             // Without anyone who follows there is nobody to tell, and who misses it asks for it.
             match self.swarm.behaviour_mut().gossip.publish(topic, packet.to_vec()) {
                 Ok(_) => self.shared.traffic.gossiped.one(),
+                Err(PublishError::AllQueuesFull(_)) => self.shared.traffic.ungossiped.one(),
                 Err(error) => tracing::trace!(%error, "not gossiped"),
             }
         }
@@ -282,7 +285,7 @@ impl Node {
             })) => self.identified(peer_id, info),
             SwarmEvent::Behaviour(OverlayEvent::Mdns(mdns::Event::Discovered(peers))) => {
                 for (peer, address) in peers {
-                    self.swarm.behaviour_mut().kad.add_address(&peer, address);
+                    self.swarm.behaviour_mut().reached_at(peer, vec![address]);
                 }
             }
             // Who cannot be reached would hold up every lookup; who returns is learnt anew.
@@ -314,20 +317,23 @@ impl Node {
 
     /// Learns where a peer can be reached, and that it may lack what is kept here.
     fn identified(&mut self, peer: PeerId, info: identify::Info) {
-        let Protocols { requests, kademlia } = Protocols::of(&self.shared.space);
-        if !info.protocols.contains(&kademlia) || !info.protocols.contains(&requests) {
+        let Protocols { requests, statements, kademlia } = Protocols::of(&self.shared.space);
+        let speaks = |protocol| info.protocols.contains(protocol);
+        if !speaks(&kademlia) || !(speaks(&requests) || speaks(&statements)) {
             return;
         }
-        for address in info.listen_addrs.into_iter().take(PEER_ADDRESSES_MAX) {
-            self.swarm.behaviour_mut().kad.add_address(&peer, address);
+        self.swarm.behaviour_mut().reached_at(peer, info.listen_addrs);
+        // It may say so again whenever it likes.
+        if !lock(&self.shared.connected).insert(peer) {
+            return;
         }
-        lock(&self.shared.connected).insert(peer);
         if !lock(&self.shared.behind).contains_key(&peer) {
             self.shared.fell_behind(peer, 0);
         }
         self.shared.circles.clear();
         self.shared.joined.send_replace(true);
         self.shared.nudge.notify_one();
+        self.shared.met.notify_one();
     }
 
     fn looked_up(&mut self, event: kad::Event) {
@@ -374,14 +380,12 @@ impl Node {
     }
 
     fn requested(&mut self, peer: PeerId, request: Request, channel: ResponseChannel<Response>) {
-        let sent = match &request.ask {
-            Ask::Keep(packets) => packets.len(),
-            _ => 0,
-        };
-        let refused = if !self.peers.may_ask(peer) || !self.peers.may_send(peer, sent) {
+        let refused = if !self.peers.may_ask(peer, &request.ask) {
             Some(Reason::Flood)
         } else if request.ask == Ask::Rubbish {
             Some(Reason::Malformed)
+        } else if request.ask == Ask::Unknown {
+            Some(Reason::Unknown)
         } else if request.space != self.shared.space.short_id() {
             Some(Reason::Space)
         } else {
@@ -401,6 +405,7 @@ impl Node {
                 self.refuse(peer, refused.unwrap_or(Reason::Busy));
                 let response = match refused {
                     Some(Reason::Space | Reason::Malformed) => Response::Refused,
+                    Some(Reason::Unknown) => Response::Unknown,
                     _ => Response::Busy,
                 };
                 self.order(Order::Answer { channel, response });
@@ -410,8 +415,11 @@ impl Node {
 
     fn heard(&mut self, from: PeerId, id: MessageId, message: gossipsub::Message) {
         let place = Arc::clone(&self.served).try_acquire_owned();
+        let is_statement = message.topic.as_str() == self.shared.follows.statements();
         let refused = match &place {
-            _ if !self.peers.may_send(from, 1) => Some(Reason::Flood),
+            // Who passes on what others say is not to blame that they say much.
+            _ if is_statement && !self.peers.may_tell(from) => Some(Reason::Busy),
+            _ if !is_statement && !self.peers.may_gossip(from) => Some(Reason::Busy),
             Err(_) => Some(Reason::Busy),
             Ok(_) => None,
         };

@@ -5,6 +5,8 @@
 //!    ─► those that are not here, from whoever named them ─► verify, measure ─► nearest first
 //! ```
 //!
+//! What was found counts as its publishers say: the same nodes are asked about them ([`inquire`]).
+//!
 //! Each node gives its `limit` nearest of everything it keeps. What belongs to the answer is among the
 //! nearest of every node that has it, so the union holds the whole answer.
 //!
@@ -24,7 +26,7 @@ use libp2p::PeerId;
 use super::circles::Circle;
 use super::refusals::Reason;
 use super::wire::{Ask, PACKETS_MAX, Response};
-use super::{REPLICAS_MAX, Shared};
+use super::{REPLICAS_MAX, Shared, inquire};
 use crate::admission::admit;
 use crate::backend::{Backend as _, BackendError, LIMIT_MAX};
 use crate::{Found, PacketId};
@@ -50,7 +52,7 @@ pub(super) async fn query(
 ) -> Result<Vec<Found>, BackendError> {
     let limit = limit.min(LIMIT_MAX);
     let circles = circles(shared, query, radius).await?;
-    let mut named = ask_all(shared, &circles, query, radius, limit).await?;
+    let (mut named, heard) = ask_all(shared, &circles, query, radius, limit).await?;
     named.retain(|id, _| !shared.local.holds(id));
     // The own store is asked last: what came into it meanwhile is no longer fetched.
     let (fetched, local) =
@@ -64,6 +66,10 @@ pub(super) async fn query(
         near
     });
     found.extend(near);
+    if inquire::about_found(shared, &found, &heard).await {
+        // Others take the places of what does not count any more.
+        found.extend(shared.local.query(query, radius, limit).await?);
+    }
     let found = in_force(shared, found);
     Ok(nearest(found, limit))
 }
@@ -87,7 +93,10 @@ fn in_force(shared: &Shared, found: Vec<Found>) -> Vec<Found> {
         .collect();
     let counts = |found: &Found| {
         let Opened { publisher, id, .. } = &found.opened;
-        !withdrawn.contains(&(*publisher, *id)) && !shared.local.is_withdrawn(publisher, id)
+        let by = |heir: &[u8; 32]| withdrawn.contains(&(*heir, *id));
+        let heirs = || shared.local.heirs(publisher);
+        !shared.local.is_withdrawn(publisher, id)
+            && (withdrawn.is_empty() || !heirs().iter().any(by))
     };
     found.into_iter().filter(counts).collect()
 }
@@ -128,19 +137,20 @@ fn to_ask(circles: &[Arc<Circle>]) -> Result<BTreeSet<PeerId>, BackendError> {
     Ok(some)
 }
 
+/// Asks for ids; gives who named which, and who answered.
 async fn ask_all(
     shared: &Shared,
     circles: &[Arc<Circle>],
     query: &Query,
     radius: u32,
     limit: usize,
-) -> Result<Named, BackendError> {
+) -> Result<(Named, BTreeSet<PeerId>), BackendError> {
     let near = Ask::Near { query: query.clone(), radius, limit: limit as u32 };
     let asked = to_ask(circles)?.into_iter().map(|peer| {
         let near = near.clone();
         async move { (peer, shared.ask(peer, near).await) }
     });
-    let (mut named, mut heard) = (Named::new(), HashSet::new());
+    let (mut named, mut heard) = (Named::new(), BTreeSet::new());
     for (peer, answer) in futures_util::future::join_all(asked).await {
         match answer {
             Some(Response::Ids(ids)) if ids.len() <= limit => {
@@ -159,7 +169,7 @@ async fn ask_all(
             "none of the {} nodes that keep a cell within the radius answers",
             circle.peers.len()
         ))),
-        None => Ok(named),
+        None => Ok((named, heard)),
     }
 }
 

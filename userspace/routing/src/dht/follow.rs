@@ -2,7 +2,8 @@
 //!
 //! A subscription follows this node's own store, in whose order of arrival it can resume. While it
 //! lives, the node hears the gossip of its cells and asks for what it misses, so that everything
-//! arrives in that store; each packet once, for a store holds it once.
+//! arrives in that store; each packet once, for a store holds it once. Before a packet is given out,
+//! it is looked what others know of its publisher, at most once a second ([`inquire`]).
 //!
 //! Owns the followed cells and the topics. Never receives a packet itself.
 //!
@@ -10,13 +11,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use edgelore_model::{Query, Situation};
 use edgelore_pipeline::fingerprint::{Grain, Space};
+use edgelore_pipeline::packet::Opened;
 
 use super::drive::Order;
-use super::{Shared, lock};
+use super::{Shared, inquire, lock};
 use crate::Cell;
 use crate::backend::{BackendError, Cursor, Delivery, Subscription};
 
@@ -24,6 +27,8 @@ use crate::backend::{BackendError, Cursor, Delivery, Subscription};
 const TOPICS_MAX: usize = 128;
 /// Cells for which the node passes on the gossip because it keeps them.
 const CARRIED_MAX: usize = 128;
+/// How long a packet waits for what others know of its publisher.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of the cells in one question for news; who follows more asks for all.
 const CELLS_BYTES_MAX: usize = 32 << 10;
 
@@ -62,11 +67,16 @@ impl Follows {
         vec![cell.to_string(), Cell::whole(&self.space).to_string()]
     }
 
+    /// The topic of statements about keys, which every node follows.
+    pub(super) fn statements(&self) -> String {
+        format!("statements:{}", Cell::whole(&self.space))
+    }
+
     /// The topics that are to be followed.
     pub(super) fn topics(&self) -> BTreeSet<String> {
         let coarse = self.coarse();
         let state = lock(&self.state);
-        let carried = state.carried.iter().map(Cell::to_string);
+        let carried = state.carried.iter().map(Cell::to_string).chain([self.statements()]);
         if coarse.len() > TOPICS_MAX {
             return carried.chain([Cell::whole(&self.space).to_string()]).collect();
         }
@@ -161,18 +171,28 @@ impl Shared {
     }
 }
 
+/// A packet that is about to be delivered.
+struct Waiting {
+    delivery: Delivery,
+    /// The place before it.
+    before: Cursor,
+    since: Instant,
+}
+
 /// A subscription.
 pub(super) struct Following {
     shared: Weak<Shared>,
     number: u64,
     local: Box<dyn Subscription>,
+    /// Taken from there, while others are asked about its publisher.
+    waiting: Option<Waiting>,
 }
 
 impl Following {
     pub(super) fn new(shared: &Arc<Shared>, cells: &[Cell], local: Box<dyn Subscription>) -> Self {
         let number = shared.follows.add(cells.to_vec());
         shared.follows_changed();
-        Self { shared: Arc::downgrade(shared), number, local }
+        Self { shared: Arc::downgrade(shared), number, local, waiting: None }
     }
 }
 
@@ -185,13 +205,41 @@ impl Drop for Following {
     }
 }
 
+/// Asks others about a publisher, in a task of its own: whoever follows may give up waiting and come back.
+async fn ask_about(shared: &Arc<Shared>, waiting: &Waiting) {
+    let publisher = waiting.delivery.packet.publisher;
+    if inquire::is_up(shared, &publisher) {
+        return;
+    }
+    let asking = Arc::clone(shared);
+    let asked = async move { inquire::keep_up(&asking, &[publisher]).await };
+    let rest = PATIENCE.saturating_sub(waiting.since.elapsed());
+    // It comes without their word when they take too long.
+    let _ = tokio::time::timeout(rest, shared.runtime.spawn(asked)).await;
+}
+
 #[async_trait]
 impl Subscription for Following {
     fn cursor(&self) -> Cursor {
-        self.local.cursor()
+        self.waiting.as_ref().map_or_else(|| self.local.cursor(), |waiting| waiting.before)
     }
 
     async fn next(&mut self) -> Result<Delivery, BackendError> {
-        self.local.next().await
+        loop {
+            if self.waiting.is_none() {
+                let before = self.local.cursor();
+                let delivery = self.local.next().await?;
+                self.waiting = Some(Waiting { delivery, before, since: Instant::now() });
+            }
+            let shared = self.shared.upgrade();
+            if let (Some(shared), Some(waiting)) = (&shared, &self.waiting) {
+                ask_about(shared, waiting).await;
+            }
+            let Some(Waiting { delivery, .. }) = self.waiting.take() else { continue };
+            let Opened { publisher, id, .. } = &delivery.packet;
+            if !shared.is_some_and(|shared| shared.local.is_withdrawn(publisher, id)) {
+                return Ok(delivery);
+            }
+        }
     }
 }

@@ -13,6 +13,9 @@
 //! entry of its own in every store, so nothing is overwritten, and a query unites what all nodes of
 //! a cell have.
 //!
+//! Statements about keys are on every node, whatever it keeps ([`beside`]). Packets that nobody signed are
+//! on none: nobody answers for them, so anybody could fill all nodes with them.
+//!
 //! Owns the node, its peers and the copies. Believes no peer: what one sends passes the same
 //! admission as what a user stores, and is counted by reason and weighed against the peer if it fails.
 //!
@@ -20,14 +23,19 @@
 //! what a peer answers can be missing, never wrong.
 
 mod backoff;
+mod beside;
 mod circles;
+mod compare;
 mod config;
+mod declare;
 mod drive;
 mod find;
 mod follow;
 mod identity;
+mod inquire;
 mod overlay;
 mod peers;
+mod rates;
 mod refusals;
 mod serve;
 mod spread;
@@ -48,6 +56,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use edgelore_model::{Query, Timestamp};
 use edgelore_pipeline::fingerprint::{Grain, Space};
+use edgelore_pipeline::packet::statement::Statement;
 use libp2p::PeerId;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -59,11 +68,14 @@ use crate::backend::{
 use crate::embedded::{Embedded, EmbeddedConfig, Now};
 use crate::{Cell, Found, PacketId};
 use circles::Circles;
+use compare::{Comparisons, Passed};
 pub use config::{DhtConfig, REPLICAS_MAX};
 use drive::Order;
 use follow::Follows;
+use inquire::Inquiries;
 pub use overlay::{ANSWER_MAX, CONNECTIONS_MAX};
 pub use peers::{BANNED_AT, BANNED_FOR};
+use rates::Pace;
 use refusals::{Reason, Refusals};
 use traffic::Traffic;
 use wire::{Ask, Request, Response};
@@ -109,6 +121,18 @@ struct Shared {
     asked: Semaphore,
     copies: Arc<Semaphore>,
     banned: AtomicUsize,
+    /// Publishers that were asked about.
+    inquiries: Arc<Inquiries>,
+    /// Statements that were not kept.
+    passed: Passed,
+    /// With whom statements were compared.
+    comparisons: tokio::sync::Mutex<Comparisons>,
+    /// When peers were last looked at for what they have.
+    looked: tokio::sync::Mutex<Option<Instant>>,
+    /// A peer was met, with whom statements are to be compared.
+    met: Notify,
+    /// How much peers may still be sent.
+    pace: Pace,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -140,8 +164,12 @@ impl Shared {
         let _ = self.orders.try_send(Order::Blame { peer, reason });
     }
 
-    /// Asks a peer; `None` when it gave no answer in time, or was too busy.
+    /// Asks a peer; `None` when it gave no answer in time, was too busy, or has had as much as it takes.
     async fn ask(&self, peer: PeerId, ask: Ask) -> Option<Response> {
+        if !self.pace.admits(peer, &ask).await {
+            self.traffic.spared.one();
+            return None;
+        }
         let _place = self.asked.acquire().await.ok()?;
         self.traffic.asked.one();
         let (reply, answer) = oneshot::channel();
@@ -155,7 +183,9 @@ impl Shared {
         if answer.is_none() {
             self.circles.forget(&peer);
         }
-        let answer = answer.filter(|one| !matches!(one, Response::Busy | Response::Refused));
+        let is_answer =
+            |one: &Response| !matches!(one, Response::Busy | Response::Refused | Response::Unknown);
+        let answer = answer.filter(is_answer);
         if answer.is_none() {
             self.traffic.unanswered.one();
         }
@@ -189,12 +219,23 @@ pub struct Figures {
     pub asked: u64,
     /// Those of them that a peer did not answer in time, was too busy for or refused.
     pub unanswered: u64,
+    /// Requests that it did not send, for the peer had as many as it takes; what they carried is offered
+    /// later.
+    pub spared: u64,
     /// Copies that peers said they keep for it.
     pub copies: u64,
     /// Copies that it took from peers to keep.
     pub kept: u64,
-    /// Messages of the gossip that it sent for packets stored here.
+    /// Messages of the gossip that it sent for packets stored, or statements declared, here.
     pub gossiped: u64,
+    /// Those that it could not send, for all queues were full; who misses them asks for them.
+    pub ungossiped: u64,
+    /// Statements about keys that it keeps.
+    pub statements: usize,
+    /// Copies of statements declared here that peers said they keep.
+    pub told: u64,
+    /// Statements that it took over from peers.
+    pub learnt: u64,
 }
 
 impl Figures {
@@ -208,9 +249,14 @@ impl Figures {
             ("evicted", self.evicted),
             ("asked", self.asked),
             ("unanswered", self.unanswered),
+            ("spared", self.spared),
             ("copies", self.copies),
             ("kept", self.kept),
             ("gossiped", self.gossiped),
+            ("ungossiped", self.ungossiped),
+            ("statements", self.statements as u64),
+            ("told", self.told),
+            ("learnt", self.learnt),
         ];
         refused.chain(others.map(|(name, count)| (name.to_owned(), count))).collect()
     }
@@ -275,6 +321,12 @@ impl Dht {
             asked: Semaphore::new(ASKED_MAX),
             copies: Arc::new(Semaphore::new(COPIES_MAX)),
             banned: AtomicUsize::new(0),
+            inquiries: Arc::default(),
+            passed: Passed::default(),
+            comparisons: tokio::sync::Mutex::default(),
+            looked: tokio::sync::Mutex::default(),
+            met: Notify::new(),
+            pace: Pace::default(),
         });
         let (stop, stopped) = oneshot::channel();
         let (started, starting) = startup::channel();
@@ -322,9 +374,14 @@ impl Dht {
             refused: self.shared.refusals.all(),
             asked: self.shared.traffic.asked.count(),
             unanswered: self.shared.traffic.unanswered.count(),
+            spared: self.shared.traffic.spared.count(),
             copies: self.shared.traffic.copies.count(),
             kept: self.shared.traffic.kept.count(),
             gossiped: self.shared.traffic.gossiped.count(),
+            ungossiped: self.shared.traffic.ungossiped.count(),
+            statements: self.shared.local.statements_kept(),
+            told: self.shared.traffic.told.count(),
+            learnt: self.shared.traffic.learnt.count(),
         }
     }
 }
@@ -381,6 +438,31 @@ impl Backend for Dht {
         check_space(cells, &self.shared.space)?;
         let local = self.shared.local.subscribe(cells, after).await?;
         Ok(Box::new(follow::Following::new(&self.shared, cells, local)))
+    }
+
+    /// New is what this node did not hold. Past the bounds of statements it is [`BackendError::Full`],
+    /// as in every store.
+    async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
+        declare::declare(&self.shared, statement).await
+    }
+
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        self.shared.joined().await;
+        inquire::keep_up(&self.shared, publishers).await;
+        self.shared.local.statements(publishers).await
+    }
+
+    /// The first page begins with comparing, so that those who read all get all that peers have.
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        if after.is_none() {
+            self.shared.joined().await;
+            // What a slow peer has is for the next time.
+            let _ = tokio::time::timeout(ANSWER_MAX, compare::round(&self.shared)).await;
+        }
+        self.shared.local.statements_after(after).await
     }
 
     fn skipped(&self) -> u64 {

@@ -21,8 +21,8 @@ use libp2p::request_response::ProtocolSupport;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport as _, gossipsub, identify, kad, mdns,
-    noise, request_response, tcp, yamux,
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport as _, gossipsub, identify,
+    kad, mdns, noise, request_response, tcp, yamux,
 };
 
 use super::backoff;
@@ -39,6 +39,8 @@ pub(super) const LOOKUP_MAX: Duration = Duration::from_secs(5);
 const STREAMS_MAX: usize = 64;
 /// Bytes of a message of the gossip: a packet and its frame.
 const GOSSIP_BYTES_MAX: usize = 1_024;
+/// Addresses that are believed of one peer.
+const PEER_ADDRESSES_MAX: usize = 8;
 /// How long a connection without use stays.
 const IDLE_MAX: Duration = Duration::from_secs(600);
 
@@ -72,7 +74,7 @@ impl Overlay {
             kad: kademlia(peer, protocols.kademlia),
             gossip: gossip().map_err(|reason| unable("the gossip", &reason))?,
             wire: request_response::Behaviour::new(
-                [(protocols.requests, ProtocolSupport::Full)],
+                [protocols.statements, protocols.requests].map(|one| (one, ProtocolSupport::Full)),
                 requests,
             ),
             mdns: mdns.transpose().map_err(|error| unable("mDNS", &error))?.into(),
@@ -82,6 +84,23 @@ impl Overlay {
     pub(super) fn block(&mut self, peer: PeerId) {
         self.blocked.block_peer(peer);
         self.kad.remove_peer(&peer);
+    }
+
+    /// A peer says where it is reached: the latest that it said are believed.
+    pub(super) fn reached_at(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        for address in addresses.into_iter().take(PEER_ADDRESSES_MAX) {
+            self.kad.add_address(&peer, address);
+        }
+        let known = self.addresses_of(peer);
+        for old in &known[..known.len().saturating_sub(PEER_ADDRESSES_MAX)] {
+            self.kad.remove_address(&peer, old);
+        }
+    }
+
+    fn addresses_of(&mut self, peer: PeerId) -> Vec<Multiaddr> {
+        let Some(bucket) = self.kad.kbucket(peer) else { return Vec::new() };
+        let of_peer = bucket.iter().filter(|entry| *entry.node.key.preimage() == peer);
+        of_peer.flat_map(|entry| entry.node.value.iter().cloned()).collect()
     }
 
     /// As if the network between had failed.
@@ -185,4 +204,29 @@ pub(super) fn swarm(
             .build(),
     };
     Ok(swarm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgelore_pipeline::fingerprint::Space;
+
+    #[tokio::test]
+    async fn of_a_peer_that_says_ever_new_addresses_the_latest_are_believed() {
+        let key = Keypair::generate_ed25519();
+        let protocols = Protocols::of(&Space::default_definition());
+        let mut overlay = Overlay::new(&key, protocols, false).unwrap();
+        let peer = PeerId::random();
+        let address = |port| format!("/ip4/192.0.2.1/tcp/{port}").parse::<Multiaddr>().unwrap();
+        for ports in (1..1_000).collect::<Vec<u16>>().chunks(5) {
+            overlay.reached_at(peer, ports.iter().copied().map(address).collect());
+            assert!(overlay.addresses_of(peer).len() <= PEER_ADDRESSES_MAX);
+        }
+        let latest: Vec<Multiaddr> = (992..1_000).map(address).collect();
+        let known = overlay.addresses_of(peer).into_iter();
+        assert_eq!(
+            known.map(|one| one.with_p2p(peer).unwrap()).collect::<Vec<_>>(),
+            latest.into_iter().map(|one| one.with_p2p(peer).unwrap()).collect::<Vec<_>>()
+        );
+    }
 }

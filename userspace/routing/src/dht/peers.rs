@@ -1,34 +1,30 @@
 //! What is known of the peers: how much each may still send, and how often it sent rubbish.
 //!
-//! Owns the rates and the bans, of [`PEERS_KNOWN_MAX`] peers. Never talks to one.
+//! Owns the standing of [`PEERS_KNOWN_MAX`] peers. Never talks to one.
 //!
-//! **Invariant:** a peer that is banned stays so until its time is over, whatever comes after.
+//! **Invariant:** a peer that is banned stays so until its time is over, or as many others were blamed
+//! after it; then it is told as pardoned.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use libp2p::PeerId;
 
+use super::rates::Allowance;
 use super::refusals::Reason;
+use super::wire::Ask;
 
 /// Weight at which a peer is banned.
 pub const BANNED_AT: u32 = 100;
 /// How long.
 pub const BANNED_FOR: Duration = Duration::from_secs(600);
-/// Requests of one peer in a second, and at once.
-const REQUESTS: (u32, u32) = (200, 2_000);
-/// Packets that one peer may send in a second, and at once.
-const PACKETS: (u32, u32) = (200, 4_000);
 /// Peers that are remembered.
-const PEERS_KNOWN_MAX: usize = 2_048;
+pub(super) const PEERS_KNOWN_MAX: usize = 2_048;
 /// After so long without rubbish what was there is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 struct Standing {
-    requests: DefaultDirectRateLimiter,
-    packets: DefaultDirectRateLimiter,
+    allowance: Allowance,
     weight: u32,
     /// When it last sent rubbish.
     blamed: Option<Instant>,
@@ -37,48 +33,52 @@ struct Standing {
 
 impl Standing {
     fn new() -> Self {
-        let (requests, packets) = (limiter(REQUESTS), limiter(PACKETS));
-        Self { requests, packets, weight: 0, blamed: None, banned: None }
+        Self { allowance: Allowance::of_a_peer(), weight: 0, blamed: None, banned: None }
     }
-}
-
-fn limiter((second, burst): (u32, u32)) -> DefaultDirectRateLimiter {
-    let some = |number| NonZeroU32::new(number).expect("the rates are not zero");
-    RateLimiter::direct(Quota::per_second(some(second)).allow_burst(some(burst)))
 }
 
 /// The peers.
 #[derive(Default)]
-pub(super) struct Peers(HashMap<PeerId, Standing>);
+pub(super) struct Peers {
+    known: HashMap<PeerId, Standing>,
+    /// Banned ones that made room for others, since it was last told.
+    let_go: Vec<PeerId>,
+}
 
 impl Peers {
     fn of(&mut self, peer: PeerId) -> &mut Standing {
-        if self.0.len() >= PEERS_KNOWN_MAX && !self.0.contains_key(&peer) {
+        if self.known.len() >= PEERS_KNOWN_MAX && !self.known.contains_key(&peer) {
             self.make_room();
         }
-        self.0.entry(peer).or_insert_with(Standing::new)
+        self.known.entry(peer).or_insert_with(Standing::new)
     }
 
     /// Those without blame go first; when all are blamed, the one that was longest ago.
     fn make_room(&mut self) {
-        self.0.retain(|_, standing| standing.blamed.is_some());
-        if self.0.len() >= PEERS_KNOWN_MAX {
-            let oldest = self.0.iter().min_by_key(|(_, standing)| standing.blamed);
-            if let Some(oldest) = oldest.map(|(peer, _)| *peer) {
-                self.0.remove(&oldest);
+        self.known.retain(|_, standing| standing.blamed.is_some());
+        if self.known.len() >= PEERS_KNOWN_MAX {
+            let oldest = self.known.iter().min_by_key(|(_, standing)| standing.blamed);
+            if let Some(oldest) = oldest.map(|(peer, _)| *peer)
+                && self.known.remove(&oldest).is_some_and(|standing| standing.banned.is_some())
+            {
+                self.let_go.push(oldest);
             }
         }
     }
 
-    /// Whether the peer may ask now.
-    pub(super) fn may_ask(&mut self, peer: PeerId) -> bool {
-        self.of(peer).requests.check().is_ok()
+    /// Whether the peer may ask this now.
+    pub(super) fn may_ask(&mut self, peer: PeerId, ask: &Ask) -> bool {
+        self.of(peer).allowance.admits(ask)
     }
 
-    /// Whether the peer may send so many packets now.
-    pub(super) fn may_send(&mut self, peer: PeerId, packets: usize) -> bool {
-        let packets = u32::try_from(packets).ok().and_then(NonZeroU32::new);
-        packets.is_none_or(|packets| matches!(self.of(peer).packets.check_n(packets), Ok(Ok(()))))
+    /// Whether a packet may come by gossip from the peer now.
+    pub(super) fn may_gossip(&mut self, peer: PeerId) -> bool {
+        self.of(peer).allowance.admits_news()
+    }
+
+    /// Whether a statement about keys may come by gossip from the peer now.
+    pub(super) fn may_tell(&mut self, peer: PeerId) -> bool {
+        self.of(peer).allowance.admits_statement()
     }
 
     /// Notes rubbish; true when the peer is to be banned for it.
@@ -99,25 +99,28 @@ impl Peers {
     }
 
     pub(super) fn is_banned(&self, peer: &PeerId) -> bool {
-        self.0.get(peer).is_some_and(|standing| standing.banned.is_some())
+        self.known.get(peer).is_some_and(|standing| standing.banned.is_some())
     }
 
     pub(super) fn banned(&self) -> usize {
-        self.0.values().filter(|standing| standing.banned.is_some()).count()
+        self.known.values().filter(|standing| standing.banned.is_some()).count()
     }
 
-    /// Those whose ban is over; they begin anew.
+    /// Those whose ban is over, or who made room for others; they begin anew.
     pub(super) fn pardoned(&mut self, now: Instant) -> Vec<PeerId> {
         let over = |standing: &Standing| {
             standing.banned.is_some_and(|since| now.duration_since(since) >= BANNED_FOR)
         };
-        let over = self.0.extract_if(|_, standing| over(standing));
-        over.map(|(peer, _)| peer).collect()
+        let over = self.known.extract_if(|_, standing| over(standing));
+        let over: Vec<PeerId> = over.map(|(peer, _)| peer).collect();
+        over.into_iter().chain(self.let_go.drain(..)).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -150,25 +153,40 @@ mod tests {
     #[test]
     fn a_flood_is_cut_and_concerns_nobody_else() {
         let (mut peers, flood, other) = (Peers::default(), PeerId::random(), PeerId::random());
-        let asked = (0..10_000).filter(|_| peers.may_ask(flood)).count();
-        assert!((2_000..10_000).contains(&asked), "{asked}");
-        assert!(peers.may_ask(other));
-        assert!(!peers.may_send(flood, 4_001) && peers.may_send(flood, 0));
-        let sent = (0..1_000).filter(|_| peers.may_send(flood, 64)).count() * 64;
+        let keep = |packets| Ask::Keep(vec![Vec::new(); packets]);
+        assert!(!peers.may_ask(flood, &keep(4_001)) && peers.may_ask(flood, &keep(0)));
+        let sent = (0..1_000).filter(|_| peers.may_ask(flood, &keep(64))).count() * 64;
         assert!((3_900..64_000).contains(&sent), "{sent}");
-        assert!(peers.may_send(other, 64));
+        assert!(peers.may_ask(other, &keep(64)));
+        let asked = (0..10_000).filter(|_| peers.may_ask(flood, &Ask::Offer(Vec::new()))).count();
+        assert!((900..10_000).contains(&asked), "{asked}");
+        let heard = (0..10_000).filter(|_| peers.may_gossip(flood)).count();
+        assert!((4_000..10_000).contains(&heard), "{heard}");
+        let told = (0..1_000).filter(|_| peers.may_tell(flood)).count();
+        assert!((512..1_000).contains(&told), "{told}");
+        assert!(
+            peers.may_ask(other, &keep(64)) && peers.may_gossip(other) && peers.may_tell(other)
+        );
+        assert!(!peers.may_ask(other, &Ask::Declare(vec![Vec::new(); 513])));
     }
 
     #[test]
-    fn so_many_peers_and_no_more() {
+    fn so_many_peers_and_no_more_and_who_made_room_is_pardoned() {
         let (mut peers, now) = (Peers::default(), Instant::now());
+        let (mut banned, mut pardoned) = (HashSet::new(), HashSet::new());
         for number in 0..3 * PEERS_KNOWN_MAX {
             let peer = PeerId::random();
-            assert!(peers.may_ask(peer));
-            if number % 2 == 0 {
+            assert!(peers.may_ask(peer, &Ask::Fetch(Vec::new())));
+            for _ in 0..number % 2 * 5 {
                 peers.blame(peer, Reason::Malformed, now);
             }
-            assert!(peers.0.len() <= PEERS_KNOWN_MAX);
+            banned.extend(peers.is_banned(&peer).then_some(peer));
+            assert!(peers.known.len() <= PEERS_KNOWN_MAX);
+            pardoned.extend(peers.pardoned(now));
         }
+        assert!(!pardoned.is_empty() && peers.let_go.is_empty());
+        let still = |peer: &&PeerId| peers.is_banned(peer);
+        let left = banned.iter().filter(still).count();
+        assert_eq!((left, banned.len()), (peers.banned(), left + pardoned.len()));
     }
 }

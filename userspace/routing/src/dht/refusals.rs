@@ -38,9 +38,13 @@ pub(super) enum Reason {
     Busy,
     /// Other nodes are responsible for it.
     Elsewhere,
+    /// A statement for which its key, or those that nobody here knows, have no room left.
+    Crowded,
+    /// A question of a later version.
+    Unknown,
 }
 
-const ALL: [(Reason, &str, u32); 12] = [
+const ALL: [(Reason, &str, u32); 14] = [
     (Reason::Damaged, "damaged", 10),
     (Reason::Oversized, "oversized", 10),
     (Reason::Forged, "forged", 10),
@@ -55,6 +59,8 @@ const ALL: [(Reason, &str, u32); 12] = [
     (Reason::Flood, "flood", 1),
     (Reason::Busy, "busy", 0),
     (Reason::Elsewhere, "elsewhere", 0),
+    (Reason::Crowded, "crowded", 0),
+    (Reason::Unknown, "unknown", 0),
 ];
 
 impl Reason {

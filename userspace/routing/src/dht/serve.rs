@@ -7,9 +7,9 @@
 use libp2p::PeerId;
 use libp2p::gossipsub::MessageAcceptance;
 
-use super::Shared;
 use super::refusals::Reason;
-use super::wire::{Ask, IDS_MAX, PACKETS_MAX, Response};
+use super::wire::{Ask, IDS_MAX, PACKETS_MAX, PUBLISHERS_MAX, Response};
+use super::{Shared, beside};
 use crate::admission::{admit, check_space};
 use crate::backend::{Backend as _, BackendError, CELLS_MAX, LIMIT_MAX};
 use crate::{Cell, PacketId};
@@ -22,8 +22,7 @@ pub(super) async fn answer(shared: &Shared, peer: PeerId, ask: Ask) -> Response 
     let answered = match ask {
         Ask::Near { query, radius, limit } => {
             let limit = usize::try_from(limit).unwrap_or(LIMIT_MAX).min(LIMIT_MAX);
-            let found = shared.local.query(&query, radius, limit).await;
-            found.map(|found| Response::Ids(found.iter().map(|one| one.opened.id).collect()))
+            shared.local.near(query, radius, limit).await.map(Response::Ids)
         }
         Ask::Fetch(ids) if ids.len() <= PACKETS_MAX => {
             shared.local.bytes(ids).await.map(Response::Packets)
@@ -34,6 +33,16 @@ pub(super) async fn answer(shared: &Shared, peer: PeerId, ask: Ask) -> Response 
         }
         Ask::Since { cells, after } if cells.len() <= CELLS_MAX => {
             since(shared, &cells, after).await
+        }
+        Ask::Declare(statements) if statements.len() <= PACKETS_MAX => {
+            Ok(Response::Kept(beside::keep(shared, peer, &statements).await))
+        }
+        Ask::Compare { sums, after } => beside::differing(shared, &sums, after),
+        Ask::About(publishers) if publishers.len() <= PUBLISHERS_MAX => {
+            Ok(Response::Ids(shared.local.statements_about(&publishers, IDS_MAX)))
+        }
+        Ask::Statements(ids) if ids.len() <= PACKETS_MAX => {
+            Ok(Response::Packets(shared.local.statement_bytes(&ids)))
         }
         _ => Err(BackendError::Request("more than fits into a request".into())),
     };
@@ -111,13 +120,16 @@ async fn since(shared: &Shared, cells: &[String], after: u64) -> Result<Response
     Ok(Response::Page { ids, next, at_end })
 }
 
-/// Takes a packet of the gossip; says whether it is passed on.
+/// Takes a packet, or a statement, of the gossip; says whether it is passed on.
 pub(super) async fn heard(
     shared: &Shared,
     peer: PeerId,
     topic: &str,
     packet: Vec<u8>,
 ) -> MessageAcceptance {
+    if topic == shared.follows.statements() {
+        return beside::heard(shared, peer, &packet).await;
+    }
     let refused = |reason| {
         shared.blame(peer, reason);
         MessageAcceptance::Reject

@@ -27,7 +27,11 @@ impl Count {
 pub(super) struct Traffic {
     pub(super) asked: Count,
     pub(super) unanswered: Count,
+    pub(super) spared: Count,
     pub(super) copies: Count,
     pub(super) kept: Count,
     pub(super) gossiped: Count,
+    pub(super) ungossiped: Count,
+    pub(super) told: Count,
+    pub(super) learnt: Count,
 }

@@ -204,6 +204,9 @@ impl News {
         let reached: Vec<(PeerId, u64)> =
             futures_util::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
         self.places.extend(reached);
+        // Nodes come and go.
+        let here = |peer: &PeerId| circles.iter().any(|circle| circle.peers.contains(peer));
+        self.places.retain(|peer, _| here(peer));
         Ok(())
     }
 }

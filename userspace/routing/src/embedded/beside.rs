@@ -3,6 +3,7 @@
 //! | table of `beside.redb` | key | value |
 //! |---|---|---|
 //! | `statements` | id | the statement's exact bytes |
+//! | `heard` | id | nothing: no user of this node declared that statement, peers told of it (DHT) |
 //! | `imports` | sequence number | a packet of the reference's form with the time it came in, as JSON |
 //!
 //! What may stand there is [`Memory`]'s to say, which holds all of it too.
@@ -10,7 +11,7 @@
 //! **Invariant:** a statement is acknowledged only after it was synced to disk.
 
 use std::path::Path;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use edgelore_model::{Query, Timestamp};
 use edgelore_pipeline::fingerprint::Space;
@@ -21,19 +22,27 @@ use edgelore_pipeline::synthesise::Unsigned;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::disk::failed;
+#[cfg(feature = "dht")]
+use super::heard::Heard;
+use super::index::Change;
 use crate::PacketId;
 use crate::backend::{BackendError, Stored};
 use crate::beside::{Import, Memory};
 
 const FILE: &str = "beside.redb";
-const STATEMENTS: TableDefinition<'static, &'static [u8], &'static [u8]> =
+pub(super) const STATEMENTS: TableDefinition<'static, &'static [u8], &'static [u8]> =
     TableDefinition::new("statements");
 const IMPORTS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("imports");
 
 /// The statements and the unsigned packets.
 pub(super) struct Beside {
-    database: Database,
+    pub(super) database: Database,
     memory: RwLock<Memory>,
+    /// Held from looking for room until what was written is in memory, so that the bounds hold for
+    /// those who come at the same time; who only reads does not wait for the disk.
+    turn: Mutex<()>,
+    #[cfg(feature = "dht")]
+    pub(super) heard: Mutex<Heard>,
 }
 
 impl Beside {
@@ -43,15 +52,27 @@ impl Beside {
         };
         let database = Database::create(directory.join(FILE)).map_err(|e| place(e.into()))?;
         let memory = read(&database).map_err(place)?;
-        Ok(Self { database, memory: RwLock::new(memory) })
+        #[cfg(feature = "dht")]
+        let heard = Mutex::new(Heard::read(&database).map_err(place)?);
+        Ok(Self {
+            database,
+            memory: RwLock::new(memory),
+            turn: Mutex::default(),
+            #[cfg(feature = "dht")]
+            heard,
+        })
     }
 
-    fn memory(&self) -> RwLockReadGuard<'_, Memory> {
+    pub(super) fn memory(&self) -> RwLockReadGuard<'_, Memory> {
         self.memory.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn memory_mut(&self) -> RwLockWriteGuard<'_, Memory> {
+    pub(super) fn memory_mut(&self) -> RwLockWriteGuard<'_, Memory> {
         self.memory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What follows from the statements.
@@ -59,20 +80,37 @@ impl Beside {
         self.memory().lineage().clone()
     }
 
-    pub(super) fn declare(&self, bytes: &[u8]) -> Result<Stored, BackendError> {
+    /// Keeps a statement; `learn` is told of it in the order in which all are kept.
+    pub(super) fn declare(
+        &self,
+        bytes: &[u8],
+        learn: impl FnOnce(Change<'_>),
+    ) -> Result<Stored, BackendError> {
         let statement = statement::open(bytes)?;
         let id = statement.id;
-        // Held until it is on disk, so that the bounds hold for those who come at the same time.
-        let mut memory = self.memory_mut();
-        if !memory.lacks(&statement)? {
+        let _turn = self.turn();
+        let lacks = self.memory().lacks(&statement)?;
+        if !lacks {
             return Ok(Stored { id, new: false });
         }
         self.write(|transaction| {
             transaction.open_table(STATEMENTS)?.insert(id.as_slice(), bytes)?;
             Ok(())
         })?;
-        memory.add_statement(statement);
+        self.remember(vec![statement], learn);
         Ok(Stored { id, new: true })
+    }
+
+    /// Has in memory what is on disk.
+    pub(super) fn remember(&self, statements: Vec<Statement>, learn: impl FnOnce(Change<'_>)) {
+        learn(Change::More(&statements));
+        #[cfg(feature = "dht")]
+        let ids: Vec<PacketId> = statements.iter().map(|statement| statement.id).collect();
+        let mut memory = self.memory_mut();
+        statements.into_iter().for_each(|statement| memory.add_statement(statement));
+        drop(memory);
+        #[cfg(feature = "dht")]
+        self.heard().touch(&ids);
     }
 
     /// The statements of these publishers, and of those that name them or are named by them.
@@ -92,11 +130,14 @@ impl Beside {
     ) -> Result<Stored, BackendError> {
         let import = Import::new(packet, now);
         let (id, unsigned) = (import.id, import.unsigned().map_err(BackendError::Request)?);
-        let mut memory = self.memory_mut();
-        if memory.has_import(&id) {
-            return Ok(Stored { id, new: false });
-        }
-        let (number, gone) = (memory.next_import(), memory.makes_room());
+        let _turn = self.turn();
+        let (number, gone) = {
+            let memory = self.memory();
+            if memory.has_import(&id) {
+                return Ok(Stored { id, new: false });
+            }
+            (memory.next_import(), memory.makes_room())
+        };
         self.write(|transaction| {
             let mut table = transaction.open_table(IMPORTS)?;
             if let Some(gone) = gone {
@@ -105,7 +146,7 @@ impl Beside {
             table.insert(number, import.encode().as_slice())?;
             Ok(())
         })?;
-        memory.add_import(number, unsigned);
+        self.memory_mut().add_import(number, unsigned);
         Ok(Stored { id, new: true })
     }
 
@@ -120,7 +161,7 @@ impl Beside {
         self.memory().near(space, query, radius, limit, now)
     }
 
-    fn write(
+    pub(super) fn write(
         &self,
         change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), BackendError> {

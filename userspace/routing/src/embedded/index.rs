@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 use edgelore_model::{Query, Timestamp};
 use edgelore_pipeline::fingerprint::{Nearest, SituationIndex, Space};
 use edgelore_pipeline::packet::lineage::Lineage;
+use edgelore_pipeline::packet::statement::Statement;
 
 use super::disk::Record;
 use crate::PacketId;
@@ -48,6 +49,18 @@ pub(super) struct Index {
     withdrawn: HashMap<([u8; 32], PacketId), u32>,
     /// What publishers said of their keys.
     lineage: Lineage,
+    /// How many packets are here of the publishers whose ids begin so.
+    #[cfg(feature = "dht")]
+    publishers: HashMap<[u8; 8], u32>,
+}
+
+/// How what publishers say of their keys has changed.
+pub(super) enum Change<'c> {
+    /// They say this too.
+    More(&'c [Statement]),
+    /// This is all that they say.
+    #[cfg(feature = "dht")]
+    All(Lineage),
 }
 
 impl Index {
@@ -60,6 +73,8 @@ impl Index {
             by_expiry: BTreeSet::new(),
             withdrawn: HashMap::new(),
             lineage: Lineage::default(),
+            #[cfg(feature = "dht")]
+            publishers: HashMap::new(),
         }
     }
 
@@ -79,6 +94,39 @@ impl Index {
     /// What publishers say of their keys from now on.
     pub(super) fn set_lineage(&mut self, lineage: Lineage) {
         self.lineage = lineage;
+    }
+
+    /// Follows what publishers say of their keys.
+    pub(super) fn learn(&mut self, change: Change<'_>) {
+        match change {
+            Change::More(statements) => statements.iter().for_each(|one| self.lineage.add(one)),
+            #[cfg(feature = "dht")]
+            Change::All(lineage) => self.lineage = lineage,
+        }
+    }
+
+    #[cfg(feature = "dht")]
+    pub(super) const fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
+
+    /// Whether a packet of this publisher is here.
+    #[cfg(feature = "dht")]
+    pub(super) fn publishes(&self, publisher: &[u8; 32]) -> bool {
+        self.publishers.contains_key(&beginning(publisher))
+    }
+
+    /// The latest packets of some publishers, at most so many.
+    #[cfg(feature = "dht")]
+    pub(super) fn latest_of(&self, publishers: &[[u8; 32]], count: usize) -> Vec<u64> {
+        if !publishers.iter().any(|publisher| self.publishes(publisher)) {
+            return Vec::new();
+        }
+        let theirs = self.entries.iter().filter(|entry| publishers.contains(&entry.publisher));
+        let mut sequences: Vec<u64> = theirs.map(|entry| entry.sequence).collect();
+        sequences.sort_unstable_by(|one, other| other.cmp(one));
+        sequences.truncate(count);
+        sequences
     }
 
     /// The packet was superseded or revoked by its own publisher, under this key or a later one; or
@@ -125,6 +173,10 @@ impl Index {
         for id in &record.withdraws {
             *self.withdrawn.entry((record.publisher, *id)).or_default() += 1;
         }
+        #[cfg(feature = "dht")]
+        {
+            *self.publishers.entry(beginning(&record.publisher)).or_default() += 1;
+        }
         self.sequences.insert(record.id, sequence);
         self.situations.push(&record.situation);
         self.slots.insert(sequence, self.entries.len());
@@ -145,6 +197,8 @@ impl Index {
         if let Some(moved) = self.entries.get(slot) {
             self.slots.insert(moved.sequence, slot);
         }
+        #[cfg(feature = "dht")]
+        self.forget(&entry.publisher);
         self.sequences.remove(&entry.id);
         self.by_expiry.remove(&(entry.expires, sequence));
         for id in entry.withdraws {
@@ -154,6 +208,18 @@ impl Index {
                 if *count == 0 {
                     self.withdrawn.remove(&key);
                 }
+            }
+        }
+    }
+
+    /// One packet less of a publisher.
+    #[cfg(feature = "dht")]
+    fn forget(&mut self, publisher: &[u8; 32]) {
+        let beginning = beginning(publisher);
+        if let Some(count) = self.publishers.get_mut(&beginning) {
+            *count -= 1;
+            if *count == 0 {
+                self.publishers.remove(&beginning);
             }
         }
     }
@@ -185,6 +251,12 @@ impl Index {
         });
         nearest.into_sorted()
     }
+}
+
+/// Enough of a publisher's id, which is a hash, to tell it from others.
+#[cfg(feature = "dht")]
+fn beginning(publisher: &[u8; 32]) -> [u8; 8] {
+    std::array::from_fn(|at| publisher[at])
 }
 
 #[cfg(test)]
@@ -243,6 +315,15 @@ mod tests {
             index.remove(gone);
             index.remove(gone);
             assert_eq!((index.len(), index.sequence(&record(gone).id)), (there.len(), None));
+            #[cfg(feature = "dht")]
+            for publisher in [[0; 32], [1; 32], [2; 32], [3; 32]] {
+                let theirs = there.iter().filter(|one| record(**one).publisher == publisher);
+                let mut latest: Vec<u64> = theirs.copied().collect();
+                latest.sort_unstable_by(|one, other| other.cmp(one));
+                latest.truncate(3);
+                assert_eq!(index.latest_of(&[publisher], 3), latest);
+                assert_eq!(index.publishes(&publisher), !latest.is_empty());
+            }
             let mut query = Query::from(&record(round).situation);
             query.severity = query.severity.filter(|_| round % 4 != 0);
             query.resolution_pattern = (round % 3 == 0).then(|| "dampening".to_owned());

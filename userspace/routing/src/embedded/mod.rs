@@ -17,9 +17,13 @@ mod beside;
 mod disk;
 mod eviction;
 mod follow;
+#[cfg(feature = "dht")]
+pub(crate) mod heard;
 mod index;
 #[cfg(feature = "dht")]
 pub(crate) mod replica;
+#[cfg(feature = "dht")]
+pub(crate) mod sums;
 pub mod upkeep;
 mod writer;
 
@@ -352,9 +356,7 @@ impl Backend for Embedded {
 
     async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
         blocking(&self.shared, move |shared| {
-            let stored = shared.beside.declare(&statement)?;
-            shared.index_mut().set_lineage(shared.beside.lineage());
-            Ok(stored)
+            shared.beside.declare(&statement, |change| shared.index_mut().learn(change))
         })
         .await
     }

@@ -4,7 +4,7 @@
 //!
 //! **Invariant:** pages follow one another without gaps.
 
-use edgelore_model::Situation;
+use edgelore_model::{Query, Situation};
 
 use super::disk::Record;
 use super::{Embedded, Shared, blocking};
@@ -38,6 +38,20 @@ impl Embedded {
     /// Whether a publisher's packet was taken back by what is in the store.
     pub(crate) fn is_withdrawn(&self, publisher: &[u8; 32], id: &PacketId) -> bool {
         self.shared.index().is_withdrawn(publisher, id)
+    }
+
+    /// The ids of what a query finds, in its order.
+    pub(crate) async fn near(
+        &self,
+        query: Query,
+        radius: u32,
+        limit: usize,
+    ) -> Result<Vec<PacketId>, BackendError> {
+        blocking(&self.shared, move |shared| {
+            let near = shared.index().near(&query, radius, limit, (shared.now)());
+            Ok(near.into_iter().map(|hit| hit.id).collect())
+        })
+        .await
     }
 
     /// The highest sequence number given; 0 when it cannot be read.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use edgelore_model::{Known, Outcome, Query, Span};
 use edgelore_pipeline::fingerprint::reference::Packet as Reference;
+use edgelore_pipeline::packet::lineage::Lineage;
 use edgelore_pipeline::packet::statement::{revocation, succession};
 use edgelore_routing::{Backend, BackendError, Cursor};
 
@@ -105,12 +106,31 @@ pub(crate) async fn what_nobody_signed_is_kept_apart(subject: &mut impl Subject)
 
 pub(crate) async fn what_one_client_declares_another_honours(subject: &mut impl Served) {
     let (backend, other) = (subject.backend(), subject.another());
-    backend.store(sealed(&outcome(), &key(1)).bytes).await.unwrap();
-    assert_eq!(everything(other.as_ref()).await.len(), 1);
-    backend.declare(revocation(&key(1), START)).await.unwrap();
-    assert!(everything(other.as_ref()).await.is_empty());
+    honoured_at_once(backend, other.as_ref(), 1).await;
     backend.import(reference(340_000)).await.unwrap();
     assert!(!other.import(reference(340_000)).await.unwrap().new);
     let asked = Query::from(&outcome().situation);
     assert_eq!(other.imported(&asked, u32::MAX, 10).await.unwrap().len(), 1);
+}
+
+/// What one client declares, another one honours as soon as it is acknowledged, and tells.
+pub(crate) async fn honoured_at_once(one: &dyn Backend, other: &dyn Backend, seed: u8) {
+    let before = everything(other).await;
+    let first = sealed(&outcome(), &key(seed));
+    one.store(first.bytes).await.unwrap();
+    assert_eq!(everything(other).await.len(), before.len() + 1);
+    let second = Outcome { supersedes: Some(first.id), sample_size: 5, ..outcome() };
+    let second = sealed(&second, &key(seed + 1));
+    one.store(second.bytes).await.unwrap();
+    assert_eq!(everything(other).await.len(), before.len() + 2, "a stranger's word");
+    one.declare(succession(&key(seed), &key(seed + 1), START)).await.unwrap();
+    let found = everything(other).await;
+    assert!(found.contains(&second.id) && found.len() == before.len() + 1);
+    let told = other.statements(&[key(seed + 1).publisher()]).await.unwrap();
+    assert_eq!(Lineage::of(&told).origin(&key(seed + 1).publisher()), key(seed).publisher());
+    let gone = revocation(&key(seed + 1), START);
+    assert!(one.declare(gone).await.unwrap().new);
+    let again = revocation(&key(seed + 1), START + Span::from_millis(5_000));
+    assert!(!one.declare(again).await.unwrap().new, "a key counts no more, and no less");
+    assert_eq!(everything(other).await, before);
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use edgelore_model::Query;
+use edgelore_pipeline::packet::statement::Statement;
 use edgelore_routing::{
     Backend, BackendError, Capability, Cell, Cursor, Found, PacketId, Stored, Subscription,
 };
@@ -43,6 +44,17 @@ impl Backend for Elsewhere {
 
     async fn declare(&self, statement: Vec<u8>) -> Result<Stored, BackendError> {
         self.writer.declare(statement).await
+    }
+
+    async fn statements(&self, publishers: &[[u8; 32]]) -> Result<Vec<Statement>, BackendError> {
+        self.reader.statements(publishers).await
+    }
+
+    async fn statements_after(
+        &self,
+        after: Option<PacketId>,
+    ) -> Result<Vec<Statement>, BackendError> {
+        self.reader.statements_after(after).await
     }
 
     fn capability(&self) -> Capability {

@@ -16,12 +16,28 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A node with a directory of its own.
 pub(super) struct Node {
     pub(super) dht: Dht,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// Starts a node that knows others.
 pub(super) fn start(clock: &SimClock, known: &[&Node]) -> Node {
-    let directory = tempfile::tempdir().unwrap();
+    start_in(tempfile::tempdir().unwrap(), clock, known)
+}
+
+/// Ends a node, and starts it again, on what it has, after something has happened.
+pub(super) async fn again(
+    node: Node,
+    clock: &SimClock,
+    known: &[&Node],
+    meanwhile: impl AsyncFnOnce(),
+) -> Node {
+    let Node { dht, directory } = node;
+    drop(dht);
+    meanwhile().await;
+    start_in(directory, clock, known)
+}
+
+fn start_in(directory: TempDir, clock: &SimClock, known: &[&Node]) -> Node {
     let clock = clock.clone();
     let config = DhtConfig {
         bootstrap: known.iter().flat_map(|node| node.dht.addresses()).collect(),
@@ -29,7 +45,7 @@ pub(super) fn start(clock: &SimClock, known: &[&Node]) -> Node {
         now: std::sync::Arc::new(move || clock.now()),
         ..DhtConfig::in_directory(directory.path())
     };
-    Node { dht: Dht::open(config).unwrap(), _directory: directory }
+    Node { dht: Dht::open(config).unwrap(), directory }
 }
 
 /// Waits until a condition holds.

@@ -1,9 +1,11 @@
 //! A network that falls into halves and comes together again.
 
 use edgelore_model::Outcome;
+use edgelore_pipeline::packet::statement::revocation;
+use edgelore_pipeline::packet::{Sealed, SigningKey};
 
 use super::network::{Node, everything, start, until};
-use super::packets::{SimClock, key, outcome, sealed};
+use super::packets::{START, SimClock, key, outcome, sealed};
 use crate::PacketId;
 use crate::backend::Backend as _;
 use crate::dht::drive::Order;
@@ -49,6 +51,13 @@ async fn halves_go_on_apart_and_converge() {
     }
     let left = store(&nodes[0], 2).await;
     let right = store(&nodes[3], 3).await;
+    // Each half hears of another key that counts no more.
+    let gone = [(0, 2), (3, 3)].map(|(at, by)| (at, sealed(&outcome(), &key(by)), key(by)));
+    for (at, packet, by) in &gone {
+        let node: &Node = &nodes[*at];
+        node.dht.store(packet.bytes.clone()).await.unwrap();
+        node.dht.declare(revocation(by, START)).await.unwrap();
+    }
     for node in &nodes {
         node.dht.shared.circles.clear();
     }
@@ -59,7 +68,10 @@ async fn halves_go_on_apart_and_converge() {
     for node in &nodes {
         until("everything is everywhere", async || {
             let held = |id: &PacketId| node.dht.shared.local.holds(id);
-            all.iter().all(held)
+            let has_gone = |(_, packet, by): &(usize, Sealed, SigningKey)| {
+                node.dht.shared.local.is_withdrawn(&by.publisher(), &packet.id)
+            };
+            all.iter().all(held) && gone.iter().all(has_gone)
         })
         .await;
         assert_eq!(everything(node).await, all);
