@@ -237,13 +237,14 @@ async fn each_server_is_read_on_from_where_it_was_left() {
     expected.push(second.publish(packet(2, "spine_leaf", 1)).await);
     node.holds(&expected).await;
     second.cut().await;
-    expected.push(first.publish(packet(3, "spine_leaf", 1)).await);
+    let third = packet(3, "spine_leaf", 1);
+    expected.push(first.publish(third.clone()).await);
     node.holds(&expected).await;
     until("the loss is noticed", async || node.of(&second).error).await;
     assert!(node.of(&first).connected, "the other one is followed");
     second.come_back().await;
     // The same on both, as one stands in for the other, and something of its own.
-    second.publish(packet(3, "spine_leaf", 1)).await;
+    second.publish(third).await;
     expected.push(second.publish(packet(4, "spine_leaf", 1)).await);
     node.holds(&expected).await;
     until("it is known by its id", async || (node.of(&second).repeated == 1).then_some(())).await;
