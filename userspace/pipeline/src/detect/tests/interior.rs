@@ -53,7 +53,7 @@ fn the_silence_of_the_lost_neighbours_link_counts_and_not_that_of_its_loser() {
     let closed = run(all);
     assert_eq!(closed.len(), 1);
     let start = closed[0].incident.start;
-    assert_eq!((start.earliest, start.latest), (ms(19_979), ms(20_010)));
+    assert_eq!((start.earliest, start.latest), (ms(19_979), ms(20_060)));
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn a_lost_neighbour_fell_silent_a_dead_interval_before_it_was_dropped() {
         use TriggerKind::{AdjacencyDown, TopologyChange};
         assert_eq!(kinds(&incident.chain), [AdjacencyDown, TopologyChange]);
         assert_eq!(incident.protocol, Protocol::Ospf);
-        let silence = (ms(19_979), ms(20_010));
+        let silence = (ms(19_979), ms(20_060));
         let bounds = if traffic_until.is_some() { silence } else { (ms(19_600), ms(24_600)) };
         assert_eq!((incident.start.earliest, incident.start.latest), bounds);
     }
@@ -245,7 +245,7 @@ fn a_bridge_hears_a_neighbour_fall_silent_before_the_traffic_leaves_the_other_li
     let closed = run(all);
     assert_eq!(closed.len(), 1);
     let start = closed[0].incident.start;
-    assert_eq!((start.earliest, start.latest), (ms(19_979), ms(20_010)));
+    assert_eq!((start.earliest, start.latest), (ms(19_979), ms(20_060)));
 }
 
 #[test]
