@@ -21,8 +21,8 @@ const GAPS_NEEDED: usize = 8;
 const UNUSUAL_GAPS: usize = 50;
 /// So many times the pace without a packet is silence, and within it the next packet was due.
 const SILENCE_FACTOR: i64 = 2;
-/// How much later than its pace a packet may leave a sender that waits for a processor.
-const SENDER_WAITS: Span = Span::from_millis(50);
+/// So long a process may wait for a processor of a busy machine.
+pub(super) const SCHEDULING: Span = Span::from_millis(50);
 /// How much older than its timestamp a counter sample may be.
 const SAMPLE_AGE_MAX: Span = Span::from_millis(1);
 /// So many arrivals in a row at the former pace end a silence.
@@ -214,7 +214,7 @@ impl LinkLife {
         sorted.sort_unstable();
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0);
         let arrived = Interval::between(last.after, last.by).estimate;
-        let latest = last.by + Span(pace * SILENCE_FACTOR) + SENDER_WAITS;
+        let latest = last.by + Span(pace * SILENCE_FACTOR) + SCHEDULING;
         Interval {
             earliest: last.after,
             estimate: (arrived + Span(median / 2)).min(latest),

@@ -36,7 +36,7 @@ const AGAIN_MAX: usize = 2;
 /// Between two rounds, however much happens.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How old what is known may be where one reads without searching.
-const AGE_MAX: Duration = Duration::from_secs(1);
+pub(super) const AGE_MAX: Duration = Duration::from_secs(1);
 /// Statements that are remembered as passed over.
 const PASSED_MAX: usize = 65_536;
 

@@ -29,8 +29,6 @@ const ASKED_MAX: usize = 8_192;
 const PEERS_ASKED_MAX: usize = 256;
 /// Statements that one node teaches at once; more are found by comparing.
 const LEARNT_MAX: usize = 256;
-/// How old the knowledge of a publisher may be where one reads without searching.
-const AGE_MAX: Duration = Duration::from_secs(1);
 /// How long who did not answer is not asked.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
 /// Peers that are left alone at most.
@@ -71,7 +69,7 @@ impl Inquiries {
         let asked = lock(&self.asked);
         let lately = |publisher: &[u8; 32]| {
             let times = asked.iter().filter_map(|asked| asked.get(publisher));
-            times.max().is_some_and(|asked| asked.elapsed() < AGE_MAX)
+            times.max().is_some_and(|asked| asked.elapsed() < compare::AGE_MAX)
         };
         publishers.iter().filter(|publisher| !lately(publisher)).copied().collect()
     }

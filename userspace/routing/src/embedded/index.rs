@@ -59,7 +59,6 @@ pub(super) enum Change<'c> {
     /// They say this too.
     More(&'c [Statement]),
     /// This is all that they say.
-    #[cfg(feature = "dht")]
     All(Lineage),
 }
 
@@ -91,16 +90,10 @@ impl Index {
         self.sequences.get(id).copied()
     }
 
-    /// What publishers say of their keys from now on.
-    pub(super) fn set_lineage(&mut self, lineage: Lineage) {
-        self.lineage = lineage;
-    }
-
     /// Follows what publishers say of their keys.
     pub(super) fn learn(&mut self, change: Change<'_>) {
         match change {
             Change::More(statements) => statements.iter().for_each(|one| self.lineage.add(one)),
-            #[cfg(feature = "dht")]
             Change::All(lineage) => self.lineage = lineage,
         }
     }

@@ -53,7 +53,7 @@ pub use disk::Mark;
 use disk::{Disk, Record};
 use eviction::Ranking;
 use follow::Follower;
-use index::Index;
+use index::{Change, Index};
 use writer::Request;
 
 /// Packets that wait for the writer; when they are as many, the next is refused as busy.
@@ -205,7 +205,7 @@ impl Embedded {
             tracing::warn!(foreign, "packets of another similarity definition are kept, not found");
         }
         let beside = Beside::open(&config.directory)?;
-        index.set_lineage(beside.lineage());
+        index.learn(Change::All(beside.lineage()));
         let shared = Arc::new(Shared {
             disk,
             beside,

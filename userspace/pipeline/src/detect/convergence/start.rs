@@ -3,7 +3,7 @@
 use super::open::LINK_REPORT;
 use super::signs::Ending;
 use crate::detect::adjacency::IgpSign;
-use crate::detect::life::Life;
+use crate::detect::life::{Life, SCHEDULING};
 use crate::detect::sessions::Session;
 use edgelore_model::{DownCause, Interval, LinkChange, Span, Timestamp, Trigger, TriggerKind};
 
@@ -21,9 +21,8 @@ const BFD_REVERSE_PATH: u8 = 8;
 const HOLD_TIME_UNKNOWN_S: u16 = 240;
 /// Assumed when the timers were not seen: ten times the slowest rate (RFC 5880 §6.8.3), in µs.
 const BFD_UNKNOWN_US: u64 = 10_000_000;
-/// What ends, or sees another end on its own machine, has said so within this: scheduling on a busy
-/// machine.
-const ANNOUNCED_WITHIN: Span = Span::from_millis(50);
+/// What ends, or sees another end on its own machine, has said so within this.
+const ANNOUNCED_WITHIN: Span = SCHEDULING;
 /// The kernel may hold back the word of a lost carrier for so long: it tells of such at most once a
 /// second, whichever link it was.
 const CARRIER_REPORT: Span = Span::from_millis(1_020);
