@@ -42,33 +42,33 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     let empty_program = RefCell::new(Empty::load()?);
     let feed = Feed::start(&topology, prefixes)?;
     let scene = Scene {
+        passes: RefCell::default(),
         topology: &topology,
         feed: &feed,
         window: effort.pick(WINDOW, WINDOW_QUICK),
         empty: &empty_program,
     };
-    let passes = RefCell::<Vec<Pass>>::default();
-    let [empty, ours, control] = [const { RefCell::new(Vec::new()) }; 3];
+    let [empty, ours, ingress, control] = [const { RefCell::new(Vec::new()) }; 4];
     let contenders = vec![
         Contender::new("empty program", || scene.beside_nothing(&mut empty.borrow_mut())),
-        Contender::new("Edgelore", || {
-            let (work, pass) = scene.beside_edgelore(&mut ours.borrow_mut())?;
-            passes.borrow_mut().push(pass);
-            Ok(work)
+        Contender::new("Edgelore", || scene.beside_edgelore(true, &mut ours.borrow_mut())),
+        Contender::new("Edgelore, ingress alone", || {
+            scene.beside_edgelore(false, &mut ingress.borrow_mut())
         }),
         // The same again: how far its ratio is from 1 is how little the others' can be trusted.
         Contender::new("empty program, control", || {
             scene.beside_nothing(&mut control.borrow_mut())
         }),
     ];
-    let series = interleave(effort.pick(5, 2), contenders)?;
-    let costs =
-        [(&series[0], empty), (&series[1], ours), (&series[2], control)].map(|(series, costs)| {
-            // The first round warms up, there as here.
-            Series::beside(&series.name, costs.take().split_off(1))
-        });
+    let series = interleave(effort.pick(7, 2), contenders)?;
+    let costs: Vec<Series> = series
+        .iter()
+        .zip([empty, ours, ingress, control])
+        // The first round warms up, there as here.
+        .map(|(series, costs)| Series::beside(&series.name, costs.take().split_off(1)))
+        .collect();
     let section = throughput(&series, &costs, prefixes);
-    Ok(vec![section, losses(&passes.borrow(), prefixes)])
+    Ok(vec![section, losses(&scene.passes.take(), prefixes)])
 }
 
 /// Why there can be no table here.
@@ -78,6 +78,8 @@ pub(crate) fn bird_missing() -> Option<String> {
 }
 
 struct Scene<'a> {
+    /// What came of the tables.
+    passes: RefCell<Vec<Pass>>,
     topology: &'a Topology,
     feed: &'a Feed,
     /// How long packets are counted.
@@ -99,12 +101,13 @@ impl Scene<'_> {
         self.empty.borrow_mut().attached(gateway, &interfaces, || self.storm(costs))
     }
 
-    fn beside_edgelore(&self, costs: &mut Vec<f64>) -> Result<(Work, Pass)> {
-        let listener = Listener::start(self.topology)?;
+    fn beside_edgelore(&self, egress: bool, costs: &mut Vec<f64>) -> Result<Work> {
+        let listener = Listener::start(self.topology, egress)?;
         let before = listener.seen().summary.prefixes.ipv4_announced;
         ensure!(before == 0, "{before} prefixes came before the table");
         let work = self.storm(costs)?;
-        Ok((work, listener.finish()?))
+        self.passes.borrow_mut().push(listener.finish()?);
+        Ok(work)
     }
 
     /// The table comes anew amid the storm; counts what gets through during the window, and adds
@@ -140,8 +143,9 @@ struct Seen {
 }
 
 impl Listener {
-    fn start(topology: &Topology) -> Result<Self> {
-        let config = RingConfig::watching(topology.interfaces());
+    fn start(topology: &Topology, egress: bool) -> Result<Self> {
+        let mut config = RingConfig::watching(topology.interfaces());
+        config.watch.iter_mut().for_each(|watch| watch.egress = egress);
         let ring = topology.gateway().run(|| Ok(Ring::open(&config, Clock::new())?))?;
         let (seen, stop) = (Arc::<Mutex<Seen>>::default(), Arc::<AtomicBool>::default());
         let (theirs, until) = (Arc::clone(&seen), Arc::clone(&stop));
@@ -206,7 +210,8 @@ fn throughput(series: &[Series], costs: &[Series], prefixes: u32) -> Section {
         "64-byte UDP packets as fast as one thread sends them, forwarded between two veth \
          interfaces, while {} prefixes arrive from BIRD through the same gateway. What arrived is \
          counted. A node watches both directions of both interfaces, so that every packet is \
-         looked at twice; the empty program stands on ingress alone. Goal: a ratio of 0.97. The \
+         looked at twice, unless its operator leaves egress out; the empty program stands on \
+         ingress alone. Goal: a ratio of 0.97. The \
          sender's CPU time holds sending, and the forwarding and programs that run within it. The \
          control is the empty program once more: a difference smaller than its own from 1 says \
          nothing, and neither does Edgelore being faster than a program that does nothing.",

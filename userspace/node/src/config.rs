@@ -7,6 +7,7 @@ use crate::sharing::SharingConfig;
 use crate::similarity;
 use crate::store::{Access, Stores};
 use crate::trust::TrustConfig;
+use crate::watcher::Hooks;
 use edgelore_capture::bmp;
 use edgelore_capture::ring::XdpPolicy;
 use edgelore_model::Prefix;
@@ -138,6 +139,11 @@ pub struct CaptureConfig {
     pub interfaces: Vec<String>,
     /// How XDP is attached.
     pub xdp: XdpMode,
+    /// Whether what leaves an interface is watched too. That is where this machine's own words are
+    /// seen, and it costs every packet that is merely forwarded some 50 ns: a gateway that speaks no
+    /// routing protocol itself, and of which every forwarding interface is watched, misses nothing
+    /// without.
+    pub egress: bool,
     /// Size of the ring between kernel and userspace in bytes, a power of two.
     pub ring_bytes: u32,
     /// Kernel routing tables whose changes count.
@@ -231,6 +237,12 @@ impl CaptureConfig {
         Selection::new(&self.interfaces)
     }
 
+    /// How an interface is watched.
+    #[must_use]
+    pub fn hooks(&self) -> Hooks {
+        Hooks { xdp: self.xdp.into(), egress: self.egress }
+    }
+
     fn checks(&self) -> Vec<Check> {
         let mut checks = vec![
             (
@@ -288,6 +300,7 @@ impl Default for CaptureConfig {
         Self {
             interfaces: Vec::new(),
             xdp: XdpMode::Auto,
+            egress: true,
             ring_bytes: 8 << 20,
             fib_tables: vec![254],
             counter_interval_ms: 10,

@@ -59,7 +59,7 @@ async fn others(
     own: [u8; 32],
 ) -> Result<usize, BackendError> {
     let found = store.query(&form.query(), RADIUS, LIMIT_MAX).await?;
-    let sharing = form.shared_by(found.iter().map(|found| &found.opened), space);
+    let sharing = form.shared_by(found.iter().map(|found| &*found.opened), space);
     let asked: Vec<[u8; 32]> = sharing.iter().copied().chain([own]).collect();
     let lineage = Lineage::of(&store.statements(&asked).await?);
     let origins: BTreeSet<[u8; 32]> = sharing.iter().map(|one| lineage.origin(one)).collect();

@@ -19,9 +19,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Keys that can change while the node runs; every other needs a restart.
-pub const LIVE_KEYS: [&str; 7] = [
+pub const LIVE_KEYS: [&str; 8] = [
     "capture.interfaces",
     "capture.xdp",
+    "capture.egress",
     "detect.convergence",
     "detect.flap",
     "detect.saturation",
@@ -103,12 +104,13 @@ impl Reloader {
         let mut next = self.current.clone();
         next.capture.interfaces = new.capture.interfaces;
         next.capture.xdp = new.capture.xdp;
+        next.capture.egress = new.capture.egress;
         next.maintenance = new.maintenance;
         next.detect = DetectConfig { bounds: self.current.detect.bounds, ..new.detect };
-        let capture = (&next.capture.interfaces, next.capture.xdp);
-        let before = (&self.current.capture.interfaces, self.current.capture.xdp);
+        let capture = (&next.capture.interfaces, next.capture.hooks());
+        let before = (&self.current.capture.interfaces, self.current.capture.hooks());
         if let Some(changes) = self.changes.as_ref().filter(|_| capture != before) {
-            let select = Change::Select(next.capture.selection()?, next.capture.xdp.into());
+            let select = Change::Select(next.capture.selection()?, next.capture.hooks());
             changes.try_send(select).map_err(|_| ReloadError::Ring)?;
         }
         if next.detect != self.current.detect {
@@ -172,6 +174,7 @@ fn keys(config: &Config) -> BTreeMap<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watcher::Hooks;
 
     #[test]
     fn what_can_change_is_told_from_what_cannot() {
@@ -232,15 +235,17 @@ mod tests {
             assert_eq!(reloader.current.capture.interfaces, ["eth0"]);
             assert!(taken.is_empty());
         }
-        let good = "[node]\nworkers = 2\n[capture]\ninterfaces = ['eth*']\nxdp = 'generic'\n\
+        let good = "[node]\nworkers = 2\n[capture]\ninterfaces = ['eth*']\nxdp = 'generic'\negress = false\n\
                     [detect.convergence]\nquiet_ms = 700\n";
         std::fs::write(&reloader.file, good).unwrap();
         let reloaded = reloader.reload().unwrap();
-        assert_eq!(reloaded.changed, ["capture.interfaces", "capture.xdp", "detect.convergence"]);
+        let changed = ["capture.egress", "capture.interfaces", "capture.xdp", "detect.convergence"];
+        assert_eq!(reloaded.changed, changed);
         assert_eq!(reloaded.restart, ["node.workers"]);
-        let Change::Select(selection, xdp) = taken.try_recv().unwrap() else { panic!("no change") };
+        let Change::Select(selection, hooks) = taken.try_recv().unwrap() else { panic!("no change") };
         assert!(selection.wants("eth7"));
-        assert_eq!(xdp, edgelore_capture::ring::XdpPolicy::Generic);
+        let generic = edgelore_capture::ring::XdpPolicy::Generic;
+        assert_eq!(hooks, Hooks { xdp: generic, egress: false });
         // What needs a restart is told every time, the rest holds and is not told again.
         assert_eq!(reloader.reload().unwrap().changed, Vec::<String>::new());
         assert_eq!(reloader.reload().unwrap().restart, ["node.workers"]);

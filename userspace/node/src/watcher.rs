@@ -36,8 +36,25 @@ pub enum Change {
         /// It exists.
         present: bool,
     },
-    /// The operator wants other interfaces, or another XDP mode.
-    Select(Selection, XdpPolicy),
+    /// The operator wants other interfaces, or has them watched otherwise.
+    Select(Selection, Hooks),
+}
+
+/// How an interface is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// How XDP is attached.
+    pub xdp: XdpPolicy,
+    /// tcx on egress as well.
+    pub egress: bool,
+}
+
+impl Hooks {
+    /// The same for one interface.
+    #[must_use]
+    pub fn on(self, interface: &str) -> Watch {
+        Watch { xdp: self.xdp, egress: self.egress, ..Watch::both(interface) }
+    }
 }
 
 /// The ring with what it watches.
@@ -45,7 +62,7 @@ pub enum Change {
 pub struct Watcher {
     ring: Ring,
     interfaces: Interfaces,
-    xdp: XdpPolicy,
+    hooks: Hooks,
     changes: Receiver<Change>,
     links: [Sender<Vec<u32>>; 2],
     /// Interfaces that cannot be watched, with the reason.
@@ -82,7 +99,7 @@ impl Watcher {
         let mut watcher = Self {
             ring: Ring::open(&ring_config, clock)?,
             interfaces: Interfaces::new(config.selection()?),
-            xdp: config.xdp.into(),
+            hooks: config.hooks(),
             changes,
             links: [counters_in, trace_in],
             failures: BTreeMap::new(),
@@ -139,7 +156,7 @@ impl Watcher {
                     }
                     self.interfaces.changed(ifindex, &name, present).into_iter().collect()
                 }
-                Change::Select(selection, xdp) => self.select(selection, xdp),
+                Change::Select(selection, hooks) => self.select(selection, hooks),
             };
             acted = true;
             steps.into_iter().for_each(|step| self.act(step));
@@ -156,11 +173,11 @@ impl Watcher {
         }
     }
 
-    fn select(&mut self, selection: Selection, xdp: XdpPolicy) -> Vec<Step> {
+    fn select(&mut self, selection: Selection, hooks: Hooks) -> Vec<Step> {
         let watched = self.interfaces.links();
         let mut steps = self.interfaces.select(selection);
-        if xdp != self.xdp {
-            self.xdp = xdp;
+        if hooks != self.hooks {
+            self.hooks = hooks;
             let again = self.interfaces.again().into_iter();
             let was_watched = |step: &Step| matches!(step, Step::Attach { ifindex, .. } if watched.contains(ifindex));
             steps.extend(again.filter(was_watched));
@@ -190,9 +207,8 @@ impl Watcher {
 
     /// On failure the interface is not watched, which is noted.
     fn attach(&mut self, ifindex: u32, name: &str) -> Result<(), LiveError> {
-        let watch = Watch { xdp: self.xdp, ..Watch::both(name) };
         self.failures.remove(&ifindex);
-        self.ring.attach(&watch).map_err(|error| {
+        self.ring.attach(&self.hooks.on(name)).map_err(|error| {
             let error = LiveError::from(error);
             let reason = reason(&error);
             tracing::warn!(interface = name, reason, "the interface cannot be watched");

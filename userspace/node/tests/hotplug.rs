@@ -145,16 +145,19 @@ fn live_the_selection_and_the_mode_change_while_it_runs() {
     veth((&gateway, "gw1"), (&peer, "p1")).unwrap();
     let running = Running::start(&gateway, &watching(&["gw0"])).unwrap();
     running.wait("gw0", NATIVE);
-    let select = |words: &[&str], mode: XdpMode| {
-        let selection = watching(words).selection().unwrap();
-        running.changes.send(Change::Select(selection, mode.into())).unwrap();
+    let select = |words: &[&str], xdp: XdpMode, egress: bool| {
+        let wanted = CaptureConfig { xdp, egress, ..watching(words) };
+        let select = Change::Select(wanted.selection().unwrap(), wanted.hooks());
+        running.changes.send(select).unwrap();
     };
-    select(&["gw*"], XdpMode::Auto);
+    select(&["gw*"], XdpMode::Auto, true);
     running.wait("gw1", NATIVE);
     running.wait("gw0", NATIVE);
-    select(&["gw1"], XdpMode::Generic);
+    select(&["gw1"], XdpMode::Generic, true);
     running.wait("gw1", GENERIC);
     running.wait("gw0", None);
+    select(&["gw1"], XdpMode::Auto, false);
+    running.wait("gw1", Some(&["XdpNative"]));
 }
 
 #[test]

@@ -1,67 +1,74 @@
 //! Opening packets that come from a server again and again.
 //!
-//! A packet's id is the hash of its bytes, so bytes whose id was verified here are verified. What is new is
-//! verified together, which takes less than one by one.
+//! A packet's id is the hash of its bytes, so bytes whose id was opened here were verified, and say what they
+//! said then. What is new is verified together, which takes less than one by one.
 //!
-//! **Invariant:** no packet is opened whose bytes this process has not verified.
+//! **Invariant:** no packet is given whose bytes this process has not verified.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edgelore_pipeline::packet::{self, Opened, PacketError, PacketId};
 
-/// Ids that are remembered at least; at most twice as many.
-const VERIFIED: usize = 16_384;
+/// Packets that are remembered at least, those asked for last; at most twice as many, of which each
+/// takes up to 2 KiB.
+const OPENED: usize = 2_048;
 
-/// Opens packets, and remembers which it has verified lately.
+/// Opens packets, and remembers those that it opened lately.
 #[derive(Debug, Default)]
-pub(crate) struct Opener(Mutex<Verified>);
+pub(crate) struct Opener(Mutex<Known>);
 
-/// The ids of verified packets: when the young ones are many they are the old ones, and those go.
+/// Packets by id: when the young ones are many they are the old ones, and those go.
 #[derive(Debug, Default)]
-struct Verified {
-    young: HashSet<PacketId>,
-    old: HashSet<PacketId>,
+struct Known {
+    young: HashMap<PacketId, Arc<Opened>>,
+    old: HashMap<PacketId, Arc<Opened>>,
 }
 
-impl Verified {
-    fn has(&self, id: &PacketId) -> bool {
-        self.young.contains(id) || self.old.contains(id)
+impl Known {
+    fn get(&mut self, id: &PacketId) -> Option<Arc<Opened>> {
+        if let Some(opened) = self.young.get(id) {
+            return Some(Arc::clone(opened));
+        }
+        let opened = self.old.remove(id)?;
+        self.add(Arc::clone(&opened));
+        Some(opened)
     }
 
-    fn add(&mut self, id: PacketId) {
-        if self.young.len() >= VERIFIED {
+    fn add(&mut self, opened: Arc<Opened>) {
+        if self.young.len() >= OPENED {
             self.old = mem::take(&mut self.young);
         }
-        self.young.insert(id);
+        self.young.insert(opened.id, opened);
     }
 }
 
 impl Opener {
-    fn verified(&self) -> MutexGuard<'_, Verified> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`packet::open`] each of them, in their order.
-    pub(crate) fn open_all(&self, packets: &[&[u8]]) -> Vec<Result<Opened, PacketError>> {
-        let ids: Vec<PacketId> = packets.iter().map(|bytes| packet::id(bytes)).collect();
-        let known: Vec<bool> = {
-            let verified = self.verified();
-            ids.iter().map(|id| verified.has(id)).collect()
+    pub(crate) fn open_all(&self, packets: &[&[u8]]) -> Vec<Result<Arc<Opened>, PacketError>> {
+        let ids = packet::ids(packets);
+        let known: Vec<Option<Arc<Opened>>> = {
+            let mut known = self.known();
+            ids.iter().map(|id| known.get(id)).collect()
         };
-        let new = packets.iter().zip(&known).filter(|(_, known)| !**known);
+        let new = packets.iter().zip(&known).filter(|(_, known)| known.is_none());
         let new: Vec<&[u8]> = new.map(|(bytes, _)| *bytes).collect();
         let mut opened = packet::open_batch(&new).into_iter();
-        let mut verified = self.verified();
-        let open = |((bytes, id), known): ((&&[u8], &PacketId), &bool)| {
-            if *known {
-                return packet::reopen(bytes, id);
+        let mut remembered = self.known();
+        let open = |(bytes, known): (&&[u8], Option<Arc<Opened>>)| {
+            if let Some(known) = known {
+                return Ok(known);
             }
-            let new = opened.next().unwrap_or_else(|| packet::open(bytes));
-            new.inspect(|opened| verified.add(opened.id))
+            let new = Arc::new(opened.next().unwrap_or_else(|| packet::open(bytes))?);
+            remembered.add(Arc::clone(&new));
+            Ok(new)
         };
-        packets.iter().zip(&ids).zip(&known).map(open).collect()
+        packets.iter().zip(known).map(open).collect()
     }
 }
 
@@ -77,7 +84,8 @@ mod tests {
         forged[200] ^= 1;
         let packets = [&good[0], &forged, &good[1], &good[0], &b"no packet".to_vec(), &good[2]];
         let packets = packets.map(Vec::as_slice);
-        let plainly: Vec<_> = packets.iter().map(|bytes| packet::open(bytes)).collect();
+        let open = |bytes: &&[u8]| packet::open(bytes).map(Arc::new);
+        let plainly: Vec<_> = packets.iter().map(open).collect();
         assert_eq!(plainly.iter().filter(|opened| opened.is_ok()).count(), 4);
         let opener = Opener::default();
         for _ in 0..3 {
@@ -86,22 +94,26 @@ mod tests {
                 packets.iter().flat_map(|bytes| opener.open_all(&[bytes])).collect();
             assert_eq!(singly, plainly);
         }
-        assert_eq!(opener.verified().young.len(), 3, "the genuine ones alone");
+        assert_eq!(opener.known().young.len(), 3, "the genuine ones alone");
     }
 
     #[test]
-    fn as_many_are_remembered_as_are_said() {
-        let mut verified = Verified::default();
+    fn those_asked_for_last_are_remembered_and_no_more_than_is_said() {
+        let mut known = Known::default();
+        let opened = packet::open(&sealed(&outcome(), &key(1)).bytes).unwrap();
         let id = |number: usize| {
             let mut id = PacketId::default();
             id[..8].copy_from_slice(&number.to_be_bytes());
             id
         };
-        for number in 0..5 * VERIFIED {
-            verified.add(id(number));
-            assert!(verified.young.len() + verified.old.len() <= 2 * VERIFIED);
+        for number in 0..5 * OPENED {
+            known.add(Arc::new(Opened { id: id(number), ..opened.clone() }));
+            assert!(known.get(&id(0)).is_some(), "it is asked for again and again");
+            assert!(known.young.len() + known.old.len() <= 2 * OPENED);
         }
-        assert!((4 * VERIFIED..5 * VERIFIED).all(|number| verified.has(&id(number))));
-        assert!(!verified.has(&id(0)));
+        assert!((4 * OPENED..5 * OPENED).all(|number| {
+            known.young.contains_key(&id(number)) || known.old.contains_key(&id(number))
+        }));
+        assert!(known.get(&id(1)).is_none());
     }
 }

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use edgelore_model::{Query, Timestamp};
@@ -63,18 +64,22 @@ impl Verifier {
     }
 
     /// The packet in `bytes`, if it is the one with this id and of this space.
-    pub(crate) fn read(&self, id: &PacketId, bytes: &[u8]) -> Option<Opened> {
+    pub(crate) fn read(&self, id: &PacketId, bytes: &[u8]) -> Option<Arc<Opened>> {
         self.read_all(&[(*id, bytes)]).pop().flatten()
     }
 
     /// The packets in these bytes, each if it is the one with its id and of this space.
-    pub(crate) fn read_all(&self, packets: &[(PacketId, &[u8])]) -> Vec<Option<Opened>> {
+    pub(crate) fn read_all(&self, packets: &[(PacketId, &[u8])]) -> Vec<Option<Arc<Opened>>> {
         let bytes: Vec<&[u8]> = packets.iter().map(|(_, bytes)| *bytes).collect();
         let opened = packets.iter().zip(self.opener.open_all(&bytes));
         opened.map(|((id, _), opened)| self.genuine(id, opened)).collect()
     }
 
-    fn genuine(&self, id: &PacketId, opened: Result<Opened, PacketError>) -> Option<Opened> {
+    fn genuine(
+        &self,
+        id: &PacketId,
+        opened: Result<Arc<Opened>, PacketError>,
+    ) -> Option<Arc<Opened>> {
         let wrong = match opened {
             Ok(opened) if opened.id != *id => "its id is another one".to_owned(),
             Ok(opened) if opened.space != self.space.short_id() => {
@@ -113,6 +118,9 @@ impl Verifier {
         packet: &Opened,
         withdrawing: &[(PacketId, Vec<u8>)],
     ) -> bool {
+        if withdrawing.is_empty() {
+            return false;
+        }
         let heirs = self.heirs(&packet.publisher);
         withdrawing.iter().any(|(id, bytes)| {
             self.read(id, bytes).is_some_and(|by| {
@@ -121,20 +129,27 @@ impl Verifier {
         })
     }
 
-    /// The packet's real place in an answer: `None` when it is no answer to the query.
-    pub(crate) fn found(&self, query: &Query, radius: u32, opened: Opened) -> Option<Found> {
+    /// Tells each packet's real place in an answer: `None` when it is no answer to the query.
+    pub(crate) fn placing<'v>(
+        &'v self,
+        query: &'v Query,
+        radius: u32,
+    ) -> impl Fn(Arc<Opened>) -> Option<Found> + 'v {
+        let (aim, now) = (self.space.aim(query), self.now());
         let asked = query.resolution_pattern.as_deref();
-        let pattern = &opened.outcome.resolution.pattern;
-        let distance = self.space.query_distance(query, &opened.outcome.situation);
-        if opened.outcome.expires <= self.now() || self.is_revoked(&opened.publisher) {
-            return None;
+        move |opened| {
+            let outcome = &opened.outcome;
+            if outcome.expires <= now || self.is_revoked(&opened.publisher) {
+                return None;
+            }
+            let distance = self.space.reach(&aim, &self.space.locate(&outcome.situation));
+            if distance > radius || asked.is_some_and(|asked| asked != outcome.resolution.pattern) {
+                let id = hex::encode(opened.id);
+                self.skip(&format!("packet {id}"), &"it lies elsewhere than the index says");
+                return None;
+            }
+            Some(Found { opened, distance })
         }
-        if distance > radius || asked.is_some_and(|asked| asked != pattern) {
-            let id = hex::encode(opened.id);
-            self.skip(&format!("packet {id}"), &"it lies elsewhere than the index says");
-            return None;
-        }
-        Some(Found { opened, distance })
     }
 
     /// Whether a subscriber of `cells` receives the packet.

@@ -63,6 +63,19 @@ async fn a_refusal_is_told_with_the_servers_words() {
 }
 
 #[tokio::test]
+async fn an_answer_in_another_form_is_an_error_and_not_an_empty_one() {
+    for (head, sends) in [
+        ("200 OK\r\ncontent-type: application/json", "application/json"),
+        ("200 OK\r\ncontent-type: text/html", "text/html"),
+        ("200 OK", "no media type"),
+    ] {
+        let error = refused(head, "{}").await;
+        assert_eq!(error.kind(), "answer", "{error}");
+        assert!(error.to_string().ends_with(&format!("it sends {sends}")), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn no_servers_words_fill_or_command_a_terminal() {
     let long = "word ".repeat(1 << 20);
     let hostile = "\u{1b}[2J\u{7}clear\u{202e}\u{0} 'as' \"is\" \\ é".to_owned();

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use edgelore_model::Outcome;
 use serde::Serialize;
+use std::sync::Arc;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -42,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         packet_id: hex::encode(found.opened.id),
         publisher: hex::encode(found.opened.publisher),
         distance: found.distance,
-        outcome: found.opened.outcome,
+        outcome: Arc::unwrap_or_clone(found.opened).outcome,
     });
     if arguments.json {
         return output::json(&views.collect::<Vec<_>>());

@@ -148,7 +148,7 @@ fn stored(arguments: &DiffArguments, old: &Space, new: &Space) -> Result<Stored>
     })?;
     let outcomes: Vec<(String, Situation)> = found
         .into_iter()
-        .map(|found| (hex::encode(found.opened.id), found.opened.outcome.situation))
+        .map(|found| (hex::encode(found.opened.id), found.opened.outcome.situation.clone()))
         .collect();
     let changed = compare(&outcomes, old, new);
     Ok(Stored { outcomes: outcomes.len(), limited: outcomes.len() == LIMIT_MAX, changed })

@@ -5,10 +5,12 @@
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, JsonRejection};
 use axum::extract::{Json, Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgelore_pipeline::packet;
-use edgelore_routing::http::wire::{ErrorReply, Kind, QueryReply, QueryRequest, StoredReply};
+use edgelore_routing::http::wire::{
+    CBOR_SEQUENCE, ErrorReply, Kind, QueryReply, QueryRequest, StoredReply, to_sequence,
+};
 use edgelore_routing::{Capability, LIMIT_DEFAULT, PacketId};
 
 use super::Served;
@@ -122,7 +124,10 @@ pub(super) async fn get_packet(State(served): State<Served>, Path(id): Path<Stri
     post, path = "/v1/query", tag = "query",
     request_body = QueryRequest,
     responses(
-        (status = 200, body = QueryReply, description = "What was found"),
+        (status = 200, description = "What was found; with `Accept: application/cbor-seq` the \
+            packets' exact bytes alone, each a byte string of a sequence (RFC 8742)", content(
+            (QueryReply = "application/json"), ("application/cbor-seq"),
+        )),
         (status = 400, body = ErrorReply, description = "Not JSON"),
         (status = 401, body = ErrorReply, description = "It carries no token that is taken"),
         (status = 413, body = ErrorReply, description = "The body is too long"),
@@ -133,6 +138,7 @@ pub(super) async fn get_packet(State(served): State<Served>, Path(id): Path<Stri
 )]
 pub(super) async fn query(
     State(served): State<Served>,
+    headers: HeaderMap,
     request: Result<Json<QueryRequest>, JsonRejection>,
 ) -> Response {
     let request = match request {
@@ -143,11 +149,23 @@ pub(super) async fn query(
     };
     let limit = request.limit.unwrap_or(LIMIT_DEFAULT);
     match served.store.query(&request.query, request.radius(), limit).await {
+        Ok(found) if accepts(&headers, CBOR_SEQUENCE) => {
+            let packets = to_sequence(found.iter().map(|found| &found.opened.bytes[..]));
+            ([(header::CONTENT_TYPE, CBOR_SEQUENCE)], packets).into_response()
+        }
         Ok(found) => {
             Json(QueryReply { found: found.into_iter().map(Into::into).collect() }).into_response()
         }
         Err(error) => failure(&error),
     }
+}
+
+/// Whether a request names this media type among those that it takes (RFC 9110 §12.5.1).
+fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|range| {
+        range.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(media_type))
+    })
 }
 
 /// What the store can do.

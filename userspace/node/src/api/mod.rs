@@ -5,7 +5,7 @@
 //! | `PUT /v1/packets/{id}` | store the packet in the body (exact bytes), refused when the id is not its own; 201 when new, 200 when it was there |
 //! | `POST /v1/packets` | the same without naming the id |
 //! | `GET /v1/packets/{id}` | the packet's exact bytes |
-//! | `POST /v1/query` | `{query, radius, limit}` → what is near, nearest first |
+//! | `POST /v1/query` | `{query, radius, limit}` → what is near, nearest first; as `application/cbor-seq` the exact packets alone |
 //! | `GET /v1/subscribe?cell=…` | follow cells (comma-separated; all without) as server-sent events; `Last-Event-ID` resumes |
 //! | `POST /v1/subscribe` | the same with the cells as a JSON array, for long lists |
 //! | `POST /v1/statements` | keep what a publisher says of its key (exact bytes); 201 or 200 as for packets |

@@ -5,7 +5,9 @@ use edgelore_model::{Known, Outcome, Query, Resolution, Situation, Timestamp};
 use edgelore_pipeline::fingerprint::{Cell, Space};
 use edgelore_pipeline::packet::{self, Sealed, SigningKey};
 use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
-use edgelore_routing::http::wire::{ErrorReply, QueryReply, QueryRequest, StoredReply};
+use edgelore_routing::http::wire::{
+    CBOR_SEQUENCE, ErrorReply, QueryReply, QueryRequest, StoredReply, from_sequence,
+};
 use reqwest::{Client, Response as Answer};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -165,6 +167,34 @@ async fn the_reference_example_is_found_without_knowing_the_answer() {
         let [found] = reply.found.as_slice() else { panic!("{reply:?}") };
         assert_eq!(found.outcome.situation.severity, 340_000);
         assert!(found.distance > 0 && found.distance < 1_000, "{}", found.distance);
+    }
+}
+
+#[tokio::test]
+async fn who_verifies_gets_the_exact_bytes_alone() {
+    let served = Served::start(None).await;
+    let stored = [sealed(340_000), sealed(350_000)];
+    for packet in &stored {
+        assert_eq!(served.post("/v1/packets", packet.bytes.clone()).await.status(), 201);
+    }
+    for (accept, media_type) in [
+        ("application/cbor-seq", CBOR_SEQUENCE),
+        ("text/html, Application/CBOR-seq;q=0.9, */*;q=0.1", CBOR_SEQUENCE),
+        ("*/*", "application/json"),
+    ] {
+        let query = QueryRequest {
+            query: Query::from(&stored[0].outcome.situation),
+            ..QueryRequest::default()
+        };
+        let request = served.client.post(format!("{}/v1/query", served.base)).header("accept", accept);
+        let answer = request.json(&query).send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], media_type, "{accept}");
+        let body = answer.bytes().await.unwrap();
+        if media_type == CBOR_SEQUENCE {
+            let expected: Vec<&[u8]> = stored.iter().map(|packet| &packet.bytes[..]).collect();
+            let packets: Vec<&[u8]> = from_sequence(&body).map(Result::unwrap).collect();
+            assert_eq!(packets, expected, "nearest first");
+        }
     }
 }
 

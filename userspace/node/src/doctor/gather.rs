@@ -8,7 +8,7 @@ use crate::control::Control;
 use crate::keys;
 use edgelore_capture::Clock;
 use edgelore_capture::netlink::{Device, FibConfig, FibSource};
-use edgelore_capture::ring::{self, Ring, RingConfig, Watch};
+use edgelore_capture::ring::{self, Ring, RingConfig};
 use edgelore_capture::trace::{self, Origin, TraceConfig, TraceSource};
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -44,6 +44,7 @@ pub async fn gather(examination: &Examination) -> Facts {
         programs: programs(&config, clock),
         interfaces: names.iter().map(|name| interface(name)).collect(),
         routers: config.capture.bmp.is_some(),
+        egress: config.capture.egress,
         attached: examination.attach.then(|| attach(&config, &names, clock)),
         tracepoints: config.capture.tracepoints.then(|| tracepoints(clock)),
         ring_bytes: config.capture.ring_bytes.into(),
@@ -70,8 +71,8 @@ fn programs(config: &Config, clock: Clock) -> Result<(), String> {
 
 /// Attaches the programs as the node would, says how, and detaches them.
 fn attach(config: &Config, names: &[String], clock: Clock) -> Result<Vec<String>, String> {
-    let xdp = config.capture.xdp.into();
-    let watch = names.iter().map(|name| Watch { xdp, ..Watch::both(name) }).collect();
+    let hooks = config.capture.hooks();
+    let watch = names.iter().map(|name| hooks.on(name)).collect();
     let ring = RingConfig { watch, ring_bytes: config.capture.ring_bytes };
     let ring = Ring::open(&ring, clock).map_err(|error| chain(&error))?;
     let describe = |attachment: &ring::Attachment| {

@@ -64,7 +64,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         "can be read",
         "rtnetlink must not be filtered for this process",
     ));
-    findings.push(daemons(&facts.daemons));
+    findings.push(daemons(&facts.daemons, facts.egress));
     findings.extend(node(facts.node.as_ref()));
     findings
 }
@@ -252,9 +252,13 @@ fn ring(bytes: u64, memory: Option<u64>) -> Finding {
     }
 }
 
-fn daemons(names: &[String]) -> Finding {
+fn daemons(names: &[String], egress: bool) -> Finding {
     if names.is_empty() {
         return ok("routing daemons", "none seen here: sessions that pass through are watched");
+    }
+    if !egress {
+        let found = format!("{}: what leaves this machine is not watched", names.join(", "));
+        return warning("routing daemons", found, "set capture.egress = true");
     }
     ok("routing daemons", names.join(", "))
 }
@@ -323,6 +327,7 @@ mod tests {
             programs: Ok(()),
             interfaces: vec![Interface { name: "eth0".to_owned(), device: Ok(Some(device)) }],
             routers: false,
+            egress: true,
             attached: None,
             tracepoints: Some(Ok(Tracepoints {
                 attached: vec!["skb:kfree_skb".to_owned()],
@@ -414,6 +419,7 @@ mod tests {
             ("data directory", Problem, "why", Box::new(move |f| f.data_dir = failed())),
             ("signing key", Problem, "why", Box::new(move |f| f.key = Some(failed()))),
             ("routing tables", Problem, "why", Box::new(move |f| f.fib = failed())),
+            ("routing daemons", Warning, "bgpd: what leaves", Box::new(|f| f.egress = false)),
             (
                 "running node",
                 Warning,

@@ -74,6 +74,8 @@ pub struct Facts {
     pub interfaces: Vec<Interface>,
     /// Routers are listened to over BMP.
     pub routers: bool,
+    /// What leaves an interface is watched.
+    pub egress: bool,
     /// How the programs were attached, if that was asked for.
     pub attached: Option<Result<Vec<String>, String>>,
     /// Tracepoints; `None` when they are not wanted.

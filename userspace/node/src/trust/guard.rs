@@ -107,7 +107,7 @@ impl Guard {
     /// come after it.
     async fn hear(&self, found: &[Found]) {
         self.learn(found.iter().map(|found| found.opened.publisher)).await;
-        self.trust.hear(found.iter().map(|found| &found.opened));
+        self.trust.hear(found.iter().map(|found| &*found.opened));
     }
 
     /// Whether a packet that a store gives is passed on.

@@ -11,13 +11,15 @@ use edgelore_node::sharing::{Outlets, SharingConfig};
 use edgelore_node::store::{Access, open_each};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet;
+use edgelore_routing::http::wire::{CBOR_SEQUENCE, to_sequence};
 use serde_json::json;
 use tokio::net::TcpListener;
 
 /// What the server sends: one good packet, amid everything else.
 struct Answers {
     good: Sealed,
-    texts: Vec<String>,
+    newer: Sealed,
+    packets: Vec<Vec<u8>>,
 }
 
 impl Answers {
@@ -38,25 +40,23 @@ impl Answers {
             made(START + days(2), START + days(3)).bytes,
             sealed(&numbered(3), &key(9)).bytes,
             replaced.bytes,
-            newer.bytes,
+            newer.bytes.clone(),
             good.bytes.clone(),
         ];
-        let mut texts: Vec<String> = packets.iter().map(hex::encode).collect();
-        texts.insert(0, "no hexadecimal; '\n\"".to_owned());
-        Self { good, texts }
+        Self { good, newer, packets: packets.to_vec() }
     }
 
-    fn query(&self) -> serde_json::Value {
-        let entry = |text: &String| {
-            let outcome = serde_json::to_value(outcome()).unwrap();
-            json!({"id": "00", "distance": 0, "publisher": "00", "packet": text, "outcome": outcome})
-        };
-        json!({"found": self.texts.iter().map(entry).collect::<Vec<_>>()})
+    fn query(&self) -> Vec<u8> {
+        let packets = to_sequence(self.packets.iter().map(Vec::as_slice));
+        [packets, b"no CBOR".to_vec()].concat()
     }
 
     fn events(&self) -> String {
-        let texts = self.texts.iter().filter(|text| !text.contains('\n'));
-        let events = texts
+        // One that is longer than an event may be ends the stream.
+        let packets = self.packets.iter().filter(|packet| packet.len() < 1_000).map(hex::encode);
+        let events = ["no hexadecimal".to_owned()]
+            .into_iter()
+            .chain(packets)
             .enumerate()
             .map(|(number, text)| format!("event: packet\nid: {}\ndata: {text}\n\n", number + 1));
         format!("event: ready\nid: 0\ndata: \n\n{}", events.collect::<String>())
@@ -67,7 +67,10 @@ async fn serve(answers: &Answers) -> String {
     let (query, events) = (answers.query(), answers.events());
     let statements = json!({"statements": ["zz", "00", hex::encode([0xd2; 80])]});
     let router = Router::new()
-        .route("/v1/query", post(async move || Json(query)))
+        .route(
+            "/v1/query",
+            post(async move || ([(CONTENT_TYPE, CBOR_SEQUENCE)], query).into_response()),
+        )
         .route("/v1/statements/about", post(async move || Json(statements)))
         .route(
             "/v1/subscribe",
@@ -95,7 +98,7 @@ async fn a_hostile_server_gets_nothing_past_the_node() {
     let found = store.query(&Query::default(), u32::MAX, 100).await.unwrap();
     let mut found: Vec<PacketId> = found.iter().map(|found| found.opened.id).collect();
     found.sort_unstable();
-    let newer = packet::id(&hex::decode(answers.texts.iter().rev().nth(1).unwrap()).unwrap());
+    let newer = answers.newer.id;
     let mut expected = [answers.good.id, newer];
     expected.sort_unstable();
     assert_eq!(found, expected);

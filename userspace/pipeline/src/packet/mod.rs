@@ -226,6 +226,14 @@ pub fn id(bytes: &[u8]) -> PacketId {
     hash(bytes)
 }
 
+/// The ids of many packets, faster than one at a time.
+#[must_use]
+pub fn ids(packets: &[&[u8]]) -> Vec<PacketId> {
+    let mut ids = vec![[0; 32]; packets.len()];
+    sha256::digest_many(packets, &mut ids);
+    ids
+}
+
 /// A packet whose signature was verified.
 fn opened(bytes: &[u8], envelope: &sign::Envelope<'_>) -> Result<Opened, PacketError> {
     let content = cbor::decode(envelope.payload)?;

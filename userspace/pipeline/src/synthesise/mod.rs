@@ -22,6 +22,7 @@ mod robust;
 mod votes;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use edgelore_model::{Advice, Evidence, Outcome, Query, Timestamp};
 
@@ -41,7 +42,7 @@ pub const FOUND_MAX: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The packet.
-    pub opened: Opened,
+    pub opened: Arc<Opened>,
     /// Its distance from the query, milli-units.
     pub distance: u32,
 }
@@ -105,7 +106,7 @@ pub fn advise_with(
     unsigned: &[Unsigned],
     policy: &Policy,
 ) -> Vec<Advice> {
-    let signed = found.iter().map(|found| Source::from(&found.opened));
+    let signed = found.iter().map(|found| Source::from(&*found.opened));
     let sources: Vec<Source<'_>> = signed.chain(unsigned.iter().map(Source::from)).collect();
     let mut patterns: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();
     for candidate in votes::candidates(space, query, &sources, policy) {

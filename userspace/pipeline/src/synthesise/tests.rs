@@ -43,7 +43,7 @@ fn found(publisher: u8, id: u8, outcome: Outcome) -> Found {
         truncated: false,
         bytes: Vec::new(),
     };
-    Found { opened, distance: 0 }
+    Found { opened: Arc::new(opened), distance: 0 }
 }
 
 fn query() -> Query {
@@ -100,9 +100,9 @@ fn a_trust_group_has_one_vote_however_many_keys_it_has() {
 fn unsigned_expired_and_empty_outcomes_are_shown_without_a_vote() {
     let unsigned = Unsigned { outcome: outcome("bfd_tuning", 8_000, 800), id: [1; 32] };
     let mut expired = found(2, 2, outcome("bfd_tuning", 8_000, 800));
-    expired.opened.outcome.expires = Timestamp(10);
+    Arc::make_mut(&mut expired.opened).outcome.expires = Timestamp(10);
     let mut empty = found(3, 3, outcome("bfd_tuning", 8_000, 800));
-    empty.opened.outcome.sample_size = 0;
+    Arc::make_mut(&mut empty.opened).outcome.sample_size = 0;
     let policy = Policy { now: Some(Timestamp(10)), ..Policy::default() };
     let space = Space::default_definition();
     let advice = advise_with(&space, &query(), &[expired, empty], &[unsigned], &policy);
@@ -114,12 +114,12 @@ fn unsigned_expired_and_empty_outcomes_are_shown_without_a_vote() {
 fn a_publisher_takes_back_its_own_packets_only() {
     let good = found(1, 1, outcome("bfd_tuning", 8_000, 800));
     let mut by_other = found(2, 2, outcome("bfd_tuning", 8_000, 800));
-    by_other.opened.outcome.revokes = Some([1; 32]);
+    Arc::make_mut(&mut by_other.opened).outcome.revokes = Some([1; 32]);
     assert_eq!(ranked(&[good.clone(), by_other.clone()], &Policy::default())[0].votes, 1);
-    by_other.opened.publisher = [1; 32];
+    Arc::make_mut(&mut by_other.opened).publisher = [1; 32];
     assert_eq!(ranked(&[good.clone(), by_other], &Policy::default())[0].votes, 0);
     let mut newer = found(1, 3, outcome("bfd_tuning", 8_000, 4_000));
-    newer.opened.outcome.supersedes = Some([1; 32]);
+    Arc::make_mut(&mut newer.opened).outcome.supersedes = Some([1; 32]);
     let advice = ranked(&[good, newer], &Policy::default());
     assert_eq!((advice[0].votes, advice[0].improvement_permille), (1, 500));
 }
@@ -127,7 +127,7 @@ fn a_publisher_takes_back_its_own_packets_only() {
 /// A packet of one of the keys that statements are about.
 fn signed(key: &SigningKey, id: u8, outcome: Outcome) -> Found {
     let mut found = found(0, id, outcome);
-    found.opened.publisher = key.publisher();
+    Arc::make_mut(&mut found.opened).publisher = key.publisher();
     found
 }
 
@@ -153,7 +153,7 @@ fn keys_that_succeed_each_other_have_one_vote_and_revoked_ones_none() {
     assert_eq!(votes(&[follows.clone(), gone], &all), 2, "the new key for itself, and the other");
     // The new key takes back what the old one published.
     let mut back = all.clone();
-    back[1].opened.outcome.revokes = Some([1; 32]);
+    Arc::make_mut(&mut back[1].opened).outcome.revokes = Some([1; 32]);
     assert_eq!((votes(&[], &back), votes(&[follows], &back)), (2, 1));
 }
 
@@ -178,7 +178,7 @@ fn corroboration_and_minimum_evidence_are_asked_for() {
 #[test]
 fn the_named_pattern_filters_and_distance_weighs() {
     let mut far = found(2, 2, outcome("bfd_tuning", 8_000, 8_000));
-    far.opened.outcome.situation.severity = 8_000 << 4;
+    Arc::make_mut(&mut far.opened).outcome.situation.severity = 8_000 << 4;
     let near = found(1, 1, outcome("bfd_tuning", 8_000, 800));
     let advice = ranked(&[far.clone(), near.clone()], &Policy::default());
     assert_eq!((advice[0].improvement_permille, advice[0].contradictions), (900, 1));

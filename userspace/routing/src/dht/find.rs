@@ -92,7 +92,7 @@ fn in_force(shared: &Shared, found: Vec<Found>) -> Vec<Found> {
         })
         .collect();
     let counts = |found: &Found| {
-        let Opened { publisher, id, .. } = &found.opened;
+        let Opened { publisher, id, .. } = &*found.opened;
         let by = |heir: &[u8; 32]| withdrawn.contains(&(*heir, *id));
         let heirs = || shared.local.heirs(publisher);
         !shared.local.is_withdrawn(publisher, id)
@@ -107,7 +107,7 @@ fn near(shared: &Shared, query: &Query, radius: u32, opened: Opened) -> Option<F
     let distance = shared.space.query_distance(query, &opened.outcome.situation);
     let asked = query.resolution_pattern.as_ref();
     let near = distance <= radius && asked.is_none_or(|asked| asked == pattern);
-    near.then_some(Found { opened, distance })
+    near.then(|| Found { opened: Arc::new(opened), distance })
 }
 
 /// The nodes of every cell within the radius, nearest cell first.

@@ -153,7 +153,9 @@ impl Shared {
         let found = near
             .into_iter()
             .zip(packets)
-            .filter_map(|(hit, packet)| Some(Found { opened: packet?, distance: hit.distance }));
+            .filter_map(|(hit, packet)| {
+                Some(Found { opened: Arc::new(packet?), distance: hit.distance })
+            });
         Ok(found.collect())
     }
 

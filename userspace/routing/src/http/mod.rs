@@ -21,7 +21,7 @@ use edgelore_pipeline::fingerprint::reference::Packet as Reference;
 use edgelore_pipeline::packet::statement::Statement;
 use edgelore_pipeline::packet::{self, Opened};
 use edgelore_pipeline::synthesise::Unsigned;
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
@@ -32,7 +32,7 @@ use crate::backend::{
 use crate::opener::Opener;
 use crate::{Cell, Found, PacketId};
 use beside::{ReferenceReply, StatementsReply};
-use wire::{ErrorReply, Kind, QueryReply, QueryRequest, StoredReply};
+use wire::{CBOR_SEQUENCE, ErrorReply, Kind, QueryRequest, StoredReply};
 
 /// The longest answer that is read, bytes: the packets of a full query as JSON, with room.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -135,20 +135,23 @@ impl Http {
         }
     }
 
-    /// Those of a server's texts that are packets, and of the space that is asked about.
-    fn packets<'t>(&self, texts: impl Iterator<Item = &'t str>) -> Vec<Opened> {
+    /// Those of a server's bytes that are packets, and of the space that is asked about.
+    fn packets(&self, bytes: &[&[u8]]) -> Vec<Arc<Opened>> {
         let foreign = || BackendError::Answer("it is of another similarity definition".into());
-        let of_space = |packet: Opened| {
+        let of_space = |packet: Arc<Opened>| {
             if packet.space == self.space.short_id() { Ok(packet) } else { Err(foreign()) }
         };
-        let bytes = texts.filter_map(|text| decoded(text).inspect_err(|e| self.skip(e)).ok());
-        let bytes: Vec<Vec<u8>> = bytes.collect();
-        let bytes: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
-        let packets = self.opener.open_all(&bytes).into_iter().filter_map(|packet| {
+        let packets = self.opener.open_all(bytes).into_iter().filter_map(|packet| {
             let packet = packet.map_err(|error| BackendError::Answer(error.to_string()));
             packet.and_then(of_space).inspect_err(|error| self.skip(error)).ok()
         });
         packets.collect()
+    }
+
+    /// The packet in a text of the server.
+    fn packet(&self, text: &str) -> Option<Arc<Opened>> {
+        let bytes = decoded(text).inspect_err(|error| self.skip(error)).ok()?;
+        self.packets(&[&bytes]).pop()
     }
 
     fn get_path(&self, path: &str) -> RequestBuilder {
@@ -254,6 +257,16 @@ fn wait_ms(response: &Response) -> u64 {
     seconds.and_then(|text| text.parse().ok()).unwrap_or(1_u64).saturating_mul(1_000)
 }
 
+/// An answer of the media type that was asked for.
+fn of_type(response: Response, media_type: &str) -> Result<Response, BackendError> {
+    let found = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if found == Some(media_type) {
+        return Ok(response);
+    }
+    let found = Said::new(found.unwrap_or("no media type"));
+    Err(BackendError::Answer(format!("asked for {media_type}, it sends {}", found.text())))
+}
+
 /// The body, refused when it is too long.
 async fn body(mut response: Response) -> Result<Vec<u8>, BackendError> {
     let mut body = Vec::new();
@@ -304,13 +317,15 @@ impl Backend for Http {
             radius_milli: Some(radius),
             limit: Some(limit.min(LIMIT_MAX)),
         };
-        let reply: QueryReply =
-            json(send(self.post_path("/v1/query").json(&request)).await?).await?;
+        let request = self.post_path("/v1/query").header(ACCEPT, CBOR_SEQUENCE).json(&request);
+        let sequence = body(of_type(send(request).await?, CBOR_SEQUENCE)?).await?;
+        let items = wire::from_sequence(&sequence).take(limit.min(LIMIT_MAX));
+        let items = items.filter_map(|item| item.inspect_err(|error| self.skip(error)).ok());
+        let items: Vec<&[u8]> = items.collect();
         let aim = self.space.aim(query);
         let pattern = query.resolution_pattern.as_deref();
         let mut found = Vec::new();
-        let texts = reply.found.iter().take(limit.min(LIMIT_MAX));
-        for packet in self.packets(texts.map(|entry| &entry.packet[..])) {
+        for packet in self.packets(&items) {
             let distance = self.space.reach(&aim, &self.space.locate(&packet.outcome.situation));
             let asked = pattern.is_none_or(|pattern| packet.outcome.resolution.pattern == pattern);
             if distance <= radius && asked {

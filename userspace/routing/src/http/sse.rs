@@ -14,6 +14,7 @@
 //! **Invariant:** the cursor moves only past packets that were handed out, or left out and counted, and
 //! where the server says that nothing else is given out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -157,11 +158,11 @@ impl Subscription for EventStream {
                 }
                 _ => continue,
             }
-            let packet = self.http.packets(std::iter::once(&event.data[..])).pop();
+            let packet = self.http.packet(&event.data);
             self.cursor = Some(cursor);
             // What is not the packet that it should be concerns no other.
             let Some(packet) = packet else { continue };
-            return Ok(Delivery { cursor, packet });
+            return Ok(Delivery { cursor, packet: Arc::unwrap_or_clone(packet) });
         }
     }
 }

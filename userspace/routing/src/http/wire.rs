@@ -4,6 +4,8 @@
 //!
 //! **Invariant:** fields are added, never renamed; `/v1` stands for that.
 
+use std::sync::Arc;
+
 use edgelore_model::{Outcome, Query};
 use edgelore_pipeline::fingerprint::{RADIUS_DEFAULT, UNIT};
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,33 @@ pub const EVENT_READY: &str = "ready";
 pub const EVENT_AT: &str = "at";
 /// The event that carries a packet, hexadecimal.
 pub const EVENT_PACKET: &str = "packet";
+
+/// The media type (RFC 8742 §6.3) of an answer to a query that is the exact bytes of packets, each a
+/// CBOR byte string: who verifies them needs nothing else, and what is in one moves no other.
+pub const CBOR_SEQUENCE: &str = "application/cbor-seq";
+
+/// Writes packets as a [`CBOR_SEQUENCE`].
+#[must_use]
+pub fn to_sequence<'p>(packets: impl IntoIterator<Item = &'p [u8]>) -> Vec<u8> {
+    let mut out = minicbor::Encoder::new(Vec::new());
+    for packet in packets {
+        out.bytes(packet).expect("writing to memory does not fail");
+    }
+    out.into_writer()
+}
+
+/// The packets of a [`CBOR_SEQUENCE`], not opened; with an error it ends.
+pub fn from_sequence(sequence: &[u8]) -> impl Iterator<Item = Result<&[u8], BackendError>> {
+    let mut input = minicbor::Decoder::new(sequence);
+    std::iter::from_fn(move || {
+        (input.position() < sequence.len()).then(|| {
+            input.bytes().map_err(|error| {
+                input.set_position(sequence.len());
+                BackendError::Answer(format!("an item of it is no byte string: {error}"))
+            })
+        })
+    })
+}
 
 /// The answer to a packet that was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -77,7 +106,7 @@ impl From<Found> for FoundReply {
             distance: found.distance,
             publisher: hex::encode(found.opened.publisher),
             packet: hex::encode(&found.opened.bytes),
-            outcome: found.opened.outcome,
+            outcome: Arc::unwrap_or_clone(found.opened).outcome,
         }
     }
 }
@@ -145,5 +174,33 @@ impl From<&BackendError> for ErrorReply {
             error => error.to_string(),
         };
         Self { error, kind }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_holds_its_packets_apart_and_ends_with_what_is_none() {
+        let packets: [&[u8]; 4] = [b"rubbish", &[], &[0xd2; 400], b"last"];
+        let mut sequence = to_sequence(packets);
+        let read = |sequence: &[u8]| {
+            let items: Result<Vec<Vec<u8>>, _> =
+                from_sequence(sequence).map(|item| item.map(<[u8]>::to_vec)).collect();
+            items
+        };
+        assert_eq!(read(&sequence).unwrap(), packets);
+        assert!(read(&[]).unwrap().is_empty());
+        for end in 1..sequence.len() {
+            let items: Vec<_> = from_sequence(&sequence[..end]).collect();
+            let (last, whole) = items.split_last().unwrap();
+            assert!(whole.iter().all(Result::is_ok), "{end}");
+            assert!(whole.iter().flatten().zip(packets).all(|(item, packet)| *item == packet));
+            assert!(last.is_err() || to_sequence(packets[..items.len()].to_vec()).len() == end);
+        }
+        sequence.extend(b"text");
+        assert_eq!(from_sequence(&sequence).filter(Result::is_err).count(), 1);
+        assert_eq!(from_sequence(&sequence).count(), 5);
     }
 }

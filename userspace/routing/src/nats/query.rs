@@ -10,6 +10,7 @@
 //! verified and measured.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_nats::jetstream::stream::State;
 use edgelore_model::Query;
@@ -206,9 +207,7 @@ async fn verified(
         hits = rest;
         let packets = fetched(shared, link, next, &mut gone).await?;
         let counting = in_force(shared, link, packets).await?;
-        found.extend(
-            counting.into_iter().filter_map(|packet| shared.verifier.found(query, radius, packet)),
-        );
+        found.extend(counting.into_iter().filter_map(shared.verifier.placing(query, radius)));
         found.sort_by_key(|found| (found.distance, found.opened.id));
         found.dedup_by_key(|found| found.opened.id);
     }
@@ -224,7 +223,7 @@ async fn fetched(
     link: &Link,
     hits: &[Hit],
     gone: &mut HashSet<u64>,
-) -> Result<Vec<Opened>, BackendError> {
+) -> Result<Vec<Arc<Opened>>, BackendError> {
     let places = hits.iter().map(|hit| hit.mark.sequence).collect();
     let messages: Vec<Option<Read>> = read::several(link, places).try_collect().await?;
     let same = |hit: &Hit, message: &Read| {
@@ -254,14 +253,14 @@ async fn fetched(
 async fn in_force(
     shared: &Shared,
     link: &Link,
-    packets: Vec<Opened>,
-) -> Result<Vec<Opened>, BackendError> {
+    packets: Vec<Arc<Opened>>,
+) -> Result<Vec<Arc<Opened>>, BackendError> {
     let asked = stream::iter(packets).map(|packet| async move {
         let withdrawn = is_withdrawn(shared, link, &packet).await?;
         Ok::<_, BackendError>((!withdrawn).then_some(packet))
     });
     let asked = asked.buffered(QUESTIONS_AT_ONCE);
-    let counting: Vec<Option<Opened>> = asked.try_collect().await?;
+    let counting: Vec<Option<Arc<Opened>>> = asked.try_collect().await?;
     Ok(counting.into_iter().flatten().collect())
 }
 
@@ -289,7 +288,7 @@ pub(super) async fn get(shared: &Shared, id: &PacketId) -> Result<Option<Vec<u8>
     let everywhere = Reading::begin(shared, &link, &[shared.subjects.anywhere(id)], 1).await?;
     let each = |message: Read| {
         if bytes.is_none() {
-            bytes = shared.verifier.read(id, &message.payload).map(|packet| packet.bytes);
+            bytes = shared.verifier.read(id, &message.payload).map(|packet| packet.bytes.clone());
         }
     };
     everywhere.all(&link, each).await?;

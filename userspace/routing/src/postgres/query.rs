@@ -154,11 +154,12 @@ fn verified(shared: &Shared, query: &Query, radius: u32, rows: &[Row]) -> Vec<Fo
         rows.iter().filter_map(|row| Some((numbered(row)?, row))).collect();
     let packets: Vec<(PacketId, &[u8])> = rows.iter().map(|(id, row)| (*id, row.get(2))).collect();
     let packets = rows.iter().zip(verifier.read_all(&packets));
+    let place = verifier.placing(query, radius);
     let found = packets.filter_map(|((_, row), packet)| {
         let packet = packet?;
         let withdrawing = withdrawing(row.get(3), row.get(4));
         let counts = !verifier.is_withdrawn(&packet, &withdrawing);
-        counts.then(|| verifier.found(query, radius, packet)).flatten()
+        counts.then(|| place(packet)).flatten()
     });
     found.collect()
 }
@@ -225,7 +226,7 @@ pub(super) async fn get(shared: &Shared, id: &PacketId) -> Result<Option<Vec<u8>
     let bytes = "SELECT bytes FROM edgelore.packet WHERE id = $1";
     let row = client.query_opt(bytes, &[&&id[..]]).await.map_err(|error| failed(&error))?;
     let packet = row.and_then(|row| shared.verifier.read(id, row.get(0)));
-    Ok(packet.map(|packet| packet.bytes))
+    Ok(packet.map(|packet| packet.bytes.clone()))
 }
 
 /// How many packets of the space the server holds.

@@ -76,7 +76,7 @@ impl History {
         let deliveries = counting.into_iter().filter_map(|packet| {
             let (cursor, _) = wanted.find(|(_, id)| *id == packet.id)?;
             let followed = self.shared.verifier.is_followed(&self.cells, &packet);
-            followed.then_some(Delivery { cursor: *cursor, packet })
+            followed.then(|| Delivery { cursor: *cursor, packet: Arc::unwrap_or_clone(packet) })
         });
         Ok(deliveries.collect())
     }

@@ -151,7 +151,7 @@ impl Backend for Redis {
 
     async fn get(&self, id: &PacketId) -> Result<Option<Vec<u8>>, BackendError> {
         let packet = query::packets(&self.shared, &[*id]).await?.pop().flatten();
-        Ok(packet.map(|packet| packet.bytes))
+        Ok(packet.map(|packet| packet.bytes.clone()))
     }
 
     async fn subscribe(

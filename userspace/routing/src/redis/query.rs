@@ -191,9 +191,7 @@ async fn verified(
         let ids: Vec<PacketId> = hits.iter().map(|(_, id)| *id).collect();
         let packets = packets(shared, &ids).await?.into_iter().flatten().collect();
         let counting = in_force(shared, packets).await?;
-        found.extend(
-            counting.into_iter().filter_map(|packet| shared.verifier.found(query, radius, packet)),
-        );
+        found.extend(counting.into_iter().filter_map(shared.verifier.placing(query, radius)));
         found.truncate(limit);
     }
     found.sort_by_key(|found| (found.distance, found.opened.id));
@@ -205,7 +203,7 @@ async fn verified(
 pub(super) async fn packets(
     shared: &Shared,
     ids: &[PacketId],
-) -> Result<Vec<Option<Opened>>, BackendError> {
+) -> Result<Vec<Option<Arc<Opened>>>, BackendError> {
     let values = fields(shared, &shared.keys.packets, ids.iter().map(|id| &id[..])).await?;
     let there = ids.iter().zip(&values);
     let there = there.filter_map(|(id, bytes)| Some((*id, bytes.as_deref()?)));
@@ -216,8 +214,8 @@ pub(super) async fn packets(
 /// Those that their publishers have not withdrawn.
 pub(super) async fn in_force(
     shared: &Shared,
-    packets: Vec<Opened>,
-) -> Result<Vec<Opened>, BackendError> {
+    packets: Vec<Arc<Opened>>,
+) -> Result<Vec<Arc<Opened>>, BackendError> {
     let heirs: Vec<Vec<[u8; 32]>> = packets
         .iter()
         .map(|packet| shared.verifier.heirs(&packet.publisher).into_iter().collect())

@@ -78,7 +78,7 @@ pub(crate) async fn packets_come_back_byte_for_byte(subject: &mut impl Subject) 
     assert_eq!(backend.get(&sealed.id).await.unwrap().as_ref(), Some(&sealed.bytes));
     let found = backend.query(&Query::default(), 0, 10).await.unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].opened, packet::open(&sealed.bytes).unwrap());
+    assert_eq!(*found[0].opened, packet::open(&sealed.bytes).unwrap());
 }
 
 pub(crate) async fn storing_twice_stores_once(subject: &mut impl Subject) {
