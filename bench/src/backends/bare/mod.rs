@@ -12,6 +12,8 @@ mod http;
 mod nats;
 mod postgres;
 mod redis;
+#[cfg(test)]
+mod tests;
 
 use anyhow::Result;
 use async_trait::async_trait;
