@@ -2,8 +2,9 @@
 //! packet and to answer a query, once that is connected and has caught up, and reading the answers
 //! into the library's own types.
 //!
-//! Owns the round trips of each. Never opens, verifies or measures a packet. What the product keeps to
-//! itself (SQL, keys, subjects) is said again here; tests compare the SQL with the product's.
+//! Owns the round trips of each. A bare client never opens, verifies or measures a packet. What the product
+//! keeps to itself (SQL, keys, subjects) is said again here; tests compare the SQL with the product's, and
+//! the bytes that both send.
 //!
 //! **Invariant:** [`Bare::store`] and [`Bare::fetch`] do nothing but send and read: what they send is in
 //! [`Offered`] and [`Asked`], or was made by [`Bare::prepare`].
