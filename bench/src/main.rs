@@ -70,6 +70,9 @@ struct Options {
     /// Only this scenario; may be repeated.
     #[arg(long, value_name = "NAME", value_parser = SCENARIOS.map(|(name, _)| name))]
     only: Vec<String>,
+    /// Of the scenario `backends` only this one; may be repeated.
+    #[arg(long, value_name = "NAME", value_parser = backends::names())]
+    backend: Vec<String>,
     /// Packets in the store that is queried, from 1000; a million take minutes to sign and store.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     packets: usize,
@@ -79,7 +82,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    match run(Options::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -90,17 +93,20 @@ fn main() -> ExitCode {
 }
 
 /// False when a scenario failed; the others have run all the same.
-fn run(options: &Options) -> Result<bool> {
+fn run(options: Options) -> Result<bool> {
     let machine = Machine::here();
     let mut text = machine.to_markdown(options.quick);
     print!("{text}");
     let mut complete = true;
+    // They are needed until the program ends.
+    let backends: &'static [String] = options.backend.leak();
+    let (quick, packets) = (options.quick, options.packets.max(1_000));
+    let effort = Effort { quick, packets, backends };
     for (name, scenario) in SCENARIOS {
         if !options.only.is_empty() && !options.only.iter().any(|only| only == name) {
             continue;
         }
         eprintln!("measuring {name} …");
-        let effort = Effort { quick: options.quick, packets: options.packets.max(1_000) };
         let sections = scenario(effort).unwrap_or_else(|error| {
             complete = false;
             vec![Section::without_rows(name, format!("Failed: {error:#}."))]

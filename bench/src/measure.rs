@@ -20,6 +20,8 @@ pub(crate) struct Effort {
     pub(crate) quick: bool,
     /// Packets in the store that is queried.
     pub(crate) packets: usize,
+    /// Names of the backends that are measured; all of them without any.
+    pub(crate) backends: &'static [String],
 }
 
 impl Effort {

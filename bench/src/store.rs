@@ -16,7 +16,7 @@ use edgelore_routing::embedded::{Embedded, EmbeddedConfig};
 use hdrhistogram::Histogram;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -26,7 +26,7 @@ const PUTS: usize = 10_000;
 const PRODUCERS: usize = 32;
 /// Results of one query at most.
 const LIMIT: usize = 50;
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR_SECS: i64 = 3_600;
 
 pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     let runtime = Builder::new_multi_thread()
@@ -47,10 +47,14 @@ fn sealed(count: usize) -> Result<Vec<Vec<u8>>> {
     (0..count).map(seal).collect()
 }
 
-pub(crate) fn an_hour_ago() -> Timestamp {
+/// Seconds since 1970.
+pub(crate) fn now_secs() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let secs = since.saturating_sub(HOUR).as_secs();
-    Timestamp::from_secs_nanos(i64::try_from(secs).unwrap_or(0), 0)
+    i64::try_from(since.as_secs()).unwrap_or(0)
+}
+
+pub(crate) fn an_hour_ago() -> Timestamp {
+    Timestamp::from_secs_nanos(now_secs() - HOUR_SECS, 0)
 }
 
 /// An empty store in a folder that vanishes with it.

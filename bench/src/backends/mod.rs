@@ -9,21 +9,22 @@
 //! latencies are those of a gateway that has its server beside it.
 
 mod bare;
+mod processor;
 mod subjects;
 
 use crate::inputs::Random;
 use crate::measure::{Effort, PERCENTILES, latencies, percentiles_us};
-use crate::packet::{key, varied};
+use crate::packet::{example, key, varied};
 use crate::report::{Section, grouped};
 use crate::store::an_hour_ago;
 use anyhow::{Context as _, Result, ensure};
-use edgelore_model::{Query, Situation};
+use edgelore_model::{Query, Situation, Timestamp};
 use edgelore_pipeline::fingerprint::Space;
-use edgelore_pipeline::packet::seal;
+use edgelore_pipeline::packet::{Sealed, seal};
 use edgelore_routing::{Backend, PacketId};
 use hdrhistogram::Histogram;
-use nix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use subjects::Subject;
 use tokio::runtime::{Builder, Runtime};
@@ -43,33 +44,54 @@ const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
 /// How a backend is started.
 type Start = fn() -> Result<Subject>;
 
-const BACKENDS: [Start; 7] = [
-    Subject::embedded,
-    Subject::http,
-    Subject::redis,
-    Subject::postgres,
-    Subject::pgvector,
-    Subject::nats,
-    Subject::dht,
+const BACKENDS: [(&str, Start); 7] = [
+    ("embedded", Subject::embedded),
+    ("http", Subject::http),
+    ("redis", Subject::redis),
+    ("postgres", Subject::postgres),
+    ("pgvector", Subject::pgvector),
+    ("nats", Subject::nats),
+    ("dht", Subject::dht),
 ];
 
-/// A packet that is stored, as brute force sees it.
-#[derive(Clone)]
+/// A packet that is stored, as brute force sees it: 56 bytes, since there may be millions of them.
 struct Known {
     id: PacketId,
-    situation: Situation,
+    /// Severity, prefixes, nodes.
+    numbers: [u64; 3],
 }
 
-/// A query that was answered.
-struct Asked {
-    situation: Situation,
-    radius: u32,
-    ids: Vec<PacketId>,
+impl Known {
+    fn of(sealed: &Sealed) -> Self {
+        let Situation { severity, affected_prefixes, node_count, .. } = sealed.outcome.situation;
+        Self { id: sealed.id, numbers: [severity, affected_prefixes, node_count] }
+    }
+
+    /// Its situation; all have the same words.
+    fn situation(&self) -> Situation {
+        let mut situation = example(Timestamp(0)).situation;
+        self.place(&mut situation);
+        situation
+    }
+
+    /// Makes another packet's situation this one's.
+    const fn place(&self, situation: &mut Situation) {
+        let [severity, affected_prefixes, node_count] = self.numbers;
+        situation.severity = severity;
+        situation.affected_prefixes = affected_prefixes;
+        situation.node_count = node_count;
+    }
+}
+
+/// How the backends are called.
+pub(crate) fn names() -> [&'static str; 7] {
+    BACKENDS.map(|(name, _)| name)
 }
 
 pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
     let mut tables = Tables::new(effort);
-    for start in BACKENDS {
+    let chosen = |name| effort.backends.is_empty() || effort.backends.iter().any(|one| one == name);
+    for (_, start) in BACKENDS.iter().filter(|(name, _)| chosen(name)) {
         let subject = start()?;
         eprintln!("  {} …", subject.name);
         measure(&subject, effort, &mut tables).with_context(|| subject.name)?;
@@ -103,52 +125,69 @@ impl Tables {
              200 queries take longer than {} s, fewer are asked.",
             ASKING.as_secs()
         ));
-        let columns = ["backend", "operation", "µs of ours", "µs of the bare client", "ratio"];
-        let mut processor = Section::new("Backends: processor time of the client", &columns);
-        processor.note(
-            "Of the one thread that runs the client, one operation after the other. The bare client \
-             makes the same round trips and verifies nothing. Asked again, a client compares the hashes \
-             of packets that it has verified.",
-        );
         let columns = with(&["backend", "packets"]);
         let mut delivery = Section::new("Backends: from storing to the subscriber", &columns);
         delivery.note("From before `store` is called to when another client has the packet.");
-        Self { stores, queries, processor, delivery }
+        Self { stores, queries, processor: processor::table(), delivery }
     }
 }
 
 fn measure(subject: &Subject, effort: Effort, tables: &mut Tables) -> Result<()> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let client = subject.client()?;
-    let (known, histogram) = fill(&runtime, &client, effort.packets)?;
+    let (mut known, histogram) = fill(&runtime, subject, &client, effort.packets)?;
     let mut store = |producers: usize, histogram: &Histogram<u64>| {
         let cells = [subject.name.to_owned(), producers.to_string(), grouped(histogram.len())];
         tables.stores.row(cells.into_iter().chain(percentiles_us(histogram)));
     };
     store(PRODUCERS, &histogram);
     let (more, histogram) =
-        runtime.block_on(fill_share(client.clone(), 999, effort.pick(500, 100)))?;
+        runtime.block_on(fill_share(client.clone(), 999, effort.pick(500, 100), || ()))?;
     store(1, &histogram);
-    let known = [known, more].concat();
+    known.extend(more);
     let asked = queries(&runtime, subject, &client, &known, effort, &mut tables.queries)?;
+    drop(known);
     runtime.shutdown_background();
-    processor(subject, &asked, effort, &mut tables.processor)?;
+    processor::measure(subject, &asked, RADII[1], effort, &mut tables.processor)?;
     let histogram = delivery(subject, effort.pick(500, 50))?;
     let cells = [subject.name.to_owned(), grouped(histogram.len())];
     tables.delivery.row(cells.into_iter().chain(percentiles_us(&histogram)));
     Ok(())
 }
 
+/// How far a store is filled; says so at each tenth.
+struct Progress {
+    name: &'static str,
+    all: usize,
+    done: AtomicUsize,
+}
+
+impl Progress {
+    fn step(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        let tenths = |done: usize| done * 10 / self.all;
+        if tenths(done) > tenths(done - 1) {
+            let (percent, packets) = (tenths(done) * 10, grouped(done as u64));
+            eprintln!("  {}: {percent} %, {packets} packets stored", self.name);
+        }
+    }
+}
+
 /// Stores `count` packets, shared out among the producers.
 fn fill(
     runtime: &Runtime,
+    subject: &Subject,
     client: &Arc<dyn Backend>,
     count: usize,
 ) -> Result<(Vec<Known>, Histogram<u64>)> {
+    let (name, done) = (subject.name, AtomicUsize::new(0));
+    let progress = Arc::new(Progress { name, all: count, done });
     let producers: Vec<_> = (0..PRODUCERS)
         .map(|producer| {
             let share = count / PRODUCERS + usize::from(producer < count % PRODUCERS);
-            runtime.spawn(fill_share(Arc::clone(client), producer as u64, share))
+            let progress = Arc::clone(&progress);
+            let each = move || progress.step();
+            runtime.spawn(fill_share(Arc::clone(client), producer as u64, share, each))
         })
         .collect();
     let (mut known, mut histogram) = (Vec::with_capacity(count), latencies());
@@ -164,21 +203,30 @@ async fn fill_share(
     client: Arc<dyn Backend>,
     producer: u64,
     share: usize,
+    each: impl Fn() + Send,
 ) -> Result<(Vec<Known>, Histogram<u64>)> {
     let mut random = Random::new(1_000 + producer);
     let (key, space, created) = (key(), Space::default_definition(), an_hour_ago());
-    let (mut known, mut histogram) = (Vec::new(), latencies());
+    let (mut known, mut histogram) = (Vec::with_capacity(share), latencies());
     for _ in 0..share {
         let sealed = seal(&varied(created, &mut random), &key, &space)?;
+        known.push(Known::of(&sealed));
         let start = Instant::now();
         client.store(sealed.bytes).await?;
         histogram.saturating_record(start.elapsed().as_nanos() as u64);
-        known.push(Known { id: sealed.id, situation: sealed.outcome.situation });
+        each();
     }
     Ok((known, histogram))
 }
 
-/// Asks at each radius; gives what was asked at the middle one.
+/// A query that was answered.
+struct Answer {
+    radius: u32,
+    query: Query,
+    ids: Vec<PacketId>,
+}
+
+/// Asks at each radius; gives what was asked about at the middle one.
 fn queries(
     runtime: &Runtime,
     subject: &Subject,
@@ -186,11 +234,11 @@ fn queries(
     known: &[Known],
     effort: Effort,
     table: &mut Section,
-) -> Result<Vec<Asked>> {
+) -> Result<Vec<Situation>> {
     let asked = effort.pick(200, 20).min(known.len());
-    let situations: Vec<&Situation> =
-        known.iter().step_by(known.len() / asked).map(|one| &one.situation).take(asked).collect();
-    let mut kept = Vec::new();
+    let asked = known.iter().step_by(known.len() / asked).map(Known::situation).take(asked);
+    let mut situations: Vec<Situation> = asked.collect();
+    let mut asked_at_middle = 0;
     for radius in RADII {
         let (mut histogram, mut answers) = (latencies(), Vec::new());
         let begun = Instant::now();
@@ -198,12 +246,12 @@ fn queries(
             if answers.len() >= ASKED_MIN && begun.elapsed() > ASKING {
                 break;
             }
-            let query = Query::from(*situation);
+            let query = Query::from(situation);
             let start = Instant::now();
             let found = runtime.block_on(client.query(&query, radius, LIMIT))?;
             histogram.saturating_record(start.elapsed().as_nanos() as u64);
             let ids = found.iter().map(|found| found.opened.id).collect();
-            answers.push(Asked { situation: (*situation).clone(), radius, ids });
+            answers.push(Answer { radius, query, ids });
         }
         let found: usize = answers.iter().map(|answer| answer.ids.len()).sum();
         let judged = &answers[..answers.len().min(effort.pick(20, 5))];
@@ -216,20 +264,23 @@ fn queries(
         ];
         table.row(cells.into_iter().chain(percentiles_us(&histogram)));
         if radius == RADII[1] {
-            kept = answers;
+            asked_at_middle = answers.len();
         }
     }
-    Ok(kept)
+    situations.truncate(asked_at_middle);
+    Ok(situations)
 }
 
 /// How many of the nearest packets were found, of all that should have been.
-fn recall(known: &[Known], answers: &[Asked]) -> f64 {
+fn recall(known: &[Known], answers: &[Answer]) -> f64 {
     let space = Space::default_definition();
     let (mut found, mut expected) = (0, 0);
     for answer in answers {
-        let query = Query::from(&answer.situation);
-        let measured =
-            known.iter().map(|one| (space.query_distance(&query, &one.situation), one.id));
+        let (aim, mut situation) = (space.aim(&answer.query), example(Timestamp(0)).situation);
+        let measured = known.iter().map(|one| {
+            one.place(&mut situation);
+            (space.reach(&aim, &space.locate(&situation)), one.id)
+        });
         let mut near: Vec<_> = measured.filter(|(far, _)| *far <= answer.radius).collect();
         near.sort_unstable();
         near.truncate(LIMIT);
@@ -237,63 +288,6 @@ fn recall(known: &[Known], answers: &[Asked]) -> f64 {
         found += near.iter().filter(|(_, id)| answer.ids.contains(id)).count();
     }
     found as f64 / expected.max(1) as f64
-}
-
-/// What the client takes of the processor, in ns since the thread began.
-fn processor_ns() -> Result<u64> {
-    let time =
-        clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).context("read the thread's clock")?;
-    Ok(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
-}
-
-/// The same operations by the backend and by the bare client, in turn, on one thread.
-fn processor(
-    subject: &Subject,
-    asked: &[Asked],
-    effort: Effort,
-    table: &mut Section,
-) -> Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let Some(mut bare) = runtime.block_on(subject.bare())? else { return Ok(()) };
-    let client = subject.client()?;
-    let mut random = Random::new(5_000);
-    let (key, space, created) = (key(), Space::default_definition(), an_hour_ago());
-    let count = effort.pick(500, 50);
-    let mut sealed = (0..2 * count).map(|_| seal(&varied(created, &mut random), &key, &space));
-    let (mut ours, mut theirs) = ([0_u64; 3], [0_u64; 3]);
-    for _ in 0..count {
-        let [one, other] = [sealed.next(), sealed.next()].map(|one| one.context("a packet"));
-        let (one, other) = (one??, other??);
-        let start = processor_ns()?;
-        runtime.block_on(client.store(one.bytes))?;
-        let between = processor_ns()?;
-        runtime.block_on(bare.store(&other.id, &other.bytes))?;
-        ours[0] += between - start;
-        theirs[0] += processor_ns()? - between;
-    }
-    for (times, one) in asked.iter().map(|one| (1, one)).chain(asked.iter().map(|one| (2, one))) {
-        let query = Query::from(&one.situation);
-        let start = processor_ns()?;
-        let found = runtime.block_on(client.query(&query, one.radius, LIMIT))?.len();
-        let between = processor_ns()?;
-        let fetched = runtime.block_on(bare.fetch(one))?;
-        ours[times] += between - start;
-        theirs[times] += processor_ns()? - between;
-        ensure!(found > 0 && fetched > 0, "a stored situation was not found");
-    }
-    let queries = [("query, radius 3", asked.len()), ("the same query again", asked.len())];
-    let operations = [("store", count)].into_iter().chain(queries);
-    for (at, (operation, times)) in operations.enumerate() {
-        let each = |ns: u64| ns as f64 / 1e3 / times as f64;
-        table.row([
-            subject.name.to_owned(),
-            operation.to_owned(),
-            format!("{:.1}", each(ours[at])),
-            format!("{:.1}", each(theirs[at])),
-            format!("{:.2}", ours[at] as f64 / theirs[at].max(1) as f64),
-        ]);
-    }
-    Ok(())
 }
 
 /// Stores packets one after the other while another client follows.

@@ -26,7 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::bare::{Bare, BareHttp, BareNats, BarePostgres, BareRedis};
 
 /// A store with room for what is measured.
-const PACKETS_MAX: usize = 4_000_000;
+pub(super) const PACKETS_MAX: usize = 4_000_000;
 /// Nodes of a DHT, all of them in this process.
 const NODES: usize = 5;
 /// How long they may take to find each other.
@@ -63,7 +63,7 @@ impl Subject {
         Ok(Self { here, ..Self::served("embedded", String::new(), vec![Box::new(folder)]) })
     }
 
-    fn served(name: &'static str, url: String, needs: Vec<Box<dyn Any>>) -> Self {
+    pub(super) fn served(name: &'static str, url: String, needs: Vec<Box<dyn Any>>) -> Self {
         Self { name, url, here: Vec::new(), clients: Cell::new(0), _needs: needs }
     }
 
@@ -149,7 +149,7 @@ impl Subject {
             "redis" => Some(Box::new(BareRedis::connect(&self.url).await?)),
             "postgres" | "pgvector" => {
                 let url = self.url.replace("pgvector://", "postgres://");
-                Some(Box::new(BarePostgres::connect(&url).await?))
+                Some(Box::new(BarePostgres::connect(&url, self.name == "pgvector").await?))
             }
             "nats" => Some(Box::new(BareNats::connect(&self.url).await?)),
             _ => None,

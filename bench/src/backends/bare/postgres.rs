@@ -1,0 +1,221 @@
+//! The bare client of PostgreSQL, with pgvector's table of vectors if there is one.
+
+use anyhow::{Context as _, Result, ensure};
+use async_trait::async_trait;
+use edgelore_pipeline::fingerprint::Space;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls, Row, Statement};
+
+use super::super::LIMIT;
+use super::super::subjects::PACKETS_MAX;
+use super::{Asked, Bare, Offered};
+use crate::store::now_secs;
+
+/// Rows that are read beyond those that are given: some may be withdrawn.
+const ROWS_MORE: usize = 16;
+/// Entries of the log beside the packets that are read in one round trip.
+const BESIDE_AT_ONCE: i64 = 512;
+/// Expired packets that one call purges.
+const PURGE_MAX: i32 = 512;
+/// Packets that get their vectors in one call.
+const FILL_AT_ONCE: i64 = 256;
+
+const BESIDE: &str = "SELECT number, kind, bytes FROM edgelore.beside
+    WHERE number > $1 ORDER BY number LIMIT $2";
+const HIGHEST: &str = "SELECT coalesce(max(id), 0) FROM edgelore.cell";
+const NEAR: &str = "
+SELECT near.id, near.distance, near.bytes,
+    ARRAY(SELECT w.by FROM edgelore.withdrawal w
+        WHERE w.publisher = near.publisher AND w.target = near.id ORDER BY w.by LIMIT 4),
+    ARRAY(SELECT b.bytes FROM edgelore.withdrawal w JOIN edgelore.packet b ON b.id = w.by
+        WHERE w.publisher = near.publisher AND w.target = near.id ORDER BY w.by LIMIT 4)
+FROM (
+    SELECT p.id, p.publisher, p.bytes, c.terms
+        + coalesce(abs(p.severity - $5::bigint), 0)
+        + coalesce(abs(p.prefixes - $6::bigint), 0)
+        + coalesce(abs(p.nodes - $7::bigint), 0) AS distance
+    FROM unnest($1::integer[], $2::bigint[]) AS c (cell, terms)
+    JOIN edgelore.packet p ON p.cell = c.cell
+        AND p.severity >= coalesce($5 - ($8::bigint - c.terms), 0)
+        AND p.severity <= coalesce($5 + ($8 - c.terms), 4294967295)
+    WHERE p.expires > $3::bigint AND ($4::bytea IS NULL OR p.pattern = $4)
+) AS near
+WHERE near.distance <= $8 AND (near.distance, near.id) > ($10::bigint, $11::bytea)
+ORDER BY near.distance, near.id
+LIMIT $9::bigint";
+const STORE: &str = "SELECT stored, fate FROM edgelore.store(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+
+const END: &str = "SELECT coalesce(max(p.arrival), 0) FROM edgelore.packet p";
+/// Of the table of vectors `{}`.
+const MISSING: &str = "SELECT p.arrival, p.id, p.bytes
+    FROM edgelore.packet p JOIN edgelore.cell c ON c.id = p.cell
+    WHERE c.space = $1 AND p.arrival > $2 AND p.arrival <= $3 AND NOT EXISTS (
+        SELECT FROM edgelore.{} v WHERE v.packet = p.arrival
+    ) ORDER BY p.arrival LIMIT $4";
+/// Of the table of vectors `{}`.
+const ADD: &str = "INSERT INTO edgelore.{} (packet, at)
+    SELECT u.packet, u.at::vector FROM unnest($1::bigint[], $2::text[]) AS u (packet, at)
+    JOIN edgelore.packet p ON p.arrival = u.packet FOR KEY SHARE OF p
+    ON CONFLICT DO NOTHING";
+
+/// The product's statements, prepared.
+pub(crate) struct BarePostgres {
+    client: Client,
+    space: [u8; 8],
+    beside: Statement,
+    highest: Statement,
+    near: Statement,
+    store: Statement,
+    vectors: Option<Vectors>,
+    /// The number of the one cell that holds packets.
+    cell: i32,
+}
+
+/// The statements that give a packet its vector.
+struct Vectors {
+    end: Statement,
+    missing: Statement,
+    add: Statement,
+}
+
+impl BarePostgres {
+    /// Connects to where a client of the product has made the schema.
+    pub(crate) async fn connect(url: &str, with_vectors: bool) -> Result<Self> {
+        let connected = tokio_postgres::connect(url, NoTls).await;
+        let (client, connection) = connected.context("connect the bare PostgreSQL client")?;
+        tokio::spawn(connection);
+        let space = Space::default_definition().short_id();
+        let table = format!("vector_1_{}", hex::encode(space));
+        let vectors = match with_vectors {
+            true => Some(Vectors {
+                end: client.prepare(END).await?,
+                missing: client.prepare(&MISSING.replace("{}", &table)).await?,
+                add: client.prepare(&ADD.replace("{}", &table)).await?,
+            }),
+            false => None,
+        };
+        Ok(Self {
+            space,
+            beside: client.prepare(BESIDE).await?,
+            highest: client.prepare(HIGHEST).await?,
+            near: client.prepare(NEAR).await?,
+            store: client.prepare(STORE).await?,
+            vectors,
+            cell: 0,
+            client,
+        })
+    }
+
+    /// Gives the packet that was just stored its vector.
+    async fn fill(&self, vectors: &Vectors, vector: &str) -> Result<()> {
+        let end: i64 = self.client.query_one(&vectors.end, &[]).await?.get(0);
+        let parameters: [&(dyn ToSql + Sync); 4] =
+            [&&self.space[..], &(end - 1), &end, &FILL_AT_ONCE];
+        let rows = self.client.query(&vectors.missing, &parameters).await?;
+        let arrivals: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        ensure!(arrivals == [end], "another client stores as well");
+        self.client.execute(&vectors.add, &[&arrivals, &vec![vector]]).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Bare for BarePostgres {
+    async fn store(&mut self, offered: &Offered) -> Result<()> {
+        let packet = &offered.packet;
+        let [severity, prefixes, nodes] = offered.at.map(|at| vec![i64::from(at)]);
+        let none: Vec<&[u8]> = Vec::new();
+        let parameters: [&(dyn ToSql + Sync); 16] = [
+            &&self.space[..],
+            &vec![&packet.id[..]],
+            &vec![&packet.publisher[..]],
+            &vec![&offered.coarse[..]],
+            &vec![&offered.exact[..]],
+            &severity,
+            &prefixes,
+            &nodes,
+            &vec![packet.outcome.expires.secs()],
+            &vec![packet.outcome.resolution.pattern.as_bytes()],
+            &vec![&packet.bytes[..]],
+            &none,
+            &none,
+            &now_secs(),
+            &(PACKETS_MAX as i64),
+            &PURGE_MAX,
+        ];
+        let rows = self.client.query(&self.store, &parameters).await?;
+        let fates: Vec<(&[u8], i32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        ensure!(fates == [(&packet.id[..], 1)], "the packet was not stored");
+        match &self.vectors {
+            Some(vectors) => self.fill(vectors, &offered.vector).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn prepare(&mut self, asked: &Asked) -> Result<()> {
+        let cell = "SELECT id FROM edgelore.cell WHERE path = $1";
+        self.cell = self.client.query_one(cell, &[&asked.coarse.to_string()]).await?.get(0);
+        Ok(())
+    }
+
+    /// The end of the log beside the packets, the highest cell, and the nearest packets.
+    async fn fetch(&mut self, asked: &Asked) -> Result<usize> {
+        let beside = self.client.query(&self.beside, &[&0_i64, &BESIDE_AT_ONCE]).await?;
+        ensure!(beside.is_empty(), "something stands beside the packets");
+        let _: i32 = self.client.query_one(&self.highest, &[]).await?.get(0);
+        let [severity, prefixes, nodes] = asked.at.map(|at| Some(i64::from(at)));
+        let (pattern, first): (Option<&[u8]>, &[u8]) = (None, &[]);
+        let parameters: [&(dyn ToSql + Sync); 11] = [
+            &vec![self.cell],
+            &vec![0_i64],
+            &now_secs(),
+            &pattern,
+            &severity,
+            &prefixes,
+            &nodes,
+            &i64::from(asked.radius),
+            &((LIMIT + ROWS_MORE) as i64),
+            &-1_i64,
+            &first,
+        ];
+        let rows = self.client.query(&self.near, &parameters).await?;
+        Ok(rows.iter().filter(|row| packet_bytes(row) > 0).count())
+    }
+}
+
+/// Reads the columns of a packet.
+fn packet_bytes(row: &Row) -> usize {
+    let (id, bytes): (&[u8], &[u8]) = (row.get(0), row.get(2));
+    let _: i64 = row.get(1);
+    let (by, contents): (Vec<&[u8]>, Vec<&[u8]>) = (row.get(3), row.get(4));
+    id.len() + bytes.len() + by.len() + contents.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> String {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_statements_are_the_products() {
+        let query = include_str!("../../../../userspace/routing/src/postgres/query.rs");
+        let shelf = include_str!("../../../../userspace/routing/src/postgres/shelf.rs");
+        let store = include_str!("../../../../userspace/routing/src/postgres/store.rs");
+        let vectors = include_str!("../../../../userspace/routing/src/pgvector/vectors.rs");
+        for (source, statement) in [
+            (shelf, BESIDE),
+            (query, HIGHEST),
+            (query, NEAR),
+            (store, STORE),
+            (vectors, END),
+            (vectors, MISSING),
+            (vectors, ADD),
+        ] {
+            assert!(words(source).contains(&words(statement)), "{statement}");
+        }
+    }
+}
