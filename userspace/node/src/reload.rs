@@ -242,7 +242,9 @@ mod tests {
         let changed = ["capture.egress", "capture.interfaces", "capture.xdp", "detect.convergence"];
         assert_eq!(reloaded.changed, changed);
         assert_eq!(reloaded.restart, ["node.workers"]);
-        let Change::Select(selection, hooks) = taken.try_recv().unwrap() else { panic!("no change") };
+        let Change::Select(selection, hooks) = taken.try_recv().unwrap() else {
+            panic!("no change")
+        };
         assert!(selection.wants("eth7"));
         let generic = edgelore_capture::ring::XdpPolicy::Generic;
         assert_eq!(hooks, Hooks { xdp: generic, egress: false });

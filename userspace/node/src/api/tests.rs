@@ -186,7 +186,8 @@ async fn who_verifies_gets_the_exact_bytes_alone() {
             query: Query::from(&stored[0].outcome.situation),
             ..QueryRequest::default()
         };
-        let request = served.client.post(format!("{}/v1/query", served.base)).header("accept", accept);
+        let request =
+            served.client.post(format!("{}/v1/query", served.base)).header("accept", accept);
         let answer = request.json(&query).send().await.unwrap();
         assert_eq!(answer.headers()["content-type"], media_type, "{accept}");
         let body = answer.bytes().await.unwrap();

@@ -54,11 +54,10 @@ impl Answers {
     fn events(&self) -> String {
         // One that is longer than an event may be ends the stream.
         let packets = self.packets.iter().filter(|packet| packet.len() < 1_000).map(hex::encode);
-        let events = ["no hexadecimal".to_owned()]
-            .into_iter()
-            .chain(packets)
-            .enumerate()
-            .map(|(number, text)| format!("event: packet\nid: {}\ndata: {text}\n\n", number + 1));
+        let events =
+            ["no hexadecimal".to_owned()].into_iter().chain(packets).enumerate().map(
+                |(number, text)| format!("event: packet\nid: {}\ndata: {text}\n\n", number + 1),
+            );
         format!("event: ready\nid: 0\ndata: \n\n{}", events.collect::<String>())
     }
 }

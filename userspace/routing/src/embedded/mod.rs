@@ -150,12 +150,9 @@ impl Shared {
         let near = self.index().near(query, radius, limit, (self.now)());
         let packets = self.disk.packets(near.iter().map(|hit| (hit.sequence, hit.id)))?;
         // What was purged or evicted between the two steps is left out.
-        let found = near
-            .into_iter()
-            .zip(packets)
-            .filter_map(|(hit, packet)| {
-                Some(Found { opened: Arc::new(packet?), distance: hit.distance })
-            });
+        let found = near.into_iter().zip(packets).filter_map(|(hit, packet)| {
+            Some(Found { opened: Arc::new(packet?), distance: hit.distance })
+        });
         Ok(found.collect())
     }
 

@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use edgelore_model::{Query, Situation};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Row;
 
 use crate::backend::BackendError;
-use crate::postgres::{Nearness, failed};
+use crate::postgres::{Nearness, Prepared};
 use crate::verify::Verifier;
 
 /// Packets that get their vectors in one call.
@@ -34,7 +34,7 @@ impl Vectors {
         Self { table, dimensions: space.dimensions(), filled: AtomicI64::new(0) }
     }
 
-    async fn make(&self, client: &Client) -> Result<(), BackendError> {
+    async fn make(&self, client: &Prepared) -> Result<(), BackendError> {
         let (table, dimensions) = (&self.table, self.dimensions);
         let make = format!(
             "BEGIN;
@@ -52,7 +52,7 @@ impl Vectors {
             // Its own error does not matter: the first one is told.
             let _ = client.batch_execute("ROLLBACK").await;
         }
-        made.map_err(|error| match failed(&error) {
+        made.map_err(|error| match error {
             BackendError::Storage(text) => {
                 BackendError::Storage(format!("making the vectors of pgvector: {text}"))
             }
@@ -63,11 +63,11 @@ impl Vectors {
     /// Packets after the mark without a vector, and up to where they were looked for.
     async fn missing(
         &self,
-        client: &Client,
+        client: &Prepared,
         verifier: &Verifier,
     ) -> Result<(Vec<Row>, i64), BackendError> {
         let end = "SELECT coalesce(max(p.arrival), 0) FROM edgelore.packet p";
-        let end = client.query_one(end, &[]).await.map_err(|error| failed(&error))?;
+        let end = client.query_one(end, &[]).await?;
         let (end, mark): (i64, _) = (end.get(0), self.filled.load(Ordering::Relaxed));
         if end <= mark {
             return Ok((Vec::new(), mark));
@@ -81,8 +81,7 @@ impl Vectors {
             self.table
         );
         let space = verifier.space.short_id();
-        let rows = client.query(&missing, &[&&space[..], &mark, &end, &FILL_AT_ONCE]).await;
-        let rows = rows.map_err(|error| failed(&error))?;
+        let rows = client.query(&missing, &[&&space[..], &mark, &end, &FILL_AT_ONCE]).await?;
         let at_end = (rows.len() as i64) < FILL_AT_ONCE;
         let looked = rows.last().filter(|_| !at_end).map_or(end, |row| row.get(0));
         Ok((rows, looked))
@@ -90,7 +89,7 @@ impl Vectors {
 
     async fn add(
         &self,
-        client: &Client,
+        client: &Prepared,
         verifier: &Verifier,
         rows: &[Row],
     ) -> Result<(), BackendError> {
@@ -107,16 +106,15 @@ impl Vectors {
             ON CONFLICT DO NOTHING",
             self.table
         );
-        let added = client.execute(&add, &[&packets, &vectors]).await;
-        added.map(drop).map_err(|error| failed(&error))
+        client.execute(&add, &[&packets, &vectors]).await
     }
 }
 
 #[async_trait]
 impl Nearness for Vectors {
-    async fn prepare(&self, client: &Client) -> Result<(), BackendError> {
+    async fn prepare(&self, client: &Prepared) -> Result<(), BackendError> {
         let there = format!("SELECT to_regclass('edgelore.{}_near') IS NOT NULL", self.table);
-        let there = client.query_one(&there, &[]).await.map_err(|error| failed(&error))?;
+        let there = client.query_one(&there, &[]).await?;
         if !there.get::<_, bool>(0) {
             self.make(client).await?;
             // Whatever this client filled was in another table.
@@ -126,10 +124,10 @@ impl Nearness for Vectors {
         let settings = format!(
             "SELECT '[1]'::vector; SET hnsw.iterative_scan = strict_order; SET hnsw.ef_search = {IN_VIEW}"
         );
-        client.batch_execute(&settings).await.map_err(|error| failed(&error))
+        client.batch_execute(&settings).await
     }
 
-    async fn fill(&self, client: &Client, verifier: &Verifier) -> Result<(), BackendError> {
+    async fn fill(&self, client: &Prepared, verifier: &Verifier) -> Result<(), BackendError> {
         loop {
             let (rows, looked) = self.missing(client, verifier).await?;
             if !rows.is_empty() {
@@ -144,7 +142,7 @@ impl Nearness for Vectors {
 
     async fn bound(
         &self,
-        client: &Client,
+        client: &Prepared,
         verifier: &Verifier,
         query: &Query,
         count: usize,
@@ -160,8 +158,7 @@ impl Nearness for Vectors {
         );
         let (at, now) = (vector(&verifier.space, &at), verifier.now().secs());
         let pattern = query.resolution_pattern.as_deref().map(str::as_bytes);
-        let rows = client.query(&nearest, &[&at, &now, &pattern, &(count as i64)]).await;
-        let rows = rows.map_err(|error| failed(&error))?;
+        let rows = client.query(&nearest, &[&at, &now, &pattern, &(count as i64)]).await?;
         let farthest = rows.last().filter(|_| rows.len() == count);
         // Milli-units are whole numbers; what `as` cuts off above them is no bound anyway.
         Ok(farthest.map(|row| row.get::<_, f64>(0).ceil() as u32))

@@ -24,6 +24,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Socket};
 use tokio_postgres::{Connection, tls::TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::prepared::Prepared;
 use super::{Nearness, schema};
 use crate::backend::{BackendError, Said};
 
@@ -38,14 +39,14 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 pub(super) struct Server {
     config: Config,
     tls: Option<MakeRustlsConnect>,
-    reader: Mutex<Option<Arc<Client>>>,
+    reader: Mutex<Option<Arc<Prepared>>>,
     durable: AtomicBool,
     index: Option<Arc<dyn Nearness>>,
 }
 
 /// A connection; `news` changes with every notification and closes with the connection.
 pub(super) struct Session {
-    pub(super) client: Client,
+    pub(super) client: Prepared,
     pub(super) news: watch::Receiver<u64>,
 }
 
@@ -87,7 +88,7 @@ impl Server {
     }
 
     /// The connection that reading calls share.
-    pub(super) async fn reader(&self) -> Result<Arc<Client>, BackendError> {
+    pub(super) async fn reader(&self) -> Result<Arc<Prepared>, BackendError> {
         let mut reader = self.reader.lock().await;
         match reader.as_ref().filter(|client| !client.is_closed()) {
             Some(client) => Ok(Arc::clone(client)),
@@ -105,17 +106,18 @@ impl Server {
     }
 
     async fn open(&self) -> Result<Session, BackendError> {
-        let mut session = match &self.tls {
+        let (mut client, news) = match &self.tls {
             Some(tls) => start(self.config.connect(tls.clone()).await),
             None => start(self.config.connect(NoTls).await),
         }?;
-        schema::migrate(&mut session.client).await?;
+        schema::migrate(&mut client).await?;
+        let session = Session { client: Prepared::new(client), news };
         if let Some(index) = &self.index {
             index.prepare(&session.client).await?;
         }
         let syncs = "SELECT current_setting('fsync') = 'on'
             AND current_setting('synchronous_commit') <> 'off'";
-        let syncs = session.client.query_one(syncs, &[]).await.map_err(|error| failed(&error))?;
+        let syncs = session.client.query_one(syncs, &[]).await?;
         self.durable.store(syncs.get(0), Ordering::Relaxed);
         Ok(session)
     }
@@ -151,7 +153,7 @@ fn is_near(host: &Host) -> bool {
 /// Drives a new connection for as long as it lasts.
 fn start<S>(
     connected: Result<(Client, Connection<Socket, S>), tokio_postgres::Error>,
-) -> Result<Session, BackendError>
+) -> Result<(Client, watch::Receiver<u64>), BackendError>
 where
     S: TlsStream + Unpin + Send + 'static,
 {
@@ -164,7 +166,7 @@ where
             }
         }
     });
-    Ok(Session { client, news })
+    Ok((client, news))
 }
 
 /// Files that the URL names; the parameters are those of libpq.
@@ -237,7 +239,7 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, BackendError
 }
 
 /// What an error of the client or the server means to the caller.
-pub(crate) fn failed(error: &tokio_postgres::Error) -> BackendError {
+pub(super) fn failed(error: &tokio_postgres::Error) -> BackendError {
     let mut text = error.to_string();
     if let Some(cause) = error.source() {
         text = format!("{text}: {cause}");

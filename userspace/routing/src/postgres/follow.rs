@@ -15,7 +15,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::Shared;
-use super::connect::{Session, failed, within};
+use super::connect::{Session, within};
 use super::query::{is_withdrawn_by_heirs, withdrawing};
 use crate::Cell;
 use crate::backend::{BackendError, Cursor, Delivery};
@@ -58,8 +58,7 @@ pub(super) async fn follow(
     place: OwnedSemaphorePermit,
 ) -> Result<Follower<Arrivals>, BackendError> {
     let session = listen(&shared).await?;
-    let last = session.client.query_one("SELECT edgelore.last()", &[]).await;
-    let last: i64 = last.map_err(|error| failed(&error))?.get(0);
+    let last: i64 = session.client.query_one("SELECT edgelore.last()", &[]).await?.get(0);
     let last = Cursor(u64::try_from(last).unwrap_or_default());
     let paths = cells.iter().map(Cell::to_string).collect();
     let arrivals = Arrivals { shared, cells: cells.to_vec(), paths, session: Some(session) };
@@ -88,7 +87,7 @@ fn arrival(row: &Row) -> Cursor {
 
 async fn listen(shared: &Shared) -> Result<Session, BackendError> {
     let session = shared.server.connect().await?;
-    session.client.batch_execute("LISTEN edgelore").await.map_err(|error| failed(&error))?;
+    session.client.batch_execute("LISTEN edgelore").await?;
     Ok(session)
 }
 
@@ -109,7 +108,7 @@ impl Steps for Arrivals {
         let answer = within(async {
             let parameters: [&(dyn ToSql + Sync); 4] =
                 [&from, &self.paths, &STEP_ROWS, &&space[..]];
-            session.client.query(STEP, &parameters).await.map_err(|error| failed(&error))
+            session.client.query(STEP, &parameters).await
         });
         let rows = match answer.await {
             Ok(rows) => rows,

@@ -23,6 +23,7 @@
 
 mod connect;
 mod follow;
+mod prepared;
 mod query;
 mod schema;
 mod shelf;
@@ -38,7 +39,6 @@ use edgelore_pipeline::fingerprint::reference::Packet as Reference;
 use edgelore_pipeline::packet::statement::Statement;
 use edgelore_pipeline::synthesise::Unsigned;
 use tokio::sync::Semaphore;
-use tokio_postgres::Client;
 
 use crate::admission::{admit, admit_subscription};
 use crate::backend::{Backend, BackendError, Capability, Cursor, Stored, Subscription};
@@ -46,8 +46,7 @@ use crate::embedded::{Now, SUBSCRIPTIONS_MAX, system_time};
 use crate::verify::Verifier;
 use crate::{Cell, Found, PacketId};
 use connect::Server;
-#[cfg(feature = "pgvector")]
-pub(crate) use connect::failed;
+pub(crate) use prepared::Prepared;
 use query::Directory;
 use store::Writer;
 
@@ -94,16 +93,16 @@ impl fmt::Debug for PostgresConfig {
 #[async_trait]
 pub(crate) trait Nearness: Send + Sync {
     /// Makes a new connection ready.
-    async fn prepare(&self, client: &Client) -> Result<(), BackendError>;
+    async fn prepare(&self, client: &Prepared) -> Result<(), BackendError>;
 
     /// Takes in what was stored since.
-    async fn fill(&self, client: &Client, verifier: &Verifier) -> Result<(), BackendError>;
+    async fn fill(&self, client: &Prepared, verifier: &Verifier) -> Result<(), BackendError>;
 
     /// Milli-units within which `count` packets lie that match the query; `None` when there may be
     /// fewer, or the index cannot tell.
     async fn bound(
         &self,
-        client: &Client,
+        client: &Prepared,
         verifier: &Verifier,
         query: &Query,
         count: usize,

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use edgelore_model::Query;
 use edgelore_pipeline::packet::Opened;
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row};
 
+use super::Prepared;
 use super::Shared;
-use super::connect::failed;
 use crate::backend::{BackendError, LIMIT_MAX};
 use crate::placement::Target;
 use crate::{Cell, Found, PacketId};
@@ -89,7 +89,7 @@ fn numbered(cells: &Cells) -> impl Iterator<Item = (&Cell, i32)> {
 /// The nearest `limit` packets within a radius.
 async fn within(
     shared: &Shared,
-    client: &Client,
+    client: &Prepared,
     cells: &Cells,
     query: &Query,
     radius: u32,
@@ -120,7 +120,7 @@ async fn within(
 
 async fn rows(
     shared: &Shared,
-    client: &Client,
+    client: &Prepared,
     target: &Target<'_>,
     near: &[(u32, i32)],
     query: &Query,
@@ -137,7 +137,7 @@ async fn rows(
         &cells, &terms, &now, &pattern, &severity, &prefixes, &nodes, &radius, &count, &after.0,
         &after.1,
     ];
-    client.query(NEAR, &parameters).await.map_err(|error| failed(&error))
+    client.query(NEAR, &parameters).await
 }
 
 /// The rows that are packets, count and answer the query, in their order.
@@ -167,7 +167,7 @@ fn verified(shared: &Shared, query: &Query, radius: u32, rows: &[Row]) -> Vec<Fo
 /// Whether a key that succeeds its publisher's takes a packet back. Few keys have successors.
 pub(super) async fn is_withdrawn_by_heirs(
     shared: &Shared,
-    client: &Client,
+    client: &Prepared,
     packet: &Opened,
 ) -> Result<bool, BackendError> {
     let heirs = shared.verifier.heirs(&packet.publisher);
@@ -180,8 +180,7 @@ pub(super) async fn is_withdrawn_by_heirs(
             SELECT w.by FROM edgelore.withdrawal w
             WHERE w.publisher = h.publisher AND w.target = $1 ORDER BY w.by LIMIT 4
         ) AS w JOIN edgelore.packet b ON b.id = w.by";
-    let rows = client.query(by, &[&&packet.id[..], &heirs]).await;
-    let rows = rows.map_err(|error| failed(&error))?;
+    let rows = client.query(by, &[&&packet.id[..], &heirs]).await?;
     let by = withdrawing(
         rows.iter().map(|row| row.get(0)).collect(),
         rows.iter().map(|row| row.get(1)).collect(),
@@ -196,10 +195,9 @@ pub(super) fn withdrawing(ids: Vec<Vec<u8>>, bytes: Vec<Vec<u8>>) -> Vec<(Packet
 }
 
 /// The coarse cells that hold packets now.
-async fn directory(shared: &Shared, client: &Client) -> Result<Cells, BackendError> {
+async fn directory(shared: &Shared, client: &Prepared) -> Result<Cells, BackendError> {
     let highest = "SELECT coalesce(max(id), 0) FROM edgelore.cell";
-    let highest = client.query_one(highest, &[]).await.map_err(|error| failed(&error))?;
-    let highest: i32 = highest.get(0);
+    let highest: i32 = client.query_one(highest, &[]).await?.get(0);
     {
         let known = shared.directory.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.0 == highest {
@@ -208,8 +206,7 @@ async fn directory(shared: &Shared, client: &Client) -> Result<Cells, BackendErr
     }
     let space = shared.verifier.space.short_id();
     let cells = "SELECT id, path FROM edgelore.cell WHERE space = $1 AND id <= $2";
-    let rows = client.query(cells, &[&&space[..], &highest]).await;
-    let rows = rows.map_err(|error| failed(&error))?;
+    let rows = client.query(cells, &[&&space[..], &highest]).await?;
     let cells = rows.iter().filter_map(|row| {
         let cell = shared.verifier.cell(row.get::<_, &str>(1).as_bytes())?;
         Some((row.get(0), cell))
@@ -224,7 +221,7 @@ async fn directory(shared: &Shared, client: &Client) -> Result<Cells, BackendErr
 pub(super) async fn get(shared: &Shared, id: &PacketId) -> Result<Option<Vec<u8>>, BackendError> {
     let client = shared.server.reader().await?;
     let bytes = "SELECT bytes FROM edgelore.packet WHERE id = $1";
-    let row = client.query_opt(bytes, &[&&id[..]]).await.map_err(|error| failed(&error))?;
+    let row = client.query_opt(bytes, &[&&id[..]]).await?;
     let packet = row.and_then(|row| shared.verifier.read(id, row.get(0)));
     Ok(packet.map(|packet| packet.bytes.clone()))
 }
@@ -235,6 +232,6 @@ pub(super) async fn held(shared: &Shared) -> Result<u64, BackendError> {
     let count = "SELECT count(*) FROM edgelore.packet p JOIN edgelore.cell c ON c.id = p.cell
         WHERE c.space = $1";
     let space = shared.verifier.space.short_id();
-    let row = client.query_one(count, &[&&space[..]]).await.map_err(|error| failed(&error))?;
+    let row = client.query_one(count, &[&&space[..]]).await?;
     Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
 }

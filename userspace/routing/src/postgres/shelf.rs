@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use tokio_postgres::Row;
 
 use super::Shared;
-use super::connect::failed;
 use crate::backend::BackendError;
 use crate::shelf::{Entry, Kind, Shelf};
 
@@ -22,23 +21,21 @@ impl Shelf for Shared {
             WHERE number > $1 ORDER BY number LIMIT $2";
         let number = i64::try_from(number).unwrap_or(i64::MAX);
         let client = self.server.reader().await?;
-        let rows = client.query(after, &[&number, &ROWS_AT_ONCE]).await;
-        Ok(rows.map_err(|error| failed(&error))?.iter().map(entry).collect())
+        let rows = client.query(after, &[&number, &ROWS_AT_ONCE]).await?;
+        Ok(rows.iter().map(entry).collect())
     }
 
     async fn append(&self, kind: Kind, bytes: Vec<u8>) -> Result<(), BackendError> {
         let client = self.server.reader().await?;
         let put = "SELECT edgelore.put_beside($1, $2)";
-        let put = client.execute(put, &[&kind.name(), &bytes]).await;
-        put.map(drop).map_err(|error| failed(&error))
+        client.execute(put, &[&kind.name(), &bytes]).await
     }
 
     async fn remove(&self, number: u64) -> Result<(), BackendError> {
         let client = self.server.reader().await?;
         let remove = "DELETE FROM edgelore.beside WHERE number = $1";
         let number = i64::try_from(number).unwrap_or(i64::MAX);
-        let removed = client.execute(remove, &[&number]).await;
-        removed.map(drop).map_err(|error| failed(&error))
+        client.execute(remove, &[&number]).await
     }
 }
 

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use edgelore_pipeline::packet::Opened;
 use tokio::sync::{mpsc, oneshot};
-use tokio_postgres::Client;
 
+use super::Prepared;
 use super::Shared;
-use super::connect::{failed, within};
+use super::connect::within;
 use crate::backend::{BackendError, Stored};
 use crate::placement::{Coordinates, coordinates, withdraws};
 use crate::{Cell, PacketId};
@@ -77,7 +77,7 @@ fn gone() -> BackendError {
 
 /// Writes until the last sender has gone.
 async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
-    let mut client: Option<Client> = None;
+    let mut client: Option<Prepared> = None;
     let mut batch = Vec::new();
     while requests.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let result = within(write(&shared, &mut client, &batch)).await;
@@ -117,7 +117,7 @@ fn answer(batch: &mut Vec<Request>, result: Result<HashMap<PacketId, i32>, Backe
 
 async fn write(
     shared: &Shared,
-    client: &mut Option<Client>,
+    client: &mut Option<Prepared>,
     batch: &[Request],
 ) -> Result<HashMap<PacketId, i32>, BackendError> {
     let connected = match client.take().filter(|client| !client.is_closed()) {
@@ -137,7 +137,7 @@ async fn write(
 /// The call: a column for each argument, a row for each packet.
 async fn call(
     shared: &Shared,
-    client: &Client,
+    client: &Prepared,
     packets: &[&Opened],
 ) -> Result<HashMap<PacketId, i32>, BackendError> {
     let space = &shared.verifier.space;
@@ -182,8 +182,7 @@ async fn call(
                 &PURGE_MAX,
             ],
         )
-        .await
-        .map_err(|error| failed(&error))?;
+        .await?;
     let fate = |row: &tokio_postgres::Row| {
         let id = row.get::<_, &[u8]>(0).try_into().ok()?;
         Some((id, row.get(1)))
