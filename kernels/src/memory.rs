@@ -5,21 +5,27 @@
 /// Asks for the line of the cache that holds `place`, and does not wait for it.
 #[inline]
 pub fn prefetch<T>(place: &T) {
+    prefetch_address(std::ptr::from_ref(place).cast());
+}
+
+/// Asks for the line of the cache that holds `address`, which may be any.
+#[inline(always)]
+pub(crate) fn prefetch_address(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: the address is that of a live value, and a prefetch reads nothing into the program.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast()) };
+        // SAFETY: a prefetch faults on no address and reads nothing into the program.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
     #[cfg(target_arch = "aarch64")]
-    // SAFETY: as above; PRFM is a hint that faults on no address.
+    // SAFETY: as above.
     unsafe {
         std::arch::asm!(
-            "prfm pldl1keep, [{place}]",
-            place = in(reg) std::ptr::from_ref(place),
+            "prfm pldl1keep, [{address}]",
+            address = in(reg) address,
             options(nostack, preserves_flags, readonly)
         );
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = place;
+    let _ = address;
 }

@@ -9,8 +9,8 @@ use core::arch::x86_64::*;
 
 use super::constants::BLOCK;
 use super::groups::Engine;
-use super::lanes::{Words, digest_group};
-use super::{Digest, groups, portable};
+use super::lanes::{End, State, Words};
+use super::{Digest, groups, lanes, portable};
 
 /// Proof that this machine has AVX2.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +32,25 @@ impl Engine<8> for Avx2 {
     /// A group takes as long as two messages without any vectors.
     const WORTHWHILE: usize = 3;
 
-    fn group(&self, messages: &[&[u8]; 8]) -> [Digest; 8] {
+    fn compress(
+        &self,
+        before: &State<8>,
+        rows: &[[&[u8; BLOCK]; 8]],
+        later: (&[&[u8]; 8], usize),
+        after: &mut State<8>,
+    ) {
         // SAFETY: `self` exists only where the instructions do.
-        unsafe { eight(messages) }
+        unsafe { compress(before, rows, later, after) }
+    }
+
+    fn digests(&self, state: &State<8>, out: &mut [Digest; 8]) {
+        // SAFETY: as above.
+        unsafe { digests(state, out) }
+    }
+
+    fn fill(&self, ends: &mut [End; 8], messages: &[&[u8]; 8]) {
+        // SAFETY: as above.
+        unsafe { fill(ends, messages) }
     }
 
     fn few(&self, messages: &[&[u8]], out: &mut [Digest]) {
@@ -42,13 +58,33 @@ impl Engine<8> for Avx2 {
     }
 }
 
-/// The digests of eight messages.
+/// The state after rows of blocks, one of each message.
 #[target_feature(enable = "avx2")]
-fn eight(messages: &[&[u8]; 8]) -> [Digest; 8] {
+fn compress(
+    before: &State<8>,
+    rows: &[[&[u8; BLOCK]; 8]],
+    later: (&[&[u8]; 8], usize),
+    after: &mut State<8>,
+) {
     // SAFETY: this function has the instructions.
-    let digests = unsafe { digest_group::<Ymm, 8>(messages) };
+    unsafe { lanes::compress::<Ymm, 8>(before, rows, later, after) };
     _mm256_zeroupper();
-    digests
+}
+
+/// Writes the digests that a state is.
+#[target_feature(enable = "avx2")]
+fn digests(state: &State<8>, out: &mut [Digest; 8]) {
+    // SAFETY: this function has the instructions.
+    unsafe { lanes::digests::<Ymm, 8>(state, out) };
+    _mm256_zeroupper();
+}
+
+/// Puts the ends of messages together.
+#[target_feature(enable = "avx2")]
+fn fill(ends: &mut [End; 8], messages: &[&[u8]; 8]) {
+    // SAFETY: this function has the instructions.
+    unsafe { lanes::fill::<Ymm, 8>(ends, messages) };
+    _mm256_zeroupper();
 }
 
 /// Eight words.
@@ -65,6 +101,11 @@ impl Words<8> for Ymm {
     #[inline(always)]
     unsafe fn from_array(words: &[u32; 8]) -> Self {
         unsafe { Self(_mm256_loadu_si256(words.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn to_array(self, words: &mut [u32; 8]) {
+        unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), self.0) }
     }
 
     #[inline(always)]
@@ -107,96 +148,62 @@ impl Words<8> for Ymm {
     }
 
     #[inline(always)]
-    unsafe fn load(messages: &[&[u8]; 8], at: usize, whole: bool) -> [Self; 16] {
-        unsafe {
-            let mut rows = [[_mm256_setzero_si256(); 2]; 8];
-            for (row, message) in rows.iter_mut().zip(messages) {
-                *row = if whole {
-                    halves(message.as_ptr().add(at))
-                } else {
-                    halves(padded_row(message, at).as_ptr())
-                };
-            }
-            let mut words = [Self::splat(0); 16];
-            for (word, vector) in words.iter_mut().zip(words_of(&rows)) {
-                *word = Self(vector);
-            }
-            words
-        }
+    unsafe fn quarter(blocks: &[&[u8; BLOCK]; 8], quarter: usize) -> [Self; 4] {
+        let [a, b, c, d] = unsafe { words_of(blocks, quarter) };
+        [Self(a), Self(b), Self(c), Self(d)]
     }
 
     #[inline(always)]
-    unsafe fn store(state: &[Self; 8]) -> [Digest; 8] {
+    unsafe fn zero_extended(bytes: &[u8]) -> [u8; BLOCK] {
+        let mut block = [0; BLOCK];
+        block[..bytes.len()].copy_from_slice(bytes);
+        block
+    }
+
+    #[inline(always)]
+    unsafe fn digests(state: &[Self; 8], out: &mut [Digest; 8]) {
         unsafe {
             let mut vectors = [_mm256_setzero_si256(); 8];
             for (vector, word) in vectors.iter_mut().zip(state) {
                 *vector = word.0;
             }
-            digests_of(vectors)
+            digests_of(vectors, out)
         }
     }
 }
 
-/// The block that begins at byte `at` of a message, padded but without the length.
-fn padded_row(message: &[u8], at: usize) -> [u8; BLOCK] {
-    let mut row = [0; BLOCK];
-    let Some(rest) = message.get(at..) else { return row };
-    match row.get_mut(rest.len()) {
-        Some(end) => {
-            *end = 0x80;
-            row[..rest.len()].copy_from_slice(rest);
-        }
-        None => row.copy_from_slice(&rest[..BLOCK]),
-    }
-    row
-}
-
-/// The two halves of a block.
-///
-/// # Safety
-/// The caller has AVX2, and 64 bytes are readable.
-#[inline(always)]
-pub(super) unsafe fn halves(block: *const u8) -> [__m256i; 2] {
-    // SAFETY: as the caller promises; the loads have no alignment.
-    unsafe { [_mm256_loadu_si256(block.cast()), _mm256_loadu_si256(block.add(32).cast())] }
-}
-
-/// From eight blocks to sixteen vectors of their words.
+/// Words `4 * quarter` to `4 * quarter + 3` of eight blocks.
 ///
 /// # Safety
 /// The caller has AVX2.
 #[inline(always)]
-pub(super) unsafe fn words_of(rows: &[[__m256i; 2]; 8]) -> [__m256i; 16] {
-    // SAFETY: the caller has the instructions.
+pub(super) unsafe fn words_of(blocks: &[&[u8; BLOCK]; 8], quarter: usize) -> [__m256i; 4] {
+    // SAFETY: the caller has the instructions; a quarter has the 16 bytes that are read, and the
+    // loads have no alignment.
     unsafe {
-        let mut words = [_mm256_setzero_si256(); 16];
-        for half in 0..2 {
-            let mut square = [_mm256_setzero_si256(); 8];
-            for (column, row) in square.iter_mut().zip(rows) {
-                *column = _mm256_shuffle_epi8(row[half], byte_order());
-            }
-            words[half * 8..half * 8 + 8].copy_from_slice(&transpose(square));
-        }
-        words
+        let row = |i| {
+            let at = |lane: usize| _mm_loadu_si128(blocks[lane].as_ptr().add(16 * quarter).cast());
+            let row = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(at(i)), at(4 + i));
+            _mm256_shuffle_epi8(row, byte_order())
+        };
+        quarters(row(0), row(1), row(2), row(3))
     }
 }
 
-/// The digests of a state of eight lanes.
+/// Writes the digests of a state of eight lanes.
 ///
 /// # Safety
 /// The caller has AVX2.
 #[inline(always)]
-pub(super) unsafe fn digests_of(mut state: [__m256i; 8]) -> [Digest; 8] {
+pub(super) unsafe fn digests_of(mut state: [__m256i; 8], out: &mut [Digest; 8]) {
     // SAFETY: the caller has the instructions, and a digest has the 32 bytes that are written.
     unsafe {
         for word in &mut state {
             *word = _mm256_shuffle_epi8(*word, byte_order());
         }
-        let mut digests = [Digest::default(); 8];
-        for (digest, row) in digests.iter_mut().zip(transpose(state)) {
+        for (digest, row) in out.iter_mut().zip(transpose(state)) {
             _mm256_storeu_si256(digest.as_mut_ptr().cast(), row);
         }
-        digests
     }
 }
 

@@ -6,12 +6,12 @@
 
 use core::arch::x86_64::*;
 
-use super::avx2::{digests_of, halves, words_of};
-use super::avx512::row_masks;
+use super::avx2::{digests_of, words_of};
+use super::constants::BLOCK;
 use super::groups::Engine;
-use super::lanes::{Words, digest_group};
+use super::lanes::{End, State, Words};
 use super::shani::ShaNi;
-use super::{Digest, groups, portable};
+use super::{Digest, groups, lanes, portable};
 
 /// Proof that this machine has AVX-512F, BW and VL, and the SHA extensions for what fills no group.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +39,25 @@ impl Engine<8> for Avx512Vl {
     /// A group takes as long as some six messages by the SHA extensions.
     const WORTHWHILE: usize = 6;
 
-    fn group(&self, messages: &[&[u8]; 8]) -> [Digest; 8] {
+    fn compress(
+        &self,
+        before: &State<8>,
+        rows: &[[&[u8; BLOCK]; 8]],
+        later: (&[&[u8]; 8], usize),
+        after: &mut State<8>,
+    ) {
         // SAFETY: `self` exists only where the instructions do.
-        unsafe { eight(messages) }
+        unsafe { compress(before, rows, later, after) }
+    }
+
+    fn digests(&self, state: &State<8>, out: &mut [Digest; 8]) {
+        // SAFETY: as above.
+        unsafe { digests(state, out) }
+    }
+
+    fn fill(&self, ends: &mut [End; 8], messages: &[&[u8]; 8]) {
+        // SAFETY: as above.
+        unsafe { fill(ends, messages) }
     }
 
     fn few(&self, messages: &[&[u8]], out: &mut [Digest]) {
@@ -52,13 +68,33 @@ impl Engine<8> for Avx512Vl {
     }
 }
 
-/// The digests of eight messages.
+/// The state after rows of blocks, one of each message.
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
-fn eight(messages: &[&[u8]; 8]) -> [Digest; 8] {
+fn compress(
+    before: &State<8>,
+    rows: &[[&[u8; BLOCK]; 8]],
+    later: (&[&[u8]; 8], usize),
+    after: &mut State<8>,
+) {
     // SAFETY: this function has the instructions.
-    let digests = unsafe { digest_group::<Ymm, 8>(messages) };
+    unsafe { lanes::compress::<Ymm, 8>(before, rows, later, after) };
     _mm256_zeroupper();
-    digests
+}
+
+/// Writes the digests that a state is.
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
+fn digests(state: &State<8>, out: &mut [Digest; 8]) {
+    // SAFETY: this function has the instructions.
+    unsafe { lanes::digests::<Ymm, 8>(state, out) };
+    _mm256_zeroupper();
+}
+
+/// Puts the ends of messages together.
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
+fn fill(ends: &mut [End; 8], messages: &[&[u8]; 8]) {
+    // SAFETY: this function has the instructions.
+    unsafe { lanes::fill::<Ymm, 8>(ends, messages) };
+    _mm256_zeroupper();
 }
 
 /// Eight words.
@@ -75,6 +111,11 @@ impl Words<8> for Ymm {
     #[inline(always)]
     unsafe fn from_array(words: &[u32; 8]) -> Self {
         unsafe { Self(_mm256_loadu_si256(words.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn to_array(self, words: &mut [u32; 8]) {
+        unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), self.0) }
     }
 
     #[inline(always)]
@@ -108,49 +149,33 @@ impl Words<8> for Ymm {
     }
 
     #[inline(always)]
-    unsafe fn load(messages: &[&[u8]; 8], at: usize, whole: bool) -> [Self; 16] {
-        unsafe {
-            let mut rows = [[_mm256_setzero_si256(); 2]; 8];
-            for (row, message) in rows.iter_mut().zip(messages) {
-                *row =
-                    if whole { halves(message.as_ptr().add(at)) } else { padded_row(message, at) };
-            }
-            let mut words = [Self::splat(0); 16];
-            for (word, vector) in words.iter_mut().zip(words_of(&rows)) {
-                *word = Self(vector);
-            }
-            words
-        }
+    unsafe fn quarter(blocks: &[&[u8; BLOCK]; 8], quarter: usize) -> [Self; 4] {
+        let [a, b, c, d] = unsafe { words_of(blocks, quarter) };
+        [Self(a), Self(b), Self(c), Self(d)]
     }
 
     #[inline(always)]
-    unsafe fn store(state: &[Self; 8]) -> [Digest; 8] {
+    unsafe fn zero_extended(bytes: &[u8]) -> [u8; BLOCK] {
+        let mut block = [0; BLOCK];
+        let mask: u64 = (1 << bytes.len()) - 1;
+        unsafe {
+            let (from, to) = (bytes.as_ptr(), block.as_mut_ptr());
+            let low = _mm256_maskz_loadu_epi8(mask as u32, from.cast());
+            let high = _mm256_maskz_loadu_epi8((mask >> 32) as u32, from.wrapping_add(32).cast());
+            _mm256_storeu_si256(to.cast(), low);
+            _mm256_storeu_si256(to.add(32).cast(), high);
+        }
+        block
+    }
+
+    #[inline(always)]
+    unsafe fn digests(state: &[Self; 8], out: &mut [Digest; 8]) {
         unsafe {
             let mut vectors = [_mm256_setzero_si256(); 8];
             for (vector, word) in vectors.iter_mut().zip(state) {
                 *vector = word.0;
             }
-            digests_of(vectors)
+            digests_of(vectors, out)
         }
-    }
-}
-
-/// The block that begins at byte `at` of a message, padded but without the length.
-///
-/// # Safety
-/// The caller has AVX-512BW and AVX-512VL.
-#[inline(always)]
-unsafe fn padded_row(message: &[u8], at: usize) -> [__m256i; 2] {
-    let (bytes, end) = row_masks(message.len(), at);
-    let from = message.as_ptr().wrapping_add(at);
-    // SAFETY: the masks leave what lies in the message; the rest is not read.
-    unsafe {
-        let low = _mm256_maskz_loadu_epi8(bytes as u32, from.cast());
-        let high = _mm256_maskz_loadu_epi8((bytes >> 32) as u32, from.wrapping_add(32).cast());
-        let one = _mm256_set1_epi8(-128);
-        [
-            _mm256_mask_mov_epi8(low, end as u32, one),
-            _mm256_mask_mov_epi8(high, (end >> 32) as u32, one),
-        ]
     }
 }

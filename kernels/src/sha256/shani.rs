@@ -14,6 +14,11 @@ use core::arch::x86_64::{
 
 use super::Digest;
 use super::constants::{BLOCK, H, K, blocks};
+use crate::memory::prefetch;
+
+/// How many pairs ahead of its turn a message is asked for, and how many of its lines at most.
+const AHEAD: usize = 4;
+const LINES: usize = 8;
 
 /// Proof that this machine has SHA, SSSE3 and SSE4.1.
 #[derive(Clone, Copy, Debug)]
@@ -83,14 +88,18 @@ impl End {
 #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
 fn digest_pairs(messages: &[&[u8]], out: &mut [Digest]) {
     let mut ends = [const { End::new() }; 2];
-    let mut pairs = messages.chunks_exact(2);
-    let mut places = out.chunks_exact_mut(2);
-    for (pair, place) in pairs.by_ref().zip(places.by_ref()) {
-        let states = digest_pair([pair[0], pair[1]], &mut ends);
-        place[0] = finish(states[0]);
-        place[1] = finish(states[1]);
+    let (pairs, last) = messages.as_chunks::<2>();
+    let (places, last_place) = out.as_chunks_mut::<2>();
+    for (index, pair) in pairs.iter().enumerate() {
+        if let (Some(later), Some(place)) = (pairs.get(index + AHEAD), places.get(index + AHEAD)) {
+            let lines = later.iter().flat_map(|message| message.chunks(BLOCK).take(LINES));
+            lines.for_each(|line| prefetch(&line[0]));
+            prefetch(place);
+        }
+        let states = digest_pair(*pair, &mut ends);
+        places[index] = [finish(states[0]), finish(states[1])];
     }
-    if let ([last], [place]) = (pairs.remainder(), places.into_remainder()) {
+    if let ([last], [place]) = (last, last_place) {
         ends[0].fill(last);
         let mut state = [initial()];
         for index in 0..blocks(last) {
