@@ -192,9 +192,9 @@ impl SituationIndex {
     /// Calls `each` with slot and distance of every situation within `radius`, in the order of the
     /// slots. What `each` returns is the radius from there on, if it is smaller.
     pub fn visit(&self, aim: &Aim, radius: u32, mut each: impl FnMut(usize, u32) -> u32) {
-        let measure = Measure::new(self, aim, radius);
+        let mut measure = Measure::new(self, aim, radius);
         let mut bound = radius;
-        for chunk in 0..self.blocks.len().div_ceil(CHUNK) {
+        for chunk in 0..=self.blocks.len().div_ceil(CHUNK) {
             bound = measure.visit(chunk, bound, &mut each);
         }
     }
@@ -202,9 +202,9 @@ impl SituationIndex {
     /// As [`SituationIndex::visit`] for many queries at once, which read memory once together:
     /// `each` gets the place of the query in `aims` too.
     pub fn visit_many(&self, aims: &[Aim], radius: u32, mut each: impl FnMut(usize, usize, u32)) {
-        let measures: Vec<_> = aims.iter().map(|aim| Measure::new(self, aim, radius)).collect();
-        for chunk in 0..self.blocks.len().div_ceil(CHUNK) {
-            for (query, measure) in measures.iter().enumerate() {
+        let mut measures: Vec<_> = aims.iter().map(|aim| Measure::new(self, aim, radius)).collect();
+        for chunk in 0..=self.blocks.len().div_ceil(CHUNK) {
+            for (query, measure) in measures.iter_mut().enumerate() {
                 measure.visit(chunk, radius, &mut |slot, distance| {
                     each(query, slot, distance);
                     radius
@@ -281,6 +281,8 @@ struct Measure<'i> {
     scan: similarity::Query,
     /// Milli-units in a unit of the scan's costs.
     quantum: u32,
+    /// What the scan marked in the last two chunks.
+    marks: [[u64; CHUNK]; 2],
 }
 
 impl<'i> Measure<'i> {
@@ -302,7 +304,7 @@ impl<'i> Measure<'i> {
             array::from_fn(|value| (least(field, value) / quantum).min(TOO_FAR) as u8)
         });
         let scan = similarity::Query::new(&costs);
-        Self { index, asked, coordinates, terms, scan, quantum }
+        Self { index, asked, coordinates, terms, scan, quantum, marks: [[0; CHUNK]; 2] }
     }
 
     /// What within `bound` costs at most.
@@ -311,18 +313,34 @@ impl<'i> Measure<'i> {
         if limit < TOO_FAR { limit as u8 } else { TOO_FAR as u8 - 1 }
     }
 
-    /// Visits what a chunk of blocks holds within `bound`; returns what bound is left.
-    fn visit(&self, chunk: usize, mut bound: u32, each: &mut impl FnMut(usize, u32) -> u32) -> u32 {
-        let first = chunk * CHUNK;
-        let blocks = &self.index.blocks[first..];
-        let blocks = &blocks[..blocks.len().min(CHUNK)];
-        let mut marks = [0; CHUNK];
-        similarity::mark(blocks, &self.scan, self.limit(bound), &mut marks[..blocks.len()]);
-        let slots = || marked(&marks).map(move |at| first * LANES + at);
-        let lower = self.index.lower.as_slice();
-        slots().filter_map(|slot| lower.get(slot)).for_each(prefetch);
+    /// Scans a chunk of blocks, and while memory brings what it marks visits what the chunk before
+    /// holds within `bound`; returns what bound is left. Beyond the last chunk there is nothing to
+    /// scan.
+    fn visit(&mut self, chunk: usize, bound: u32, each: &mut impl FnMut(usize, u32) -> u32) -> u32 {
+        self.mark(chunk, bound);
+        chunk.checked_sub(1).map_or(bound, |before| self.visit_marked(before, bound, each))
+    }
+
+    /// Marks what may lie within `bound` in a chunk, and asks memory for it.
+    fn mark(&mut self, chunk: usize, bound: u32) {
+        let limit = self.limit(bound);
+        let marks = &mut self.marks[chunk % 2];
+        *marks = [0; CHUNK];
+        let blocks = self.index.blocks.chunks(CHUNK).nth(chunk).unwrap_or_default();
+        similarity::mark(blocks, &self.scan, limit, &mut marks[..blocks.len()]);
+        let lower = self.index.lower.chunks(CHUNK * LANES).nth(chunk).unwrap_or_default();
+        marked(marks).filter_map(|at| lower.get(at)).for_each(prefetch);
+    }
+
+    fn visit_marked(
+        &self,
+        chunk: usize,
+        mut bound: u32,
+        each: &mut impl FnMut(usize, u32) -> u32,
+    ) -> u32 {
+        let slots = marked(&self.marks[chunk % 2]).map(|at| chunk * CHUNK * LANES + at);
         // The last block may have lanes that no situation is in.
-        for slot in slots().take_while(|slot| *slot < lower.len()) {
+        for slot in slots.take_while(|slot| *slot < self.index.len()) {
             let distance = self.distance(slot);
             if distance <= bound {
                 bound = each(slot, distance).min(bound);
@@ -394,9 +412,13 @@ impl SituationIndex {
     }
 }
 
-/// The places of the bits that are set, in their order.
+/// The places of the bits that are set, in their order. Most words are zero: eight are looked at
+/// together.
 fn marked(marks: &[u64; CHUNK]) -> impl Iterator<Item = usize> {
-    marks.iter().enumerate().filter(|(_, bits)| **bits != 0).flat_map(|(block, &bits)| {
+    let eights = marks.as_chunks::<8>().0.iter().enumerate();
+    let any = |(_, words): &(usize, &[u64; 8])| words.iter().fold(0, |all, word| all | word) != 0;
+    let words = eights.filter(any).flat_map(|(at, words)| (8 * at..).zip(words));
+    words.filter(|(_, bits)| **bits != 0).flat_map(|(block, &bits)| {
         let rest = |bits: &u64| Some(bits & (bits - 1)).filter(|rest| *rest != 0);
         std::iter::successors(Some(bits), rest)
             .map(move |bits| block * LANES + bits.trailing_zeros() as usize)
