@@ -126,10 +126,15 @@ fn live_drops_and_queue_activity_are_those_of_tc() {
     })
     .unwrap();
     let (sent, drops, _) = queue_statistics(&gateway);
+    // The kernel says how much it did not show.
+    let skipped = source.counters().unwrap().skipped;
     let signals = collect(&mut source, |signals| {
-        dropped(signals, "QDISC_DROP") >= drops && queue_activity(signals, link).1 >= sent
+        dropped(signals, "QDISC_DROP") + skipped >= drops
+            && queue_activity(signals, link).1 + skipped >= sent
     });
-    assert_eq!(queue_activity(&signals, link), (sent, sent), "no other namespace's queue counts");
+    let (inside, outside) = queue_activity(&signals, link);
+    assert!(inside <= sent && outside <= sent, "no other namespace's queue counts");
+    assert!(inside + skipped >= sent, "{inside} of {sent}, {skipped} skipped");
     // Drops are those of the whole machine, where other tests may run.
     assert!(drops >= 500, "{drops}");
     let counters = source.counters().unwrap();

@@ -26,18 +26,27 @@ pub struct TraceCounters {
     pub malformed: u64,
     /// Events with a field that could not be read.
     pub unreadable: u64,
+    /// Events that nobody saw: the kernel runs no program of a tracepoint while another one is at work
+    /// on that CPU.
+    pub skipped: u64,
     /// Retransmissions of control-plane sessions that could not be told apart.
     pub retransmits_unkeyed: u64,
 }
 
 impl TraceCounters {
-    pub(super) fn of(counts: &Counts, attached: &[Tracepoint], malformed: u64) -> Self {
+    pub(super) fn of(
+        counts: &Counts,
+        attached: &[Tracepoint],
+        malformed: u64,
+        skipped: u64,
+    ) -> Self {
         Self {
             hits: attached.iter().map(|point| (point.name(), counts[point.hits()])).collect(),
             records: counts[count::RECORDS],
             records_lost: counts[count::RECORDS_LOST],
             malformed,
             unreadable: counts[count::UNREADABLE],
+            skipped,
             retransmits_unkeyed: counts[count::RETRANSMITS_UNKEYED],
         }
     }

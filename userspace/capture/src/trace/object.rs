@@ -37,6 +37,7 @@ pub(super) struct Object {
     _ebpf: Ebpf,
     /// Keeps the programs attached.
     _events: Vec<OwnedFd>,
+    programs: Vec<OwnedFd>,
     pub(super) counts: PerCpuArray<MapData, Counts>,
     pub(super) queues: PerCpuHashMap<MapData, u32, QueueCounts>,
     pub(super) retransmits: PerCpuHashMap<MapData, ConnectionKey, u64>,
@@ -73,11 +74,12 @@ impl Object {
             .load(OBJECT)
             .map_err(|error| TraceError::Load(Box::new(error)))?;
         compare_abi(&ebpf)?;
-        let (mut events, mut attached) = (Vec::new(), Vec::new());
+        let (mut events, mut programs, mut attached) = (Vec::new(), Vec::new(), Vec::new());
         for (tracepoint, number) in usable {
             match attach(&mut ebpf, tracepoint, number) {
-                Ok(event) => {
+                Ok((event, program)) => {
                     events.push(event);
+                    programs.push(program);
                     attached.push(tracepoint);
                 }
                 Err(why) => missing.push(Missing { name: tracepoint.name(), why }),
@@ -90,11 +92,19 @@ impl Object {
             records: take(&mut ebpf, names::RECORDS)?,
             _ebpf: ebpf,
             _events: events,
+            programs,
             attached,
             missing,
             reasons,
             tracefs,
         })
+    }
+}
+
+impl Object {
+    /// How often the kernel did not run a program because another one was at work on that CPU.
+    pub(super) fn skipped(&self) -> io::Result<u64> {
+        self.programs.iter().map(perf::skipped).sum()
     }
 }
 
@@ -140,7 +150,12 @@ impl Surveyed {
     }
 }
 
-fn attach(ebpf: &mut Ebpf, tracepoint: Tracepoint, number: u64) -> Result<OwnedFd, String> {
+/// The attachment, which ends when it is closed, and the program.
+fn attach(
+    ebpf: &mut Ebpf,
+    tracepoint: Tracepoint,
+    number: u64,
+) -> Result<(OwnedFd, OwnedFd), String> {
     let Some(Program::TracePoint(program)) = ebpf.program_mut(tracepoint.program()) else {
         return Err(format!("the eBPF object has no program {}", tracepoint.program()));
     };
@@ -149,8 +164,10 @@ fn attach(ebpf: &mut Ebpf, tracepoint: Tracepoint, number: u64) -> Result<OwnedF
         ProgramError::LoadError { io_error, .. } => format!("load its program: {io_error}"),
         other => format!("load its program: {}", reason(&other)),
     })?;
-    let descriptor = program.fd().map_err(|error| reason(&error))?;
-    perf::attach(descriptor.as_fd(), number).map_err(|error| format!("attach: {error}"))
+    let program = program.fd().map_err(|error| reason(&error))?.as_fd();
+    let attached =
+        perf::attach(program, number).and_then(|event| Ok((event, program.try_clone_to_owned()?)));
+    attached.map_err(|error| format!("attach: {error}"))
 }
 
 fn compare_abi(ebpf: &Ebpf) -> Result<(), TraceError> {

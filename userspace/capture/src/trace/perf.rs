@@ -68,3 +68,11 @@ fn control(event: &OwnedFd, request: libc::c_ulong, argument: i32) -> io::Result
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+/// How often the kernel did not run a program because another one was at work on that CPU; 0 where
+/// the kernel does not say.
+pub(super) fn skipped(program: &OwnedFd) -> io::Result<u64> {
+    let said = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;
+    let counts = said.lines().filter_map(|line| line.strip_prefix("recursion_misses:"));
+    Ok(counts.filter_map(|count| count.trim().parse::<u64>().ok()).sum())
+}

@@ -110,9 +110,13 @@ impl TraceSource {
     /// What the programs did so far.
     ///
     /// # Errors
-    /// [`TraceError::Map`] when the counts cannot be read.
+    /// [`TraceError::Map`] or [`TraceError::System`] when the counts cannot be read.
     pub fn counters(&self) -> Result<TraceCounters, TraceError> {
-        Ok(TraceCounters::of(&*self.read_counts()?, &self.object.attached, self.malformed))
+        let operation = "read what the kernel says of a program";
+        let skipped =
+            self.object.skipped().map_err(|source| TraceError::System { operation, source })?;
+        let (counts, attached) = (self.read_counts()?, &self.object.attached);
+        Ok(TraceCounters::of(&counts, attached, self.malformed, skipped))
     }
 
     /// Watches the queues of these links from now on.
