@@ -34,10 +34,9 @@ pub(super) type ConnectionKey = [u8; size_of::<Connection>()];
 /// The loaded object with everything that could be attached.
 pub(super) struct Object {
     /// Keeps the programs loaded.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
     /// Keeps the programs attached.
     _events: Vec<OwnedFd>,
-    programs: Vec<OwnedFd>,
     pub(super) counts: PerCpuArray<MapData, Counts>,
     pub(super) queues: PerCpuHashMap<MapData, u32, QueueCounts>,
     pub(super) retransmits: PerCpuHashMap<MapData, ConnectionKey, u64>,
@@ -74,12 +73,11 @@ impl Object {
             .load(OBJECT)
             .map_err(|error| TraceError::Load(Box::new(error)))?;
         compare_abi(&ebpf)?;
-        let (mut events, mut programs, mut attached) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut events, mut attached) = (Vec::new(), Vec::new());
         for (tracepoint, number) in usable {
             match attach(&mut ebpf, tracepoint, number) {
-                Ok((event, program)) => {
+                Ok(event) => {
                     events.push(event);
-                    programs.push(program);
                     attached.push(tracepoint);
                 }
                 Err(why) => missing.push(Missing { name: tracepoint.name(), why }),
@@ -90,21 +88,19 @@ impl Object {
             queues: take(&mut ebpf, names::QUEUES)?,
             retransmits: take(&mut ebpf, names::RETRANSMITS)?,
             records: take(&mut ebpf, names::RECORDS)?,
-            _ebpf: ebpf,
+            ebpf,
             _events: events,
-            programs,
             attached,
             missing,
             reasons,
             tracefs,
         })
     }
-}
 
-impl Object {
     /// How often the kernel did not run a program because another one was at work on that CPU.
     pub(super) fn skipped(&self) -> io::Result<u64> {
-        self.programs.iter().map(perf::skipped).sum()
+        let loaded = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+        loaded.map(|program| perf::skipped(program.as_fd())).sum()
     }
 }
 
@@ -150,12 +146,7 @@ impl Surveyed {
     }
 }
 
-/// The attachment, which ends when it is closed, and the program.
-fn attach(
-    ebpf: &mut Ebpf,
-    tracepoint: Tracepoint,
-    number: u64,
-) -> Result<(OwnedFd, OwnedFd), String> {
+fn attach(ebpf: &mut Ebpf, tracepoint: Tracepoint, number: u64) -> Result<OwnedFd, String> {
     let Some(Program::TracePoint(program)) = ebpf.program_mut(tracepoint.program()) else {
         return Err(format!("the eBPF object has no program {}", tracepoint.program()));
     };
@@ -164,10 +155,8 @@ fn attach(
         ProgramError::LoadError { io_error, .. } => format!("load its program: {io_error}"),
         other => format!("load its program: {}", reason(&other)),
     })?;
-    let program = program.fd().map_err(|error| reason(&error))?.as_fd();
-    let attached =
-        perf::attach(program, number).and_then(|event| Ok((event, program.try_clone_to_owned()?)));
-    attached.map_err(|error| format!("attach: {error}"))
+    let descriptor = program.fd().map_err(|error| reason(&error))?;
+    perf::attach(descriptor.as_fd(), number).map_err(|error| format!("attach: {error}"))
 }
 
 fn compare_abi(ebpf: &Ebpf) -> Result<(), TraceError> {

@@ -1,6 +1,7 @@
-//! Owns the attachment of a program to a tracepoint: a perf event that the program is set on.
+//! Owns the attachment of a program to a tracepoint, a perf event that the program is set on, and what the
+//! kernel says of the program then.
 //!
-//! It is made from the tracepoint's number alone, so that it works with a tracefs that is mounted
+//! An attachment is made from the tracepoint's number alone, so that it works with a tracefs that is mounted
 //! nowhere. The kernel detaches the program when the descriptor is closed.
 
 use super::tracefs::descriptor;
@@ -71,7 +72,7 @@ fn control(event: &OwnedFd, request: libc::c_ulong, argument: i32) -> io::Result
 
 /// How often the kernel did not run a program because another one was at work on that CPU; 0 where
 /// the kernel does not say.
-pub(super) fn skipped(program: &OwnedFd) -> io::Result<u64> {
+pub(super) fn skipped(program: BorrowedFd<'_>) -> io::Result<u64> {
     let said = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;
     let counts = said.lines().filter_map(|line| line.strip_prefix("recursion_misses:"));
     Ok(counts.filter_map(|count| count.trim().parse::<u64>().ok()).sum())

@@ -34,7 +34,8 @@ use crate::{Cell, Found, PacketId};
 use beside::{ReferenceReply, StatementsReply};
 use wire::{CBOR_SEQUENCE, ErrorReply, Kind, QueryRequest, StoredReply};
 
-/// The longest answer that is read, bytes: the packets of a full query as JSON, with room.
+/// The longest answer that is read, bytes: a full page of statements or unsigned packets as JSON, with
+/// room.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// As much is read of an answer that says why it is no other.

@@ -151,6 +151,5 @@ async fn delivery(
     let Some(packet) = shared.verifier.read(&id, &message.payload) else { return Ok(None) };
     let counts =
         shared.verifier.is_followed(cells, &packet) && !is_withdrawn(shared, link, &packet).await?;
-    let packet = Arc::unwrap_or_clone(packet);
-    Ok(counts.then_some(Delivery { cursor, packet }))
+    Ok(counts.then(|| Delivery { cursor, packet: Arc::unwrap_or_clone(packet) }))
 }

@@ -76,8 +76,7 @@ impl Arrivals {
         let packet = verifier.read(&id, bytes)?;
         let counts = verifier.is_followed(&self.cells, &packet)
             && !verifier.is_withdrawn(&packet, &withdrawing(row.get(3), row.get(4)));
-        let packet = Arc::unwrap_or_clone(packet);
-        counts.then(|| Delivery { cursor: arrival(row), packet })
+        counts.then(|| Delivery { cursor: arrival(row), packet: Arc::unwrap_or_clone(packet) })
     }
 }
 

@@ -1,5 +1,5 @@
 //! A connection on which each command is prepared once: the server parses it when it is first asked, and
-//! later ones take one round trip instead of three.
+//! later one exchange does instead of three.
 //!
 //! Owns the prepared commands of its connection. Never writes one.
 //!
