@@ -24,6 +24,8 @@ mod portable;
 #[cfg(test)]
 mod tests;
 
+use bytemuck::{Pod, Zeroable};
+
 /// Bytes of a code.
 pub const FIELDS: usize = 6;
 /// Codes in a block.
@@ -33,7 +35,7 @@ pub const LANES: usize = 64;
 const WINDOW: usize = 64;
 
 /// 64 codes, field by field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct Block {
     /// Byte `i` of field `f` belongs to code `i`.

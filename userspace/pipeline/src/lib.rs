@@ -26,6 +26,7 @@ pub mod distil;
 pub mod explain;
 pub mod fingerprint;
 pub mod packet;
+mod pages;
 pub mod resolve;
 pub mod rib;
 pub mod synthesise;

@@ -23,6 +23,7 @@ use edgelore_model::Situation;
 
 use super::similarity::{Aim, Space};
 use super::taxonomy::{Taxonomy, Term};
+use crate::pages::Paged;
 
 /// Fields with a taxonomy, and fields with a scale.
 const HALF: usize = FIELDS / 2;
@@ -46,8 +47,8 @@ pub struct SituationIndex {
     space: Space,
     dictionaries: [Dictionary; HALF],
     lower_bits: [u32; HALF],
-    blocks: Vec<Block>,
-    lower: Vec<[u16; HALF]>,
+    blocks: Paged<Block>,
+    lower: Paged<[u16; HALF]>,
     /// Terms of the code [`ELSEWHERE`], by slot and field.
     elsewhere: HashMap<(usize, usize), Term>,
 }
@@ -101,8 +102,8 @@ impl SituationIndex {
             dictionaries: space.taxonomies().each_ref().map(Dictionary::new),
             lower_bits: farthest.map(|it| bits(it).saturating_sub(UPPER_BITS).max(LOWER_BITS_MIN)),
             space,
-            blocks: Vec::new(),
-            lower: Vec::new(),
+            blocks: Paged::new(),
+            lower: Paged::new(),
             elsewhere: HashMap::new(),
         }
     }
@@ -129,8 +130,7 @@ impl SituationIndex {
     /// and some kilobytes. The words of a dictionary, and those beyond it, are not in it.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let lower = self.lower.capacity() * size_of::<[u16; HALF]>();
-        self.blocks.capacity() * size_of::<Block>() + lower
+        self.blocks.octets() + self.lower.octets()
     }
 
     /// The codes as the kernels scan them.
@@ -163,11 +163,9 @@ impl SituationIndex {
             lower[field] = (coordinates[field] & ((1 << bits) - 1)) as u16;
         }
         if slot.is_multiple_of(LANES) {
-            grow(&mut self.blocks);
             self.blocks.push(Block::ZERO);
         }
         self.blocks[slot / LANES].set(slot % LANES, code);
-        grow(&mut self.lower);
         self.lower.push(lower);
     }
 
@@ -226,13 +224,6 @@ impl SituationIndex {
     }
 }
 
-/// Holds room for a quarter more when a vector is full, where it would double by itself.
-fn grow<T>(vector: &mut Vec<T>) {
-    if vector.len() == vector.capacity() {
-        vector.reserve_exact((vector.len() / 4).max(64));
-    }
-}
-
 /// The smallest of what it is offered, by their order.
 #[derive(Clone, Debug)]
 pub struct Nearest<T> {
@@ -274,6 +265,8 @@ impl<T: Ord> Nearest<T> {
 /// A query made ready for an index.
 struct Measure<'i> {
     index: &'i SituationIndex,
+    blocks: &'i [Block],
+    lower: &'i [[u16; HALF]],
     asked: [Option<&'i Term>; HALF],
     coordinates: [Option<u32>; HALF],
     /// Milli-units from the term asked for, by code; nothing from a field left open.
@@ -304,7 +297,9 @@ impl<'i> Measure<'i> {
             array::from_fn(|value| (least(field, value) / quantum).min(TOO_FAR) as u8)
         });
         let scan = similarity::Query::new(&costs);
-        Self { index, asked, coordinates, terms, scan, quantum, marks: [[0; CHUNK]; 2] }
+        let (blocks, lower) = (&*index.blocks, &*index.lower);
+        let marks = [[0; CHUNK]; 2];
+        Self { index, blocks, lower, asked, coordinates, terms, scan, quantum, marks }
     }
 
     /// What within `bound` costs at most.
@@ -326,9 +321,9 @@ impl<'i> Measure<'i> {
         let limit = self.limit(bound);
         let marks = &mut self.marks[chunk % 2];
         *marks = [0; CHUNK];
-        let blocks = self.index.blocks.chunks(CHUNK).nth(chunk).unwrap_or_default();
+        let blocks = self.blocks.chunks(CHUNK).nth(chunk).unwrap_or_default();
         similarity::mark(blocks, &self.scan, limit, &mut marks[..blocks.len()]);
-        let lower = self.index.lower.chunks(CHUNK * LANES).nth(chunk).unwrap_or_default();
+        let lower = self.lower.chunks(CHUNK * LANES).nth(chunk).unwrap_or_default();
         marked(marks).filter_map(|at| lower.get(at)).for_each(prefetch);
     }
 
@@ -340,7 +335,7 @@ impl<'i> Measure<'i> {
     ) -> u32 {
         let slots = marked(&self.marks[chunk % 2]).map(|at| chunk * CHUNK * LANES + at);
         // The last block may have lanes that no situation is in.
-        for slot in slots.take_while(|slot| *slot < self.index.len()) {
+        for slot in slots.take_while(|slot| *slot < self.lower.len()) {
             let distance = self.distance(slot);
             if distance <= bound {
                 bound = each(slot, distance).min(bound);
@@ -351,8 +346,8 @@ impl<'i> Measure<'i> {
 
     /// Milli-units to the situation in a slot.
     fn distance(&self, slot: usize) -> u32 {
-        let code = self.index.blocks[slot / LANES].code(slot % LANES);
-        let lower = self.index.lower[slot];
+        let code = self.blocks[slot / LANES].code(slot % LANES);
+        let lower = self.lower[slot];
         let mut distance = 0;
         for field in 0..HALF {
             distance += match (code[field], self.asked[field]) {

@@ -8,7 +8,9 @@
 //! **Invariant:** blocks and what tables hold outside of them together stay within the octets that
 //! [`Memory::new`] was given; a block that is handed out is zero throughout.
 
-use memmap2::{Advice, MmapMut, MmapOptions};
+use memmap2::MmapMut;
+
+use crate::pages::mapping;
 
 /// Words of a block: 64 KiB.
 pub(super) const BLOCK_WORDS: usize = 16_384;
@@ -66,7 +68,7 @@ impl Memory {
             return Some(block);
         }
         if self.map.is_none() {
-            self.map = Some(mapping(self.octets_max)?);
+            self.map = Some(mapping(self.octets_max.next_multiple_of(BLOCK_OCTETS))?);
         }
         let block = u32::try_from(self.metas.len()).ok()?;
         self.metas.push(meta);
@@ -119,13 +121,4 @@ impl Memory {
     pub(super) fn meta(&self, block: u32) -> Meta {
         self.metas[block as usize]
     }
-}
-
-/// Address space for so many octets, of which only what is written to takes memory.
-fn mapping(octets: usize) -> Option<MmapMut> {
-    let map = MmapOptions::new().len(octets.next_multiple_of(BLOCK_OCTETS)).map_anon().ok()?;
-    // A kernel without huge pages says no, and small ones serve as well, only slower.
-    #[cfg(target_os = "linux")]
-    let _ = map.advise(Advice::HugePage);
-    Some(map)
 }
