@@ -94,14 +94,6 @@ impl Target<'_> {
         let axes = self.coordinates.iter().zip(at);
         axes.filter_map(|(asked, value)| Some(asked.as_ref()?.abs_diff(value))).sum()
     }
-
-    /// The severity coordinates that can be within `rest`, both ends included.
-    pub(crate) fn severities(&self, rest: u32) -> (u32, u32) {
-        match self.coordinates[0] {
-            Some(at) => (at.saturating_sub(rest), at.saturating_add(rest)),
-            None => (0, u32::MAX),
-        }
-    }
 }
 
 const fn nowhere() -> Situation {
@@ -156,8 +148,6 @@ mod tests {
             let near = target.near([(&Cell::coarse(&space, &b), ())]);
             let at = coordinates(&space, &b);
             prop_assert_eq!(near[0].0 + target.distance(at), expected);
-            let (low, high) = target.severities(target.distance(at));
-            prop_assert!((low..=high).contains(&at[0]));
             let nearer = Target::new(&space, &query, near[0].0.saturating_sub(1));
             prop_assert_eq!(nearer.near([(&Cell::coarse(&space, &b), ())]).is_empty(), near[0].0 > 0);
         }

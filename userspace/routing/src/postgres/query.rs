@@ -26,29 +26,8 @@ const ROWS_MORE: usize = 16;
 /// As many cells are looked into without asking an index first.
 const CELLS_FEW: usize = 8;
 
-/// What lies within the radius after (distance, id) = ($10, $11), nearest first, with at most four
-/// packets of the same publisher that withdraw it: one is enough.
-const NEAR: &str = r#"
-SELECT near.id, near.distance, near.bytes,
-    ARRAY(SELECT w.by FROM edgelore.withdrawal w
-        WHERE w.publisher = near.publisher AND w.target = near.id ORDER BY w.by LIMIT 4),
-    ARRAY(SELECT b.bytes FROM edgelore.withdrawal w JOIN edgelore.packet b ON b.id = w.by
-        WHERE w.publisher = near.publisher AND w.target = near.id ORDER BY w.by LIMIT 4)
-FROM (
-    SELECT p.id, p.publisher, p.bytes, c.terms
-        + coalesce(abs(p.severity - $5::bigint), 0)
-        + coalesce(abs(p.prefixes - $6::bigint), 0)
-        + coalesce(abs(p.nodes - $7::bigint), 0) AS distance
-    FROM unnest($1::integer[], $2::bigint[]) AS c (cell, terms)
-    JOIN edgelore.packet p ON p.cell = c.cell
-        AND p.severity >= coalesce($5 - ($8::bigint - c.terms), 0)
-        AND p.severity <= coalesce($5 + ($8 - c.terms), 4294967295)
-    WHERE p.expires > $3::bigint AND ($4::bytea IS NULL OR p.pattern = $4)
-) AS near
-WHERE near.distance <= $8 AND (near.distance, near.id) > ($10::bigint, $11::bytea)
-ORDER BY near.distance, near.id
-LIMIT $9::bigint
-"#;
+/// What lies within a radius, nearest first.
+const NEAR: &str = include_str!("near.sql");
 
 /// Coarse cells with their numbers.
 type Cells = Arc<Vec<(i32, Cell)>>;
@@ -104,9 +83,14 @@ async fn within(
         let Some(last) = rows.last() else { break };
         after = (last.get(1), last.get(0));
         let at_end = rows.len() < count;
-        for one in verified(shared, query, radius, &rows) {
-            if !is_withdrawn_by_heirs(shared, client, &one.opened).await? {
-                found.push(one);
+        let mut rows = &rows[..];
+        while found.len() < limit && !rows.is_empty() {
+            let (next, rest) = rows.split_at(rows.len().min(limit - found.len()));
+            rows = rest;
+            for one in verified(shared, query, radius, next) {
+                if !is_withdrawn_by_heirs(shared, client, &one.opened).await? {
+                    found.push(one);
+                }
             }
         }
         if at_end {
@@ -114,7 +98,6 @@ async fn within(
         }
     }
     found.sort_by_key(|found| (found.distance, found.opened.id));
-    found.truncate(limit);
     Ok(found)
 }
 

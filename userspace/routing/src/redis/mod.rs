@@ -33,6 +33,7 @@ mod layout;
 mod query;
 mod shelf;
 mod store;
+mod walk;
 
 use std::fmt;
 use std::sync::{Arc, RwLock};

@@ -1,7 +1,7 @@
 //! Finding what is near.
 //!
-//! Cells are taken nearest first, a few at a time; once enough packets are found, no cell that is
-//! farther than all of them is read. Whether a packet counts is known only after it was verified,
+//! Cells are taken nearest first, a few at a time, and the records of each from the severity asked for
+//! on; once enough packets are found, nothing that is farther than all of them is read. Whether a packet counts is known only after it was verified,
 //! so more are picked than asked for, and more again when too many do not count.
 //!
 //! Owns the cells known here and the choice of the nearest. Never trusts the index: every packet
@@ -10,7 +10,7 @@
 //! **Invariant:** memory is bounded by the directory of cells, the records of [`CELLS_AT_ONCE`]
 //! cells and the packets that are picked.
 
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use edgelore_model::Query;
@@ -20,12 +20,17 @@ use redis::{RedisResult, Value, cmd, pipe};
 use super::Shared;
 use super::connect::failed;
 use super::layout::{Record, bytes, items, pattern_tag};
+use super::walk::Walk;
 use crate::backend::{BackendError, LIMIT_MAX};
 use crate::placement::Target;
 use crate::{Cell, Found, PacketId};
 
 /// Cells whose records are read in one round trip.
 const CELLS_AT_ONCE: usize = 8;
+/// Records that are read first on each side of the severity asked for, in each of these cells; and how
+/// many times as many are read next.
+const RECORDS_AT_FIRST: usize = 512;
+const RECORDS_GROWTH: usize = 4;
 /// Packets that are fetched in one round trip.
 const PACKETS_AT_ONCE: usize = 128;
 /// Packets of one publisher that withdraw one packet and are looked at: one is enough.
@@ -52,78 +57,86 @@ pub(super) async fn query(
     shared.verifier.catch_up(shared).await?;
     let mut picked = limit + limit / 4 + 16;
     loop {
-        let (hits, all) = nearest(shared, query, radius, picked).await?;
+        let hits = nearest(shared, query, radius, picked).await?;
         let found = verified(shared, query, radius, limit, &hits).await?;
-        if found.len() == limit || all {
+        if found.len() == limit || hits.len() < picked {
             return Ok(found);
         }
         picked *= 4;
     }
 }
 
-/// At most `count` hits, nearest first, and whether they are all there are.
+/// At most `count` hits, nearest first.
 async fn nearest(
     shared: &Shared,
     query: &Query,
     radius: u32,
     count: usize,
-) -> Result<(Vec<Hit>, bool), BackendError> {
+) -> Result<Vec<Hit>, BackendError> {
     let cells = directory(shared).await?;
     let target = Target::new(&shared.verifier.space, query, radius);
     let near = target.near(cells.iter().map(|cell| (cell, cell)));
     let pattern = query.resolution_pattern.as_deref().map(pattern_tag);
     let now = shared.verifier.now().secs();
-    let (mut best, mut all) = (BinaryHeap::new(), true);
+    // A record that is read twice is in it once.
+    let mut best = BTreeSet::<Hit>::new();
+    let bound = |best: &BTreeSet<Hit>| match best.last() {
+        Some((farthest, _)) if best.len() == count => *farthest,
+        _ => radius,
+    };
     for cells in near.chunks(CELLS_AT_ONCE) {
-        let bound = |best: &BinaryHeap<Hit>| match best.peek() {
-            Some((farthest, _)) if best.len() == count => *farthest,
-            _ => radius,
-        };
-        if cells[0].0 > bound(&best) {
-            return Ok((best.into_sorted_vec(), false));
-        }
-        for (terms, record) in records(shared, &target, cells).await? {
-            let distance = terms.saturating_add(target.distance(record.at));
-            let counts = record.expires_secs > now && pattern.is_none_or(|p| p == record.pattern);
-            if distance > radius || !counts {
-                continue;
+        let walks = cells.iter().map(|(terms, cell)| (*cell, *terms, target.coordinates[0]));
+        let mut walks: Vec<Walk<'_>> =
+            walks.flat_map(|(cell, terms, at)| Walk::both(cell, terms, at)).collect();
+        let mut page = RECORDS_AT_FIRST;
+        loop {
+            let within = bound(&best);
+            walks.retain(|walk| walk.least().is_some_and(|least| least <= within));
+            if walks.is_empty() {
+                break;
             }
-            best.push((distance, record.id));
-            if best.len() > count {
-                best.pop();
-                all = false;
+            for (terms, record) in records(shared, &mut walks, within, page).await? {
+                let distance = terms.saturating_add(target.distance(record.at));
+                let asked = pattern.is_none_or(|pattern| pattern == record.pattern);
+                if distance <= radius && asked && record.expires_secs > now {
+                    best.insert((distance, record.id));
+                    if best.len() > count {
+                        best.pop_last();
+                    }
+                }
             }
+            page = page.saturating_mul(RECORDS_GROWTH);
         }
     }
-    Ok((best.into_sorted_vec(), all))
+    Ok(best.into_iter().collect())
 }
 
-/// The records in some cells whose severity can be near enough, each with the distance of its
-/// cell's terms.
+/// The next records of some walks, each with the distance of its cell's terms.
 async fn records(
     shared: &Shared,
-    target: &Target<'_>,
-    cells: &[(u32, &Cell)],
+    walks: &mut [Walk<'_>],
+    bound: u32,
+    page: usize,
 ) -> Result<Vec<(u32, Record)>, BackendError> {
     let mut pipeline = pipe();
-    for (terms, cell) in cells {
-        let (low, high) = target.severities(target.radius - terms);
-        pipeline
-            .cmd("ZRANGEBYSCORE")
-            .arg(shared.keys.index(cell))
-            .arg(low)
-            .arg(high)
-            .arg("WITHSCORES");
+    for walk in &*walks {
+        walk.ask(shared.keys.index(walk.cell()), bound, page, &mut pipeline);
     }
     let mut connection = shared.server.connection().await?;
     let answers: Vec<RedisResult<Value>> =
         pipeline.ignore_errors().query_async(&mut connection).await.map_err(|e| failed(&e))?;
     let mut records = Vec::new();
-    for ((terms, cell), answer) in cells.iter().zip(answers) {
+    for (walk, answer) in walks.iter_mut().zip(answers) {
         match answer {
-            Ok(answer) => records.extend(decoded(shared, answer).map(|record| (*terms, record))),
+            Ok(answer) => {
+                let fields = items(answer);
+                let (count, first) = (fields.len() / 2, records.len());
+                records.extend(decoded(shared, fields).map(|record| (walk.terms(), record)));
+                walk.advance(count, page, records[first..].last().map(|(_, record)| record));
+            }
             Err(error) if error.code() == Some("WRONGTYPE") => {
-                shared.verifier.skip("index of a cell", cell);
+                shared.verifier.skip("index of a cell", walk.cell());
+                walk.end();
             }
             Err(error) => return Err(failed(&error)),
         }
@@ -131,8 +144,8 @@ async fn records(
     Ok(records)
 }
 
-fn decoded(shared: &Shared, answer: Value) -> impl Iterator<Item = Record> {
-    let mut fields = items(answer).into_iter();
+fn decoded(shared: &Shared, fields: Vec<Value>) -> impl Iterator<Item = Record> {
+    let mut fields = fields.into_iter();
     std::iter::from_fn(move || Some((fields.next()?, fields.next()?))).filter_map(
         |(member, score)| {
             let (member, score) = (bytes(member)?, bytes(score)?);
@@ -181,21 +194,20 @@ async fn verified(
     query: &Query,
     radius: u32,
     limit: usize,
-    hits: &[Hit],
+    mut hits: &[Hit],
 ) -> Result<Vec<Found>, BackendError> {
-    let mut found = Vec::new();
-    for hits in hits.chunks(PACKETS_AT_ONCE) {
-        if found.len() == limit {
-            break;
-        }
-        let ids: Vec<PacketId> = hits.iter().map(|(_, id)| *id).collect();
+    let mut found: Vec<Found> = Vec::new();
+    while found.len() < limit && !hits.is_empty() {
+        let count = hits.len().min(limit - found.len()).min(PACKETS_AT_ONCE);
+        let (next, rest) = hits.split_at(count);
+        hits = rest;
+        let ids: Vec<PacketId> = next.iter().map(|(_, id)| *id).collect();
         let packets = packets(shared, &ids).await?.into_iter().flatten().collect();
         let counting = in_force(shared, packets).await?;
         found.extend(counting.into_iter().filter_map(shared.verifier.placing(query, radius)));
-        found.truncate(limit);
+        found.sort_by_key(|found| (found.distance, found.opened.id));
+        found.dedup_by_key(|found| found.opened.id);
     }
-    found.sort_by_key(|found| (found.distance, found.opened.id));
-    found.dedup_by_key(|found| found.opened.id);
     Ok(found)
 }
 

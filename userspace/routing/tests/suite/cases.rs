@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use edgelore_model::{Outcome, Query, Span};
 use edgelore_pipeline::fingerprint::{Cell, Space, UNIT};
-use edgelore_pipeline::packet::{self, PACKET_BYTES_MAX};
+use edgelore_pipeline::packet::{self, Opened, PACKET_BYTES_MAX};
 use edgelore_routing::{
     Backend, BackendError, CELLS_MAX, Cursor, Delivery, LIMIT_MAX, PacketId, Stored, Subscription,
 };
@@ -426,24 +426,41 @@ pub(crate) async fn a_large_answer_is_cut_at_its_bound(subject: &mut impl Subjec
         let stores = numbers.iter().map(|number| async move {
             let mut outcome = numbered(*number as u32, "bgp");
             outcome.situation.affected_prefixes = number * 1_000;
+            outcome.situation.severity = 10_000 + number % 37 * 400;
             let sealed = sealed(&outcome, &key(1));
             backend.store(sealed.bytes.clone()).await.unwrap();
             packet::open(&sealed.bytes).unwrap()
         });
         packets.extend(futures_util::future::join_all(stores).await);
     }
+    let space = Space::default_definition();
+    let all_near = |query: &Query| {
+        let far = |one: &Opened| space.query_distance(query, &one.outcome.situation);
+        let mut all: Vec<_> = packets.iter().map(|one| (far(one), one.id)).collect();
+        all.sort_unstable();
+        all
+    };
     let mut query = Query::from(&outcome().situation);
     query.affected_prefixes = Some(1);
-    let space = Space::default_definition();
-    let mut all: Vec<(u32, PacketId)> = packets
-        .iter()
-        .map(|packet| (space.query_distance(&query, &packet.outcome.situation), packet.id))
-        .collect();
-    all.sort_unstable();
-    all.truncate(LIMIT_MAX);
-    let found = backend.query(&query, u32::MAX, usize::MAX).await.unwrap();
-    let found: Vec<_> = found.iter().map(|f| (f.distance, f.opened.id)).collect();
-    assert_eq!(found, all);
+    // Everything, then a few of many: next to many, amid them, beyond all of them.
+    for (severity, radius, limit) in [
+        (Some(340_000), u32::MAX, usize::MAX),
+        (Some(10_000), u32::MAX, 20),
+        (Some(17_200), 1_000, 7),
+        (Some(17_300), u32::MAX, 300),
+        (Some(0), u32::MAX, 50),
+        (Some(u64::MAX), u32::MAX, 50),
+        (None, 9_000, 50),
+    ] {
+        query.severity = severity;
+        let mut near = all_near(&query);
+        near.retain(|(distance, _)| *distance <= radius);
+        near.truncate(limit.min(LIMIT_MAX));
+        let found = backend.query(&query, radius, limit).await.unwrap();
+        let found: Vec<_> = found.iter().map(|f| (f.distance, f.opened.id)).collect();
+        assert_eq!(found, near, "{severity:?} {radius} {limit}");
+        query.affected_prefixes = Some(400_000);
+    }
 }
 
 /// What breaks a field open where words are pasted into commands.
