@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 /// Longest latency that is told apart, ns; longer ones count as this.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 
+/// The clocks of a processor and of its memory follow what was asked of them last, within some tens of
+/// milliseconds; until then a contender would be measured at the pace of the one before it.
+const WARM: Duration = Duration::from_millis(100);
+
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
@@ -59,12 +63,22 @@ impl<'a> Contender<'a> {
         Self { name: name.into(), run: Box::new(run) }
     }
 
-    /// A contender whose whole run is its work; `work` returns how many units it did.
+    /// A contender whose whole run is its work; `work` returns how many units it did. A short one is
+    /// run for [`WARM`] before the run that counts.
     pub(crate) fn timed(
         name: impl Into<String>,
         mut work: impl FnMut() -> Result<u64> + 'a,
     ) -> Self {
-        Self::new(name, move || timed(&mut work))
+        Self::new(name, move || {
+            let mut before = Duration::ZERO;
+            loop {
+                let work = timed(&mut work)?;
+                if before.max(work.elapsed) >= WARM {
+                    return Ok(work);
+                }
+                before += work.elapsed;
+            }
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, Context};
 use async_trait::async_trait;
 use edgelore_pipeline::fingerprint::{Cell, Space};
@@ -26,7 +26,6 @@ const UNUSED_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct BareNats {
     jetstream: Context,
     stream: Stream<()>,
-    root: String,
     /// The last second in which messages were looked at.
     looked_secs: i64,
     /// Where that goes on.
@@ -35,8 +34,6 @@ pub(crate) struct BareNats {
     last: u64,
     /// Where the packets lie that are fetched.
     places: Vec<u64>,
-    /// The subjects of what withdraws them.
-    withdrawals: Vec<String>,
 }
 
 impl BareNats {
@@ -49,17 +46,7 @@ impl BareNats {
         let name = format!("EDGELORE-1-{}", hex::encode(space.short_id()));
         let jetstream = jetstream::new(client);
         let stream = jetstream.get_stream_no_info(&name).await?;
-        let root = dotted(&Cell::whole(&space).to_string());
-        Ok(Self {
-            jetstream,
-            stream,
-            root,
-            looked_secs: 0,
-            next: 0,
-            last: 0,
-            places: Vec::new(),
-            withdrawals: Vec::new(),
-        })
+        Ok(Self { jetstream, stream, looked_secs: 0, next: 0, last: 0, places: Vec::new() })
     }
 
     /// Reads the next messages of the stream, through a consumer that is made for them.
@@ -96,15 +83,6 @@ impl BareNats {
         last?;
         Ok(())
     }
-
-    /// What is under a subject that is mostly free.
-    async fn under(&self, subject: &str) -> Result<bool> {
-        match self.stream.get_last_raw_message_by_subject(subject).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
 #[async_trait]
@@ -130,7 +108,7 @@ impl Bare for BareNats {
     async fn prepare(&mut self, asked: &Asked) -> Result<()> {
         let (space, last) = (Space::default_definition(), self.stream.get_info().await?.state);
         self.last = last.last_sequence;
-        (self.places, self.withdrawals) = (Vec::new(), Vec::new());
+        self.places = Vec::new();
         // No more are fetched than are given, unless some were withdrawn.
         for one in asked.nearest.iter().take(LIMIT) {
             let (packet, id) = (&one.opened, hex::encode(one.opened.id));
@@ -138,14 +116,12 @@ impl Bare for BareNats {
             let subject = format!("{}.{id}", dotted(&cell));
             let message = self.stream.get_last_raw_message_by_subject(&subject).await?;
             self.places.push(message.sequence);
-            let publisher = hex::encode(packet.publisher);
-            self.withdrawals.push(format!("{}.withdrawn.{publisher}.{id}", self.root));
         }
         Ok(())
     }
 
-    /// The stream's state, for the log beside the packets and for the index, the nearest packets, and
-    /// what withdraws them.
+    /// The stream's state, for the log beside the packets and for the index, and the nearest packets. The
+    /// index knows that nothing withdraws them.
     async fn fetch(&mut self, _: &Asked) -> Result<usize> {
         self.state().await?;
         self.state().await?;
@@ -154,10 +130,6 @@ impl Bare for BareNats {
             .map(|at| self.stream.get_raw_message(self.places[at]))
             .buffered(QUESTIONS_AT_ONCE);
         let packets: Vec<_> = packets.try_collect().await?;
-        let withdrawn = stream::iter(0..self.withdrawals.len())
-            .map(|at| self.under(&self.withdrawals[at]))
-            .buffered(QUESTIONS_AT_ONCE);
-        let _: Vec<bool> = withdrawn.try_collect().await?;
         Ok(packets.iter().filter(|packet| !packet.payload.is_empty()).count())
     }
 }

@@ -16,6 +16,8 @@
 
 use std::array;
 use std::collections::{BinaryHeap, HashMap};
+use std::iter::successors;
+use std::ops::Range;
 
 use edgelore_kernels::memory::prefetch;
 use edgelore_kernels::similarity::{self, Block, FIELDS, LANES};
@@ -36,7 +38,7 @@ const LOWER_BITS_MIN: u32 = 7;
 const TERMS_CODED: usize = 255;
 /// The code of every term that is not in the dictionary.
 const ELSEWHERE: u8 = 255;
-/// Blocks that are scanned before what they mark is measured: half of a core's first cache.
+/// Blocks that are scanned at most before what they mark is measured: half of a core's first cache.
 const CHUNK: usize = 64;
 /// The cost that no limit of a scan reaches.
 const TOO_FAR: u32 = 255;
@@ -191,19 +193,17 @@ impl SituationIndex {
     /// slots. What `each` returns is the radius from there on, if it is smaller.
     pub fn visit(&self, aim: &Aim, radius: u32, mut each: impl FnMut(usize, u32) -> u32) {
         let mut measure = Measure::new(self, aim, radius);
-        let mut bound = radius;
-        for chunk in 0..=self.blocks.len().div_ceil(CHUNK) {
-            bound = measure.visit(chunk, bound, &mut each);
-        }
+        chunks(self.blocks.len())
+            .fold(radius, |bound, chunk| measure.visit(chunk, bound, &mut each));
     }
 
     /// As [`SituationIndex::visit`] for many queries at once, which read memory once together:
     /// `each` gets the place of the query in `aims` too.
     pub fn visit_many(&self, aims: &[Aim], radius: u32, mut each: impl FnMut(usize, usize, u32)) {
         let mut measures: Vec<_> = aims.iter().map(|aim| Measure::new(self, aim, radius)).collect();
-        for chunk in 0..=self.blocks.len().div_ceil(CHUNK) {
+        for chunk in chunks(self.blocks.len()) {
             for (query, measure) in measures.iter_mut().enumerate() {
-                measure.visit(chunk, radius, &mut |slot, distance| {
+                measure.visit(chunk.clone(), radius, &mut |slot, distance| {
                     each(query, slot, distance);
                     radius
                 });
@@ -274,8 +274,34 @@ struct Measure<'i> {
     scan: similarity::Query,
     /// Milli-units in a unit of the scan's costs.
     quantum: u32,
-    /// What the scan marked in the last two chunks.
-    marks: [[u64; CHUNK]; 2],
+    /// What the scan marked in the last two chunks, in turn.
+    marked: [Marked; 2],
+    turn: usize,
+}
+
+/// What the scan marked in a chunk.
+#[derive(Clone, Copy)]
+struct Marked {
+    /// The chunk's first block.
+    first: usize,
+    marks: [u64; CHUNK],
+}
+
+impl Marked {
+    const NOTHING: Self = Self { first: 0, marks: [0; CHUNK] };
+
+    /// The slots that are marked, in their order.
+    fn slots(&self) -> impl Iterator<Item = usize> {
+        marked(&self.marks).map(|at| self.first * LANES + at)
+    }
+}
+
+/// The blocks of an index, in chunks that are scanned one after the other: small ones at first, since what
+/// is found in them may narrow the search; an empty one at the end.
+fn chunks(blocks: usize) -> impl Iterator<Item = Range<usize>> {
+    let cut = move |start: usize| start..(start + start.clamp(1, CHUNK)).min(blocks);
+    let next = move |chunk: &Range<usize>| (!chunk.is_empty()).then(|| cut(chunk.end));
+    successors(Some(cut(0)), next)
 }
 
 impl<'i> Measure<'i> {
@@ -298,8 +324,8 @@ impl<'i> Measure<'i> {
         });
         let scan = similarity::Query::new(&costs);
         let (blocks, lower) = (&*index.blocks, &*index.lower);
-        let marks = [[0; CHUNK]; 2];
-        Self { index, blocks, lower, asked, coordinates, terms, scan, quantum, marks }
+        let marked = [Marked::NOTHING; 2];
+        Self { index, blocks, lower, asked, coordinates, terms, scan, quantum, marked, turn: 0 }
     }
 
     /// What within `bound` costs at most.
@@ -309,33 +335,31 @@ impl<'i> Measure<'i> {
     }
 
     /// Scans a chunk of blocks, and while memory brings what it marks visits what the chunk before
-    /// holds within `bound`; returns what bound is left. Beyond the last chunk there is nothing to
-    /// scan.
-    fn visit(&mut self, chunk: usize, bound: u32, each: &mut impl FnMut(usize, u32) -> u32) -> u32 {
+    /// holds within `bound`; returns what bound is left.
+    fn visit(
+        &mut self,
+        chunk: Range<usize>,
+        bound: u32,
+        each: &mut impl FnMut(usize, u32) -> u32,
+    ) -> u32 {
         self.mark(chunk, bound);
-        chunk.checked_sub(1).map_or(bound, |before| self.visit_marked(before, bound, each))
+        self.turn ^= 1;
+        self.visit_marked(bound, each)
     }
 
     /// Marks what may lie within `bound` in a chunk, and asks memory for it.
-    fn mark(&mut self, chunk: usize, bound: u32) {
+    fn mark(&mut self, chunk: Range<usize>, bound: u32) {
         let limit = self.limit(bound);
-        let marks = &mut self.marks[chunk % 2];
-        *marks = [0; CHUNK];
-        let blocks = self.blocks.chunks(CHUNK).nth(chunk).unwrap_or_default();
-        similarity::mark(blocks, &self.scan, limit, &mut marks[..blocks.len()]);
-        let lower = self.lower.chunks(CHUNK * LANES).nth(chunk).unwrap_or_default();
-        marked(marks).filter_map(|at| lower.get(at)).for_each(prefetch);
+        let marked = &mut self.marked[self.turn];
+        *marked = Marked { first: chunk.start, ..Marked::NOTHING };
+        let blocks = &self.blocks[chunk];
+        similarity::mark(blocks, &self.scan, limit, &mut marked.marks[..blocks.len()]);
+        marked.slots().filter_map(|slot| self.lower.get(slot)).for_each(prefetch);
     }
 
-    fn visit_marked(
-        &self,
-        chunk: usize,
-        mut bound: u32,
-        each: &mut impl FnMut(usize, u32) -> u32,
-    ) -> u32 {
-        let slots = marked(&self.marks[chunk % 2]).map(|at| chunk * CHUNK * LANES + at);
+    fn visit_marked(&self, mut bound: u32, each: &mut impl FnMut(usize, u32) -> u32) -> u32 {
         // The last block may have lanes that no situation is in.
-        for slot in slots.take_while(|slot| *slot < self.lower.len()) {
+        for slot in self.marked[self.turn].slots().take_while(|slot| *slot < self.lower.len()) {
             let distance = self.distance(slot);
             if distance <= bound {
                 bound = each(slot, distance).min(bound);
@@ -415,8 +439,7 @@ fn marked(marks: &[u64; CHUNK]) -> impl Iterator<Item = usize> {
     let words = eights.filter(any).flat_map(|(at, words)| (8 * at..).zip(words));
     words.filter(|(_, bits)| **bits != 0).flat_map(|(block, &bits)| {
         let rest = |bits: &u64| Some(bits & (bits - 1)).filter(|rest| *rest != 0);
-        std::iter::successors(Some(bits), rest)
-            .map(move |bits| block * LANES + bits.trailing_zeros() as usize)
+        successors(Some(bits), rest).map(move |bits| block * LANES + bits.trailing_zeros() as usize)
     })
 }
 

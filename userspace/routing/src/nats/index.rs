@@ -7,7 +7,8 @@
 //! Owns the places of packets and how far the stream was read. Never does I/O.
 //!
 //! **Invariant:** of what was read up to [`Index::last`] it holds every packet but those that could not be
-//! decoded, have expired or were found to be gone or forged; never more than its bound.
+//! decoded, have expired or were found to be gone or forged, and knows every subject of a withdrawal;
+//! never more of either than its bound.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -55,6 +56,8 @@ pub(super) struct Index {
     most: usize,
     situations: SituationIndex,
     entries: Vec<Entry>,
+    /// Subjects under which something withdraws a packet, by their hashes; `None` when they were too many.
+    withdrawals: Option<HashSet<u64>>,
     /// Keyed by chance: nobody can name patterns that are taken for one another.
     hashes: RandomState,
     /// The last message that was read.
@@ -77,7 +80,8 @@ impl Index {
     pub(super) fn new(space: Space, most: usize) -> Self {
         let situations = SituationIndex::new(space);
         let (entries, hashes) = (Vec::new(), RandomState::new());
-        Self { most, situations, entries, hashes, last: None, read_beside: 0 }
+        let withdrawals = Some(HashSet::new());
+        Self { most, situations, entries, withdrawals, hashes, last: None, read_beside: 0 }
     }
 
     /// The last message that was read.
@@ -103,6 +107,21 @@ impl Index {
         let pattern = self.pattern(&outcome.resolution.pattern);
         self.situations.push(&outcome.situation);
         self.entries.push(Entry { mark, expires_secs: secs(outcome.expires), pattern });
+    }
+
+    /// Takes note of a subject under which something withdraws a packet.
+    pub(super) fn note_withdrawal(&mut self, subject: &str) {
+        let hash = self.hashes.hash_one(subject);
+        self.withdrawals = self.withdrawals.take().filter(|known| known.len() < self.most);
+        if let Some(known) = &mut self.withdrawals {
+            known.insert(hash);
+        }
+    }
+
+    /// Whether something under this subject may withdraw a packet; if not, nothing of what was read does.
+    pub(super) fn may_withdraw(&self, subject: &str) -> bool {
+        let hash = self.hashes.hash_one(subject);
+        self.withdrawals.as_ref().is_none_or(|known| known.contains(&hash))
     }
 
     /// A collision finds a packet that was not asked for, which is noticed when it is fetched.
@@ -165,6 +184,9 @@ impl Index {
 
     /// Forgets what was read after a message; everything without one.
     pub(super) fn go_back_to(&mut self, mark: Option<Mark>) {
+        if mark.is_none() {
+            self.withdrawals = Some(HashSet::new());
+        }
         self.last = mark;
         let last = mark.map_or(0, |mark| mark.sequence);
         self.retain(|entry| entry.mark.sequence <= last);
@@ -206,6 +228,24 @@ mod tests {
         let mut nearest = Nearest::new(100);
         index.near(&Query::from(&outcome().situation), u32::MAX, now, &mut nearest);
         nearest.into_sorted().iter().map(|hit| hit.mark.sequence).collect()
+    }
+
+    #[test]
+    fn withdrawals_are_known_until_they_are_too_many_and_then_any_may_be_one() {
+        let mut index = Index::new(Space::default_definition(), 3);
+        let subjects = ["a.b", "a.c", "b.c", "b.d"];
+        assert!(subjects.iter().all(|subject| !index.may_withdraw(subject)));
+        for subject in &subjects[..3] {
+            index.note_withdrawal(subject);
+        }
+        let may = |index: &Index| subjects.map(|subject| index.may_withdraw(subject));
+        assert_eq!(may(&index), [true, true, true, false]);
+        index.go_back_to(Some(Mark { tag: 0, sequence: 1 }));
+        assert_eq!(may(&index), [true, true, true, false], "what was read may still be there");
+        index.note_withdrawal(subjects[3]);
+        assert!(may(&index).iter().all(|may| *may) && index.may_withdraw("c"));
+        index.go_back_to(None);
+        assert!(may(&index).iter().all(|may| !*may));
     }
 
     #[test]

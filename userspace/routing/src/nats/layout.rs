@@ -66,10 +66,19 @@ impl Subjects {
         format!("{}.beside.*.*", self.root)
     }
 
+    /// Whether a subject is that of a withdrawal.
+    pub(super) fn is_withdrawal(&self, subject: &str) -> bool {
+        self.is_under("withdrawn", subject)
+    }
+
     /// Whether a subject that is no packet's is that of a withdrawal or of what stands beside.
     pub(super) fn is_beside(&self, subject: &str) -> bool {
-        let kind = subject.strip_prefix(&self.root).and_then(|rest| rest.split('.').nth(1));
-        kind.is_some_and(|kind| matches!(kind, "withdrawn" | "beside"))
+        self.is_withdrawal(subject) || self.is_under("beside", subject)
+    }
+
+    fn is_under(&self, kind: &str, subject: &str) -> bool {
+        let rest = subject.strip_prefix(&self.root).and_then(|rest| rest.strip_prefix('.'));
+        rest.and_then(|rest| rest.split('.').next()) == Some(kind)
     }
 
     /// What a subject beside the packets says of its payload.

@@ -46,8 +46,8 @@ pub(super) async fn query(
     let filters = filters(shared, query, radius);
     let mut picked = limit + limit / 4 + 16;
     loop {
-        let hits = nearest(shared, &link, &filters, query, radius, picked).await?;
-        let found = verified(shared, &link, query, radius, limit, &hits).await?;
+        let (hits, whole) = nearest(shared, &link, &filters, query, radius, picked).await?;
+        let found = verified(shared, &link, query, radius, limit, &hits, whole).await?;
         if found.len() == limit || hits.len() < picked {
             return Ok(found);
         }
@@ -67,7 +67,7 @@ fn filters(shared: &Shared, query: &Query, radius: u32) -> Vec<String> {
     shared.subjects.filters(cells.iter().map(|near| &near.cell))
 }
 
-/// At most `count` hits, nearest first.
+/// At most `count` hits, nearest first, and whether all of the stream is in the index.
 async fn nearest(
     shared: &Shared,
     link: &Link,
@@ -75,7 +75,7 @@ async fn nearest(
     query: &Query,
     radius: u32,
     count: usize,
-) -> Result<Vec<Hit>, BackendError> {
+) -> Result<(Vec<Hit>, bool), BackendError> {
     let (verifier, mut nearest) = (&shared.verifier, Nearest::new(count));
     let (aim, now) = (verifier.space.aim(query), verifier.now());
     let beside = {
@@ -93,10 +93,11 @@ async fn nearest(
             nearest.offer(Hit { distance, mark: message.mark() });
         }
     };
+    let whole = beside.is_none();
     if let Some(beside) = beside {
         beside.all(link, each).await?;
     }
-    Ok(nearest.into_sorted())
+    Ok((nearest.into_sorted(), whole))
 }
 
 /// Reads what is new into the index, or, as long as that does not pay, gives what is to be read instead.
@@ -135,6 +136,9 @@ async fn take_in(
     last: u64,
 ) -> Result<(), BackendError> {
     let take = |index: &mut Index, message: Read| {
+        if shared.subjects.is_withdrawal(&message.subject) {
+            index.note_withdrawal(&message.subject);
+        }
         let packet = decoded(shared, &message);
         index.push(message.mark(), packet.as_ref());
     };
@@ -199,6 +203,7 @@ async fn verified(
     radius: u32,
     limit: usize,
     mut hits: &[Hit],
+    whole: bool,
 ) -> Result<Vec<Found>, BackendError> {
     let (mut found, mut gone): (Vec<Found>, _) = (Vec::new(), HashSet::new());
     while found.len() < limit && !hits.is_empty() {
@@ -206,7 +211,7 @@ async fn verified(
         let (next, rest) = hits.split_at(count);
         hits = rest;
         let packets = fetched(shared, link, next, &mut gone).await?;
-        let counting = in_force(shared, link, packets).await?;
+        let counting = in_force(shared, link, packets, whole).await?;
         found.extend(counting.into_iter().filter_map(shared.verifier.placing(query, radius)));
         found.sort_by_key(|found| (found.distance, found.opened.id));
         found.dedup_by_key(|found| found.opened.id);
@@ -249,19 +254,36 @@ async fn fetched(
     Ok(packets)
 }
 
-/// Those that their publishers have not withdrawn, in their order.
+/// Those that their publishers have not withdrawn, in their order. With the `whole` stream in the index only
+/// those are asked about of which it knows a withdrawal.
 async fn in_force(
     shared: &Shared,
     link: &Link,
     packets: Vec<Arc<Opened>>,
+    whole: bool,
 ) -> Result<Vec<Arc<Opened>>, BackendError> {
-    let asked = stream::iter(packets).map(|packet| async move {
-        let withdrawn = is_withdrawn(shared, link, &packet).await?;
+    let packets: Vec<(Arc<Opened>, bool)> = {
+        let index = shared.index.lock().await;
+        let asked = |packet: Arc<Opened>| {
+            let asked =
+                !whole || withdrawals(shared, &packet).any(|subject| index.may_withdraw(&subject));
+            (packet, asked)
+        };
+        packets.into_iter().map(asked).collect()
+    };
+    let judged = stream::iter(packets).map(|(packet, asked)| async move {
+        let withdrawn = asked && is_withdrawn(shared, link, &packet).await?;
         Ok::<_, BackendError>((!withdrawn).then_some(packet))
     });
-    let asked = asked.buffered(QUESTIONS_AT_ONCE);
-    let counting: Vec<Option<Arc<Opened>>> = asked.try_collect().await?;
+    let judged = judged.buffered(QUESTIONS_AT_ONCE);
+    let counting: Vec<Option<Arc<Opened>>> = judged.try_collect().await?;
     Ok(counting.into_iter().flatten().collect())
+}
+
+/// The subjects of what may withdraw a packet.
+fn withdrawals<'p>(shared: &'p Shared, packet: &'p Opened) -> impl Iterator<Item = String> + 'p {
+    let heirs = shared.verifier.heirs(&packet.publisher).into_iter();
+    heirs.map(|heir| shared.subjects.withdrawal(&heir, &packet.id))
 }
 
 pub(super) async fn is_withdrawn(
@@ -269,8 +291,7 @@ pub(super) async fn is_withdrawn(
     link: &Link,
     packet: &Opened,
 ) -> Result<bool, BackendError> {
-    for heir in shared.verifier.heirs(&packet.publisher) {
-        let subject = shared.subjects.withdrawal(&heir, &packet.id);
+    for subject in withdrawals(shared, packet) {
         if let Some(by) = read::last(link, &subject).await? {
             let by = [(packet::id(&by.payload), by.payload)];
             if shared.verifier.is_withdrawn(packet, &by) {
