@@ -43,10 +43,9 @@ pub(super) async fn query(
     let limit = limit.min(LIMIT_MAX);
     shared.verifier.catch_up(shared).await?;
     let link = shared.server.link().await?;
-    let filters = filters(shared, query, radius);
     let mut picked = limit + limit / 4 + 16;
     loop {
-        let (hits, whole) = nearest(shared, &link, &filters, query, radius, picked).await?;
+        let (hits, whole) = nearest(shared, &link, query, radius, picked).await?;
         let found = verified(shared, &link, query, radius, limit, &hits, whole).await?;
         if found.len() == limit || hits.len() < picked {
             return Ok(found);
@@ -71,18 +70,17 @@ fn filters(shared: &Shared, query: &Query, radius: u32) -> Vec<String> {
 async fn nearest(
     shared: &Shared,
     link: &Link,
-    filters: &[String],
     query: &Query,
     radius: u32,
     count: usize,
 ) -> Result<(Vec<Hit>, bool), BackendError> {
     let (verifier, mut nearest) = (&shared.verifier, Nearest::new(count));
     let (aim, now) = (verifier.space.aim(query), verifier.now());
-    let beside = {
+    let (beside, whole) = {
         let mut index = shared.index.lock().await;
-        let beside = read_on(shared, link, &mut index, filters).await?;
+        let (beside, last) = read_on(shared, link, &mut index, query, radius).await?;
         index.near(query, radius, now, &mut nearest);
-        beside
+        (beside, index.next() > last)
     };
     let pattern = query.resolution_pattern.as_deref();
     let each = |message: Read| {
@@ -93,39 +91,44 @@ async fn nearest(
             nearest.offer(Hit { distance, mark: message.mark() });
         }
     };
-    let whole = beside.is_none();
     if let Some(beside) = beside {
         beside.all(link, each).await?;
     }
     Ok((nearest.into_sorted(), whole))
 }
 
-/// Reads what is new into the index, or, as long as that does not pay, gives what is to be read instead.
+/// Reads what is new into the index, or, as long as that does not pay, gives what is to be read instead;
+/// and where the stream ended.
 async fn read_on(
     shared: &Shared,
     link: &Link,
     index: &mut Index,
-    filters: &[String],
-) -> Result<Option<Reading>, BackendError> {
+    query: &Query,
+    radius: u32,
+) -> Result<(Option<Reading>, u64), BackendError> {
     let state = state(link, index).await?;
-    let new = (state.last_sequence + 1).saturating_sub(index.next());
+    let last = state.last_sequence;
+    let new = (last + 1).saturating_sub(index.next());
     if new == 0 {
-        return Ok(None);
+        return Ok((None, last));
     }
     let unread = new.min(state.messages);
     index.make_room(unread, state.first_sequence, shared.verifier.now());
     if new > FEW || index.room() == 0 {
-        let near = Reading::begin(shared, link, filters, index.next()).await?;
+        let near =
+            Reading::begin(shared, link, &filters(shared, query, radius), index.next()).await?;
         if index.room() == 0 || !index.pays(unread, near.pending()) {
-            return Ok(Some(near));
+            return Ok((Some(near), last));
         }
         near.end(link);
     }
-    take_in(shared, link, index, state.last_sequence).await?;
+    take_in(shared, link, index, last).await?;
     if index.room() > 0 {
-        return Ok(None);
+        return Ok((None, last));
     }
-    Reading::begin(shared, link, filters, index.next()).await.map(Some)
+    let beyond =
+        Reading::begin(shared, link, &filters(shared, query, radius), index.next()).await?;
+    Ok((Some(beyond), last))
 }
 
 /// Reads up to `last` into the index, as far as there is room.
