@@ -228,9 +228,9 @@ mod tests {
         let order = std::cell::RefCell::new(String::new());
         let contender = |name: &'static str| {
             let order = &order;
-            Contender::timed(name, move || {
+            Contender::new(name, move || {
                 order.borrow_mut().push_str(name);
-                Ok(7)
+                Ok(Work { units: 7, elapsed: Duration::from_nanos(1) })
             })
         };
         let all = interleave(2, vec![contender("a"), contender("b"), contender("c")]).unwrap();
