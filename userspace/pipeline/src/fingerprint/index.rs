@@ -15,7 +15,7 @@
 //! **Invariant:** a search finds exactly what [`Space::reach`] puts within the radius.
 
 use std::array;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::iter::successors;
 use std::ops::Range;
 
@@ -23,6 +23,7 @@ use edgelore_kernels::memory::prefetch;
 use edgelore_kernels::similarity::{self, Block, FIELDS, LANES};
 use edgelore_model::Situation;
 
+use super::nearest::Nearest;
 use super::similarity::{Aim, Space};
 use super::taxonomy::{Taxonomy, Term};
 use crate::pages::Paged;
@@ -221,44 +222,6 @@ impl SituationIndex {
             nearest.last().map_or(radius, |(distance, _)| *distance)
         });
         nearest.into_sorted()
-    }
-}
-
-/// The smallest of what it is offered, by their order.
-#[derive(Clone, Debug)]
-pub struct Nearest<T> {
-    kept: BinaryHeap<T>,
-    count: usize,
-}
-
-impl<T: Ord> Nearest<T> {
-    /// Keeps at most `count`.
-    #[must_use]
-    pub const fn new(count: usize) -> Self {
-        Self { kept: BinaryHeap::new(), count }
-    }
-
-    /// Keeps `item` if fewer are kept or a larger one is.
-    pub fn offer(&mut self, item: T) {
-        if self.kept.len() < self.count {
-            self.kept.push(item);
-        } else if let Some(mut last) = self.kept.peek_mut()
-            && item < *last
-        {
-            *last = item;
-        }
-    }
-
-    /// The largest that is kept, when as many are kept as may be: only smaller ones are kept now.
-    #[must_use]
-    pub fn last(&self) -> Option<&T> {
-        self.kept.peek().filter(|_| self.kept.len() == self.count)
-    }
-
-    /// What is kept, the smallest first.
-    #[must_use]
-    pub fn into_sorted(self) -> Vec<T> {
-        self.kept.into_sorted_vec()
     }
 }
 

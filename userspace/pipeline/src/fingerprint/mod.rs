@@ -18,6 +18,7 @@ mod explain;
 mod index;
 mod json;
 mod logarithm;
+mod nearest;
 pub mod reference;
 #[cfg(test)]
 mod samples;
@@ -30,5 +31,6 @@ pub use self::core::{Core, Hasher, canonical, outcome_hash, outcome_hashes};
 pub use self::definition::SpaceError;
 pub use self::embedding::UNLISTED_DIMENSIONS;
 pub use self::explain::FieldDistance;
-pub use self::index::{Nearest, SituationIndex};
+pub use self::index::SituationIndex;
+pub use self::nearest::Nearest;
 pub use self::similarity::{Aim, Point, RADIUS_DEFAULT, Space, UNIT};
