@@ -326,3 +326,10 @@ pub trait Backend: Send + Sync {
     /// What it can do.
     fn capability(&self) -> Capability;
 }
+
+/// Nearest first, of those equally far the one with the lower id, and each packet once: as a query
+/// answers.
+pub(crate) fn in_order(found: &mut Vec<Found>) {
+    found.sort_by_key(|found| (found.distance, found.opened.id));
+    found.dedup_by_key(|found| found.opened.id);
+}

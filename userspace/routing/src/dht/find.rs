@@ -28,7 +28,7 @@ use super::refusals::Reason;
 use super::wire::{Ask, PACKETS_MAX, Response};
 use super::{REPLICAS_MAX, Shared, inquire};
 use crate::admission::admit;
-use crate::backend::{Backend as _, BackendError, LIMIT_MAX};
+use crate::backend::{Backend as _, BackendError, LIMIT_MAX, in_order};
 use crate::{Found, PacketId};
 
 /// Nodes that are asked for one query.
@@ -75,8 +75,7 @@ pub(super) async fn query(
 }
 
 fn nearest(mut found: Vec<Found>, limit: usize) -> Vec<Found> {
-    found.sort_by_key(|found| (found.distance, found.opened.id));
-    found.dedup_by_key(|found| found.opened.id);
+    in_order(&mut found);
     found.truncate(limit);
     found
 }

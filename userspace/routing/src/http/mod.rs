@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 
 use crate::backend::{
     Backend, BackendError, Capability, Cursor, LIMIT_MAX, PUBLISHERS_MAX, Said, Stored,
-    Subscription, check_cells,
+    Subscription, check_cells, in_order,
 };
 use crate::opener::Opener;
 use crate::{Cell, Found, PacketId};
@@ -333,8 +333,7 @@ impl Backend for Http {
                 found.push(Found { opened: packet, distance });
             }
         }
-        found.sort_by_key(|found| (found.distance, found.opened.id));
-        found.dedup_by_key(|found| found.opened.id);
+        in_order(&mut found);
         Ok(found)
     }
 

@@ -19,6 +19,7 @@ use futures_util::future::join_all;
 use super::{Named, summed};
 use crate::backend::{
     Backend, BackendError, Capability, Cursor, LIMIT_MAX, STATEMENTS_PAGE, Stored, Subscription,
+    in_order,
 };
 use crate::{Cell, Found, PacketId};
 
@@ -105,8 +106,7 @@ impl Backend for Mirror {
     ) -> Result<Vec<Found>, BackendError> {
         let answers = some(self.all(|store| store.query(query, radius, limit)).await)?;
         let mut found: Vec<Found> = answers.into_iter().flatten().collect();
-        found.sort_by_key(|found| (found.distance, found.opened.id));
-        found.dedup_by_key(|found| found.opened.id);
+        in_order(&mut found);
         found.truncate(limit.min(LIMIT_MAX));
         Ok(found)
     }

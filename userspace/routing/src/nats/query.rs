@@ -22,7 +22,7 @@ use super::Shared;
 use super::connect::Link;
 use super::index::{Hit, Index, mark};
 use super::read::{self, EVERYTHING, QUESTIONS_AT_ONCE, Read, Reading};
-use crate::backend::{BackendError, LIMIT_MAX};
+use crate::backend::{BackendError, LIMIT_MAX, in_order};
 use crate::{Found, PacketId};
 
 /// Cells that are read by themselves; beyond, everything is read at once.
@@ -78,9 +78,10 @@ async fn nearest(
     let (aim, now) = (verifier.space.aim(query), verifier.now());
     let (beside, whole) = {
         let mut index = shared.index.lock().await;
-        let (beside, last) = read_on(shared, link, &mut index, query, radius).await?;
+        let state = state(link, &mut index).await?;
+        let beside = read_on(shared, link, &mut index, &state, query, radius).await?;
         index.near(query, radius, now, &mut nearest);
-        (beside, index.next() > last)
+        (beside, index.next() > state.last_sequence)
     };
     let pattern = query.resolution_pattern.as_deref();
     let each = |message: Read| {
@@ -97,38 +98,44 @@ async fn nearest(
     Ok((nearest.into_sorted(), whole))
 }
 
-/// Reads what is new into the index, or, as long as that does not pay, gives what is to be read instead;
-/// and where the stream ended.
+/// Reads what is new into the index, or, as long as that does not pay, gives what is to be read instead.
 async fn read_on(
     shared: &Shared,
     link: &Link,
     index: &mut Index,
+    state: &State,
     query: &Query,
     radius: u32,
-) -> Result<(Option<Reading>, u64), BackendError> {
-    let state = state(link, index).await?;
-    let last = state.last_sequence;
-    let new = (last + 1).saturating_sub(index.next());
+) -> Result<Option<Reading>, BackendError> {
+    let new = (state.last_sequence + 1).saturating_sub(index.next());
     if new == 0 {
-        return Ok((None, last));
+        return Ok(None);
     }
     let unread = new.min(state.messages);
     index.make_room(unread, state.first_sequence, shared.verifier.now());
     if new > FEW || index.room() == 0 {
-        let near =
-            Reading::begin(shared, link, &filters(shared, query, radius), index.next()).await?;
+        let near = reading_near(shared, link, query, radius, index.next()).await?;
         if index.room() == 0 || !index.pays(unread, near.pending()) {
-            return Ok((Some(near), last));
+            return Ok(Some(near));
         }
         near.end(link);
     }
-    take_in(shared, link, index, last).await?;
+    take_in(shared, link, index, state.last_sequence).await?;
     if index.room() > 0 {
-        return Ok((None, last));
+        return Ok(None);
     }
-    let beyond =
-        Reading::begin(shared, link, &filters(shared, query, radius), index.next()).await?;
-    Ok((Some(beyond), last))
+    reading_near(shared, link, query, radius, index.next()).await.map(Some)
+}
+
+/// What lies in the cells within the radius from a sequence on.
+async fn reading_near(
+    shared: &Shared,
+    link: &Link,
+    query: &Query,
+    radius: u32,
+    start: u64,
+) -> Result<Reading, BackendError> {
+    Reading::begin(shared, link, &filters(shared, query, radius), start).await
 }
 
 /// Reads up to `last` into the index, as far as there is room.
@@ -216,8 +223,7 @@ async fn verified(
         let packets = fetched(shared, link, next, &mut gone).await?;
         let counting = in_force(shared, link, packets, whole).await?;
         found.extend(counting.into_iter().filter_map(shared.verifier.placing(query, radius)));
-        found.sort_by_key(|found| (found.distance, found.opened.id));
-        found.dedup_by_key(|found| found.opened.id);
+        in_order(&mut found);
     }
     if !gone.is_empty() {
         shared.index.lock().await.forget(&gone);

@@ -15,7 +15,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Prepared;
 use super::Shared;
-use crate::backend::{BackendError, LIMIT_MAX};
+use crate::backend::{BackendError, LIMIT_MAX, in_order};
 use crate::placement::Target;
 use crate::{Cell, Found, PacketId};
 
@@ -97,7 +97,7 @@ async fn within(
             break;
         }
     }
-    found.sort_by_key(|found| (found.distance, found.opened.id));
+    in_order(&mut found);
     Ok(found)
 }
 

@@ -14,8 +14,9 @@
 //! Storing is one Lua script, so it happens as a whole or not at all, and once however often it is
 //! repeated; each purges some of what has expired, by the clock of the node that stores. A query
 //! reads records of the cells within its radius, those nearest in severity first, as far as they matter
-//! ([`walk`]), measures, and verifies the packets that it gives. Subscriptions read the stream, each on a connection of its own: nothing is lost while a
-//! subscriber is away, as it would be with publish and subscribe.
+//! ([`walk`]), measures, and verifies the packets that it gives. Subscriptions read the stream, each on a
+//! connection of its own: nothing is lost while a subscriber is away, as it would be with publish and
+//! subscribe.
 //!
 //! **URL.** `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]`, or `rediss://…` for TLS, verified against
 //! the system's certificates or those in `?ca=FILE`; `cert=FILE&key=FILE` is shown to the server

@@ -1,8 +1,9 @@
 //! Finding what is near.
 //!
 //! Cells are taken nearest first, a few at a time, and the records of each from the severity asked for
-//! on; once enough packets are found, nothing that is farther than all of them is read. Whether a packet counts is known only after it was verified,
-//! so more are picked than asked for, and more again when too many do not count.
+//! on; once enough packets are found, nothing that is farther than all of them is read. Whether a packet
+//! counts is known only after it was verified, so more are picked than asked for, and more again when too
+//! many do not count.
 //!
 //! Owns the cells known here and the choice of the nearest. Never trusts the index: every packet
 //! that is given was verified and measured.
@@ -21,7 +22,7 @@ use super::Shared;
 use super::connect::failed;
 use super::layout::{Record, bytes, items, pattern_tag};
 use super::walk::Walk;
-use crate::backend::{BackendError, LIMIT_MAX};
+use crate::backend::{BackendError, LIMIT_MAX, in_order};
 use crate::placement::Target;
 use crate::{Cell, Found, PacketId};
 
@@ -205,8 +206,7 @@ async fn verified(
         let packets = packets(shared, &ids).await?.into_iter().flatten().collect();
         let counting = in_force(shared, packets).await?;
         found.extend(counting.into_iter().filter_map(shared.verifier.placing(query, radius)));
-        found.sort_by_key(|found| (found.distance, found.opened.id));
-        found.dedup_by_key(|found| found.opened.id);
+        in_order(&mut found);
     }
     Ok(found)
 }
