@@ -9,7 +9,9 @@ pub mod file;
 pub mod netlink;
 mod reason;
 pub mod ring;
+mod speaker;
 pub mod trace;
 
 pub use clock::Clock;
 pub use reason::reason;
+pub use speaker::Sockets;

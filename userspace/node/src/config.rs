@@ -1,5 +1,6 @@
 //! Configuration: one TOML file, every key with a unit in its name and a default that works.
 
+use crate::egress::Egress;
 use crate::interfaces::Selection;
 use crate::maintenance::MaintenanceConfig;
 use crate::privacy::PrivacyConfig;
@@ -139,11 +140,10 @@ pub struct CaptureConfig {
     pub interfaces: Vec<String>,
     /// How XDP is attached.
     pub xdp: XdpMode,
-    /// Whether what leaves an interface is watched too. That is where this machine's own words are
-    /// seen, and it costs every packet that is merely forwarded some 50 ns: a gateway that speaks no
-    /// routing protocol itself, and of which every forwarding interface is watched, misses nothing
-    /// without.
-    pub egress: bool,
+    /// Whether what leaves an interface is watched too, which costs every packet that is merely
+    /// forwarded some 50 ns: `true`, `false`, or `auto` for as long as a socket of this machine
+    /// speaks a routing protocol, or an interface that is up is not watched.
+    pub egress: Egress,
     /// Size of the ring between kernel and userspace in bytes, a power of two.
     pub ring_bytes: u32,
     /// Kernel routing tables whose changes count.
@@ -300,7 +300,7 @@ impl Default for CaptureConfig {
         Self {
             interfaces: Vec::new(),
             xdp: XdpMode::Auto,
-            egress: true,
+            egress: Egress::Auto,
             ring_bytes: 8 << 20,
             fib_tables: vec![254],
             counter_interval_ms: 10,

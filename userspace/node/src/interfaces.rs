@@ -16,7 +16,8 @@ pub const KNOWN_MAX: usize = 4096;
 /// The word for every interface but `lo`.
 pub const ALL: &str = "all";
 
-const LOOPBACK: &str = "lo";
+/// The interface on which this machine speaks to itself.
+pub const LOOPBACK: &str = "lo";
 
 /// What the operator wants to be watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,6 +118,19 @@ impl Interfaces {
         self.watched.iter().copied().collect()
     }
 
+    /// Index and name of the watched interfaces, ascending.
+    #[must_use]
+    pub fn watched(&self) -> Vec<(u32, String)> {
+        let named = |&ifindex: &u32| Some((ifindex, self.present.get(&ifindex)?.clone()));
+        self.watched.iter().filter_map(named).collect()
+    }
+
+    /// Names of those that exist and are not watched, but for `lo`.
+    pub fn unwatched(&self) -> impl Iterator<Item = &str> {
+        let others = self.present.iter().filter(|(ifindex, _)| !self.watched.contains(ifindex));
+        others.map(|(_, name)| name.as_str()).filter(|name| *name != LOOPBACK)
+    }
+
     /// Interfaces named in full that do not exist.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
         let present = |wanted: &str| self.present.values().any(|name| name == wanted);
@@ -171,11 +185,8 @@ impl Interfaces {
     /// Everything that is watched is to be attached anew.
     #[must_use]
     pub fn again(&self) -> Vec<Step> {
-        let step = |&ifindex: &u32| {
-            let name = self.present.get(&ifindex)?.clone();
-            Some(Step::Attach { ifindex, name })
-        };
-        self.watched.iter().filter_map(step).collect()
+        let attach = |(ifindex, name)| Step::Attach { ifindex, name };
+        self.watched().into_iter().map(attach).collect()
     }
 
     /// A step could not be done: the interface is not watched.

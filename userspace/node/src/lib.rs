@@ -18,6 +18,7 @@ pub mod config;
 pub mod control;
 pub mod delivery;
 pub mod doctor;
+pub mod egress;
 pub mod engine;
 pub mod interfaces;
 pub mod journal;

@@ -174,6 +174,7 @@ fn keys(config: &Config) -> BTreeMap<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::egress::Egress;
     use crate::watcher::Hooks;
 
     #[test]
@@ -247,7 +248,7 @@ mod tests {
         };
         assert!(selection.wants("eth7"));
         let generic = edgelore_capture::ring::XdpPolicy::Generic;
-        assert_eq!(hooks, Hooks { xdp: generic, egress: false });
+        assert_eq!(hooks, Hooks { xdp: generic, egress: Egress::Never });
         // What needs a restart is told every time, the rest holds and is not told again.
         assert_eq!(reloader.reload().unwrap().changed, Vec::<String>::new());
         assert_eq!(reloader.reload().unwrap().restart, ["node.workers"]);

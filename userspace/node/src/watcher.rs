@@ -8,6 +8,7 @@
 //! be watched is told to the operator and does not keep the others from being watched.
 
 use crate::config::CaptureConfig;
+use crate::egress::{Egress, OnlyThere, way_in};
 use crate::interfaces::{Interfaces, Selection, Step};
 use crate::live::{Due, LiveError, POLL};
 use crate::status::StatusSource;
@@ -17,7 +18,7 @@ use edgelore_capture::ring::{
 };
 use edgelore_capture::{Clock, reason};
 use edgelore_model::Batch;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// News that wait for the ring's thread.
 pub const CHANGES_QUEUED_MAX: usize = 1024;
@@ -38,6 +39,8 @@ pub enum Change {
     },
     /// The operator wants other interfaces, or has them watched otherwise.
     Select(Selection, Hooks),
+    /// The routing protocols that this machine itself speaks now.
+    Speaks(BTreeSet<&'static str>),
 }
 
 /// How an interface is watched.
@@ -45,16 +48,8 @@ pub enum Change {
 pub struct Hooks {
     /// How XDP is attached.
     pub xdp: XdpPolicy,
-    /// tcx on egress as well.
-    pub egress: bool,
-}
-
-impl Hooks {
-    /// The same for one interface.
-    #[must_use]
-    pub fn on(self, interface: &str) -> Watch {
-        Watch { xdp: self.xdp, egress: self.egress, ..Watch::both(interface) }
-    }
+    /// Whether tcx is attached on egress as well.
+    pub egress: Egress,
 }
 
 /// The ring with what it watches.
@@ -63,6 +58,9 @@ pub struct Watcher {
     ring: Ring,
     interfaces: Interfaces,
     hooks: Hooks,
+    only_there: OnlyThere,
+    /// What leaves is watched.
+    egress: bool,
     changes: Receiver<Change>,
     links: [Sender<Vec<u32>>; 2],
     /// Interfaces that cannot be watched, with the reason.
@@ -89,6 +87,7 @@ impl Watcher {
     /// be watched.
     pub fn open(
         config: &CaptureConfig,
+        spoken: &BTreeSet<&'static str>,
         clock: Clock,
         status: &StatusSource,
     ) -> Result<(Self, Ends), LiveError> {
@@ -100,6 +99,8 @@ impl Watcher {
             ring: Ring::open(&ring_config, clock)?,
             interfaces: Interfaces::new(config.selection()?),
             hooks: config.hooks(),
+            only_there: OnlyThere { spoken: spoken.clone(), way_in: None },
+            egress: false,
             changes,
             links: [counters_in, trace_in],
             failures: BTreeMap::new(),
@@ -119,6 +120,7 @@ impl Watcher {
         for interface in watcher.interfaces.missing() {
             tracing::warn!(interface, "there is no such interface yet, it is waited for");
         }
+        watcher.decide_egress();
         watcher.tell();
         Ok((watcher, Ends { changes: changes_in, links: [counters_out, trace_out] }))
     }
@@ -157,11 +159,16 @@ impl Watcher {
                     self.interfaces.changed(ifindex, &name, present).into_iter().collect()
                 }
                 Change::Select(selection, hooks) => self.select(selection, hooks),
+                Change::Speaks(spoken) => {
+                    self.only_there.spoken = spoken;
+                    Vec::new()
+                }
             };
             acted = true;
             steps.into_iter().for_each(|step| self.act(step));
         }
         if acted {
+            self.decide_egress();
             self.tell();
         }
         let links = self.interfaces.links();
@@ -176,8 +183,8 @@ impl Watcher {
     fn select(&mut self, selection: Selection, hooks: Hooks) -> Vec<Step> {
         let watched = self.interfaces.links();
         let mut steps = self.interfaces.select(selection);
-        if hooks != self.hooks {
-            self.hooks = hooks;
+        let before = std::mem::replace(&mut self.hooks, hooks);
+        if hooks.xdp != before.xdp {
             let again = self.interfaces.again().into_iter();
             let was_watched = |step: &Step| matches!(step, Step::Attach { ifindex, .. } if watched.contains(ifindex));
             steps.extend(again.filter(was_watched));
@@ -208,14 +215,42 @@ impl Watcher {
     /// On failure the interface is not watched, which is noted.
     fn attach(&mut self, ifindex: u32, name: &str) -> Result<(), LiveError> {
         self.failures.remove(&ifindex);
-        self.ring.attach(&self.hooks.on(name)).map_err(|error| {
-            let error = LiveError::from(error);
-            let reason = reason(&error);
-            tracing::warn!(interface = name, reason, "the interface cannot be watched");
-            self.failures.insert(ifindex, (name.to_owned(), reason));
-            self.interfaces.failed(ifindex);
-            error
-        })
+        let watch = Watch { xdp: self.hooks.xdp, egress: self.egress, ..Watch::both(name) };
+        self.ring.attach(&watch).map_err(|error| self.failed(ifindex, name, error.into()))
+    }
+
+    fn failed(&mut self, ifindex: u32, name: &str, error: LiveError) -> LiveError {
+        let reason = reason(&error);
+        tracing::warn!(interface = name, reason, "the interface cannot be watched");
+        self.failures.insert(ifindex, (name.to_owned(), reason));
+        self.interfaces.failed(ifindex);
+        error
+    }
+
+    /// Watches what leaves, or no longer, as the operator wants it and the machine needs it.
+    fn decide_egress(&mut self) {
+        let reason = match self.hooks.egress {
+            Egress::Always => Some("it is configured".to_owned()),
+            Egress::Never => None,
+            Egress::Auto => {
+                self.only_there.way_in = way_in(self.interfaces.unwatched());
+                self.only_there.reason()
+            }
+        };
+        if reason.is_some() == self.egress {
+            return;
+        }
+        self.egress = reason.is_some();
+        match reason {
+            Some(reason) => tracing::info!(reason, "what leaves is watched as well"),
+            None => tracing::info!("what leaves is not watched: nothing is to be seen only there"),
+        }
+        for (ifindex, name) in self.interfaces.watched() {
+            if let Err(error) = self.ring.watch_egress(ifindex, self.egress) {
+                self.failed(ifindex, &name, error.into());
+                self.act(Step::Forget { ifindex });
+            }
+        }
     }
 
     /// Tells the operator what is attached where, and what is not.

@@ -3,6 +3,7 @@
 
 use edgelore_capture::Clock;
 use edgelore_node::config::{CaptureConfig, XdpMode};
+use edgelore_node::egress::Egress;
 use edgelore_node::engine::Engine;
 use edgelore_node::live::{LiveError, Sources};
 use edgelore_node::status::StatusSource;
@@ -77,7 +78,8 @@ fn namespaces(name: &str) -> (NetNs, NetNs) {
 
 fn watching(words: &[&str]) -> CaptureConfig {
     let interfaces = words.iter().map(|&word| word.to_owned()).collect();
-    CaptureConfig { interfaces, ring_bytes: 1 << 20, ..CaptureConfig::default() }
+    let egress = Egress::Always;
+    CaptureConfig { interfaces, egress, ring_bytes: 1 << 20, ..CaptureConfig::default() }
 }
 
 /// What the kernel says of every interface of a namespace.
@@ -145,19 +147,56 @@ fn live_the_selection_and_the_mode_change_while_it_runs() {
     veth((&gateway, "gw1"), (&peer, "p1")).unwrap();
     let running = Running::start(&gateway, &watching(&["gw0"])).unwrap();
     running.wait("gw0", NATIVE);
-    let select = |words: &[&str], xdp: XdpMode, egress: bool| {
+    let select = |words: &[&str], xdp: XdpMode, egress: Egress| {
         let wanted = CaptureConfig { xdp, egress, ..watching(words) };
         let select = Change::Select(wanted.selection().unwrap(), wanted.hooks());
         running.changes.send(select).unwrap();
     };
-    select(&["gw*"], XdpMode::Auto, true);
+    select(&["gw*"], XdpMode::Auto, Egress::Always);
     running.wait("gw1", NATIVE);
     running.wait("gw0", NATIVE);
-    select(&["gw1"], XdpMode::Generic, true);
+    select(&["gw1"], XdpMode::Generic, Egress::Always);
     running.wait("gw1", GENERIC);
     running.wait("gw0", None);
-    select(&["gw1"], XdpMode::Auto, false);
+    select(&["gw1"], XdpMode::Auto, Egress::Never);
     running.wait("gw1", Some(&["XdpNative"]));
+}
+
+/// The numbers of the XDP programs that are attached in a namespace.
+fn programs(ns: &NetNs) -> Vec<String> {
+    let details = details(ns);
+    let numbers = details.split("prog/xdp id ").skip(1);
+    numbers.filter_map(|rest| Some(rest.split_whitespace().next()?.to_owned())).collect()
+}
+
+#[test]
+fn live_what_leaves_is_watched_while_it_is_seen_only_there() {
+    if !live("live_what_leaves_is_watched_while_it_is_seen_only_there") {
+        return;
+    }
+    let (gateway, peer) = namespaces("he");
+    veth((&gateway, "gw0"), (&peer, "p0")).unwrap();
+    // A bridge brings nothing in by itself.
+    gateway.ip("link add name br0 type bridge\nlink set br0 up").unwrap();
+    let auto = CaptureConfig { egress: Egress::Auto, ..watching(&["gw*"]) };
+    let running = Running::start(&gateway, &auto).unwrap();
+    let ingress: Option<&[&str]> = Some(&["XdpNative"]);
+    running.wait("gw0", ingress);
+    let attached = programs(&gateway);
+    assert_eq!(attached.len(), 1, "{}", details(&gateway));
+    // An interface that is not watched comes, and goes.
+    veth((&gateway, "other"), (&peer, "p1")).unwrap();
+    running.wait("gw0", NATIVE);
+    gateway.ip("link delete other").unwrap();
+    running.wait("gw0", ingress);
+    // A socket that speaks BGP, and one that came later is watched alike.
+    let address = (std::net::Ipv4Addr::UNSPECIFIED, 179);
+    let speaker = gateway.run(|| Ok(std::net::TcpListener::bind(address)?)).unwrap();
+    running.wait("gw0", NATIVE);
+    veth((&gateway, "gw1"), (&peer, "p1")).unwrap();
+    running.wait("gw1", NATIVE);
+    assert!(programs(&gateway).starts_with(&attached), "what comes in was watched throughout");
+    drop(speaker);
 }
 
 #[test]

@@ -15,11 +15,17 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 
 const IFLA_MTU: u16 = 4;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_PROG_ID: u16 = 4;
 const IFF_UP: u32 = 0x1;
 const IFF_LOWER_UP: u32 = 0x1_0000;
 const LINK_HEADER: usize = 16;
+/// Kinds of interfaces that stand on others of their namespace, and those where nothing comes in.
+const STACKED: [&[u8]; 9] =
+    [b"bridge", b"bond", b"team", b"vlan", b"macvlan", b"ipvlan", b"vrf", b"dummy", b"nlmon"];
 /// The nested flag and the byte order flag of an attribute's type.
 const TYPE_MASK: u16 = 0x3fff;
 /// `ETHTOOL_GFLAGS` and `ETH_FLAG_LRO` of `linux/ethtool.h`.
@@ -41,6 +47,9 @@ pub struct Device {
     pub mtu: u32,
     /// The XDP program that is attached, by its number in the kernel.
     pub xdp_program: Option<u32>,
+    /// Whatever comes in here has come in through another interface of this namespace before: a
+    /// bridge, a bond, a VLAN; or nothing comes in at all.
+    pub stacked: bool,
     /// Whether the card merges received segments (LRO); `None` when the driver does not say.
     pub lro: Option<bool>,
 }
@@ -84,25 +93,35 @@ fn read(payload: &[u8]) -> Option<Device> {
         carrier: flags & IFF_LOWER_UP != 0,
         ..Device::default()
     };
+    let mut elsewhere = false;
     for attribute in NlasIterator::new(attributes) {
         let Ok(attribute) = attribute else { break };
         match attribute.kind() & TYPE_MASK {
+            IFLA_LINK_NETNSID => elsewhere = true,
+            IFLA_LINKINFO => device.stacked = stacked(attribute.value()),
             IFLA_MTU => device.mtu = word(attribute.value()).unwrap_or_default(),
             IFLA_XDP => device.xdp_program = program(attribute.value()),
             _ => {}
         }
     }
+    device.stacked &= !elsewhere;
     Some(device)
 }
 
+fn stacked(nested: &[u8]) -> bool {
+    let known = |kind: &[u8]| STACKED.contains(&kind.strip_suffix(&[0]).unwrap_or(kind));
+    inside(nested, IFLA_INFO_KIND, known).unwrap_or_default()
+}
+
 fn program(nested: &[u8]) -> Option<u32> {
-    for attribute in NlasIterator::new(nested) {
-        let attribute = attribute.ok()?;
-        if attribute.kind() & TYPE_MASK == IFLA_XDP_PROG_ID {
-            return word(attribute.value()).filter(|number| *number != 0);
-        }
-    }
-    None
+    inside(nested, IFLA_XDP_PROG_ID, word)?.filter(|number| *number != 0)
+}
+
+/// What `read` makes of the first attribute of a kind among nested ones.
+fn inside<R>(nested: &[u8], kind: u16, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    let mut attributes = NlasIterator::new(nested).map_while(Result::ok);
+    let found = attributes.find(|attribute| attribute.kind() & TYPE_MASK == kind)?;
+    Some(read(found.value()))
 }
 
 fn word(bytes: &[u8]) -> Option<u32> {
@@ -150,12 +169,17 @@ mod tests {
         answer[4] = 7;
         answer[8] = 1;
         answer.extend([8, 0, 4, 0, 0xdc, 5, 0, 0]);
+        answer.extend([16, 0, 18, 0x80, 11, 0, 1, 0]);
+        answer.extend(b"bridge\0\0");
         answer.extend([20, 0, 43, 0x80, 5, 0, 2, 0, 1, 0, 0, 0, 8, 0, 4, 0, 9, 0, 0, 0]);
         let device = read(&answer).unwrap();
         assert_eq!((device.index, device.mtu, device.xdp_program), (7, 1500, Some(9)));
-        assert!(device.admin_up && !device.carrier);
+        assert!(device.admin_up && !device.carrier && device.stacked);
         for cut in 0..answer.len() {
             assert_eq!(read(&answer[..cut]).is_some(), cut >= LINK_HEADER);
         }
+        // What it stands on is in another namespace.
+        answer.extend([8, 0, 37, 0, 1, 0, 0, 0]);
+        assert!(!read(&answer).unwrap().stacked);
     }
 }

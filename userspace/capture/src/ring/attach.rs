@@ -113,7 +113,9 @@ impl Attachments {
         let mut refused = String::new();
         if watch.ingress && watch.xdp == XdpPolicy::Offload {
             match offload(object, ifindex)? {
-                Ok(link) => self.add(watch, ifindex, Mode::XdpOffload, String::new(), link),
+                Ok(link) => {
+                    self.add(&watch.interface, ifindex, Mode::XdpOffload, String::new(), link)
+                }
                 Err(reason) => {
                     let interface = watch.interface.as_str();
                     tracing::warn!(interface, reason, "the card takes no program, using the host");
@@ -123,13 +125,44 @@ impl Attachments {
         }
         if watch.ingress {
             let (mode, fallback, link) = ingress(object, &watch.interface, watch.xdp)?;
-            self.add(watch, ifindex, mode, refused + &fallback, link);
+            self.add(&watch.interface, ifindex, mode, refused + &fallback, link);
         }
         if watch.egress {
-            let link = tcx(object, Program::TcxEgress, &watch.interface, TcAttachType::Egress)?;
-            self.add(watch, ifindex, Mode::TcxEgress, String::new(), link);
+            self.attach_egress(object, &watch.interface, ifindex)?;
         }
         Ok(())
+    }
+
+    fn attach_egress(
+        &mut self,
+        object: &mut Object,
+        interface: &str,
+        ifindex: u32,
+    ) -> Result<(), RingError> {
+        let link = tcx(object, Program::TcxEgress, interface, TcAttachType::Egress)?;
+        self.add(interface, ifindex, Mode::TcxEgress, String::new(), link);
+        Ok(())
+    }
+
+    /// Attaches the program on egress of an interface that has attachments, or detaches it.
+    pub(super) fn egress(
+        &mut self,
+        object: &mut Object,
+        ifindex: u32,
+        wanted: bool,
+    ) -> Result<(), RingError> {
+        let on = |known: &Attachment| known.ifindex == ifindex;
+        let leaving = |known: &Attachment| on(known) && known.mode == Mode::TcxEgress;
+        if !wanted {
+            return self.detach_where(object, leaving);
+        }
+        if self.known.iter().any(leaving) {
+            return Ok(());
+        }
+        match self.known.iter().find(|known| on(known)).map(|known| known.interface.clone()) {
+            Some(interface) => self.attach_egress(object, &interface, ifindex),
+            None => Ok(()),
+        }
     }
 
     /// The interface of this index has another name now; what is attached to it stays.
@@ -139,8 +172,8 @@ impl Attachments {
         }
     }
 
-    fn add(&mut self, watch: &Watch, ifindex: u32, mode: Mode, fallback: String, link: Link) {
-        let interface = watch.interface.clone();
+    fn add(&mut self, interface: &str, ifindex: u32, mode: Mode, fallback: String, link: Link) {
+        let interface = interface.to_owned();
         self.known.push(Attachment { interface, ifindex, mode, fallback });
         self.links.push(link);
     }

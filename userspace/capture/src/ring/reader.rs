@@ -140,6 +140,15 @@ impl Ring {
         self.attachments.forget(&mut self.object, ifindex)
     }
 
+    /// Watches what leaves a watched interface as well, or no longer; what comes in stays watched
+    /// throughout. Works in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// As [`Ring::attach`]; what comes in stays watched.
+    pub fn watch_egress(&mut self, ifindex: u32, wanted: bool) -> Result<(), RingError> {
+        self.attachments.egress(&mut self.object, ifindex, wanted)
+    }
+
     /// Takes note that the interface of this index has another name; it stays watched.
     pub fn rename(&mut self, ifindex: u32, name: &str) {
         self.attachments.rename(ifindex, name);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use edgelore_capture::Clock;
@@ -125,9 +126,9 @@ fn node_child() {
         Arc::new(start(&plan))
     };
     let making = Arc::clone(&running);
-    std::thread::spawn(move || make(&making, &plan));
+    let mut maker = Some(std::thread::spawn(move || make(&making, &plan)));
     for line in std::io::stdin().lines() {
-        obey(&runtime, &running, &line.unwrap());
+        obey(&runtime, &running, &mut maker, &line.unwrap());
     }
     runtime.shutdown_timeout(Duration::from_secs(1));
 }
@@ -197,10 +198,16 @@ fn say(word: &str) {
     std::io::stdout().lock().write_all(format!("\n{word}\n").as_bytes()).unwrap();
 }
 
-fn obey(runtime: &tokio::runtime::Runtime, running: &Running, line: &str) {
+fn obey(
+    runtime: &tokio::runtime::Runtime,
+    running: &Running,
+    maker: &mut Option<JoinHandle<()>>,
+    line: &str,
+) {
     if line == "stop" {
         running.stopped.store(true, Ordering::SeqCst);
-        running.pending.notify_one();
+        // Its last outcome is in the journal and has been acknowledged.
+        maker.take().unwrap().join().unwrap();
         down_to_zero("the spool to drain", || running.journal.pending().unwrap().len() as u64);
         say("drained");
     } else if let Some(count) = line.strip_prefix("expect ") {

@@ -5,21 +5,18 @@
 use super::{Examination, Facts, Interface, Tracepoints};
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
+use crate::egress::{Egress, OnlyThere};
 use crate::keys;
+use crate::watcher::Hooks;
 use edgelore_capture::Clock;
 use edgelore_capture::netlink::{Device, FibConfig, FibSource};
-use edgelore_capture::ring::{self, Ring, RingConfig};
+use edgelore_capture::ring::{self, Ring, RingConfig, Watch};
 use edgelore_capture::trace::{self, Origin, TraceConfig, TraceSource};
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Daemons that write the kernel's routing table, by the names of their processes.
-const DAEMONS: [&str; 12] = [
-    "zebra", "bgpd", "ospfd", "ospf6d", "isisd", "bfdd", "ldpd", "staticd", "bird", "gobgpd",
-    "openbgpd", "exabgp",
-];
 /// Where the kernel shows its types.
 const KERNEL_TYPES: &str = "/sys/kernel/btf/vmlinux";
 /// Made and removed to see whether the data directory can be written.
@@ -58,7 +55,7 @@ pub async fn gather(examination: &Examination) -> Facts {
         })
         .map(drop)
         .map_err(|error| chain(&error)),
-        daemons: daemons(),
+        only_there: OnlyThere::beside(&names),
         node: node(&config.node.data_dir).await,
     }
 }
@@ -71,8 +68,10 @@ fn programs(config: &Config, clock: Clock) -> Result<(), String> {
 
 /// Attaches the programs as the node would, says how, and detaches them.
 fn attach(config: &Config, names: &[String], clock: Clock) -> Result<Vec<String>, String> {
-    let hooks = config.capture.hooks();
-    let watch = names.iter().map(|name| hooks.on(name)).collect();
+    let Hooks { xdp, egress } = config.capture.hooks();
+    // It may have to be watched before long.
+    let egress = egress != Egress::Never;
+    let watch = names.iter().map(|name| Watch { xdp, egress, ..Watch::both(name) }).collect();
     let ring = RingConfig { watch, ring_bytes: config.capture.ring_bytes };
     let ring = Ring::open(&ring, clock).map_err(|error| chain(&error))?;
     let describe = |attachment: &ring::Attachment| {
@@ -142,19 +141,6 @@ fn writable(directory: &Path) -> Result<(), String> {
     written
         .and_then(|()| fs::remove_file(&probe))
         .map_err(|error| format!("write to {}: {error}", existing.display()))
-}
-
-/// Names of routing daemons among the processes that can be seen, each once.
-fn daemons() -> Vec<String> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let mut found: Vec<String> = processes
-        .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("comm")).ok())
-        .map(|name| name.trim().to_owned())
-        .filter(|name| DAEMONS.contains(&name.as_str()))
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    found
 }
 
 async fn node(data_dir: &Path) -> Option<Result<crate::status::Status, String>> {

@@ -1,6 +1,7 @@
 //! From what the machine answered to what it means. Pure: asks nothing.
 
 use super::{Facts, Finding, Interface, Severity, Tracepoints};
+use crate::egress::{Egress, OnlyThere};
 use crate::status::Status;
 use edgelore_capture::netlink::Device;
 
@@ -64,7 +65,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         "can be read",
         "rtnetlink must not be filtered for this process",
     ));
-    findings.push(daemons(&facts.daemons, facts.egress));
+    findings.push(egress(facts.egress, &facts.only_there));
     findings.extend(node(facts.node.as_ref()));
     findings
 }
@@ -252,15 +253,17 @@ fn ring(bytes: u64, memory: Option<u64>) -> Finding {
     }
 }
 
-fn daemons(names: &[String], egress: bool) -> Finding {
-    if names.is_empty() {
-        return ok("routing daemons", "none seen here: sessions that pass through are watched");
+fn egress(wanted: Egress, only_there: &OnlyThere) -> Finding {
+    let check = "egress";
+    match (wanted, only_there.reason()) {
+        (Egress::Never, Some(reason)) => {
+            let found = format!("{reason}, and what leaves is not watched");
+            warning(check, found, "set capture.egress = 'auto', or watch every interface")
+        }
+        (Egress::Auto, Some(reason)) => ok(check, format!("watched: {reason}")),
+        (Egress::Always, _) => ok(check, "watched: it is configured"),
+        (_, None) => ok(check, "not watched: nothing is to be seen only where it leaves"),
     }
-    if !egress {
-        let found = format!("{}: what leaves this machine is not watched", names.join(", "));
-        return warning("routing daemons", found, "set capture.egress = true");
-    }
-    ok("routing daemons", names.join(", "))
 }
 
 fn node(status: Option<&Result<Status, String>>) -> Vec<Finding> {
@@ -327,7 +330,8 @@ mod tests {
             programs: Ok(()),
             interfaces: vec![Interface { name: "eth0".to_owned(), device: Ok(Some(device)) }],
             routers: false,
-            egress: true,
+            egress: Egress::Auto,
+            only_there: OnlyThere { spoken: ["BGP"].into(), way_in: None },
             attached: None,
             tracepoints: Some(Ok(Tracepoints {
                 attached: vec!["skb:kfree_skb".to_owned()],
@@ -338,7 +342,6 @@ mod tests {
             data_dir: Ok(()),
             key: None,
             fib: Ok(()),
-            daemons: vec!["bgpd".to_owned()],
             node: None,
         }
     }
@@ -419,7 +422,12 @@ mod tests {
             ("data directory", Problem, "why", Box::new(move |f| f.data_dir = failed())),
             ("signing key", Problem, "why", Box::new(move |f| f.key = Some(failed()))),
             ("routing tables", Problem, "why", Box::new(move |f| f.fib = failed())),
-            ("routing daemons", Warning, "bgpd: what leaves", Box::new(|f| f.egress = false)),
+            (
+                "egress",
+                Warning,
+                "speaks BGP, and what leaves",
+                Box::new(|f| f.egress = Egress::Never),
+            ),
             (
                 "running node",
                 Warning,

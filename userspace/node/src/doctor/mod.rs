@@ -15,6 +15,7 @@ use edgelore_capture::netlink::Device;
 use serde::Serialize;
 use std::path::PathBuf;
 
+use crate::egress::{Egress, OnlyThere};
 use crate::status::Status;
 pub use gather::gather;
 pub use judge::judge;
@@ -74,8 +75,10 @@ pub struct Facts {
     pub interfaces: Vec<Interface>,
     /// Routers are listened to over BMP.
     pub routers: bool,
-    /// What leaves an interface is watched.
-    pub egress: bool,
+    /// Whether what leaves an interface is watched.
+    pub egress: Egress,
+    /// What is to be seen only there.
+    pub only_there: OnlyThere,
     /// How the programs were attached, if that was asked for.
     pub attached: Option<Result<Vec<String>, String>>,
     /// Tracepoints; `None` when they are not wanted.
@@ -90,8 +93,6 @@ pub struct Facts {
     pub key: Option<Result<(), String>>,
     /// The kernel's routing tables can be read.
     pub fib: Result<(), String>,
-    /// Routing daemons that run here.
-    pub daemons: Vec<String>,
     /// What a running node says; `None` when none runs.
     pub node: Option<Result<Status, String>>,
 }

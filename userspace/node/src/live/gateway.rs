@@ -13,6 +13,7 @@
 
 use super::{Full, LiveError, POLL, Start};
 use crate::config::CaptureConfig;
+use crate::egress::Speech;
 use crate::status::StatusSource;
 use crate::watcher::{Change, Ends, Watcher};
 use crossbeam::channel::Sender;
@@ -28,6 +29,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Gateway {
     watcher: Watcher,
+    speech: Speech,
     ends: Ends,
     fib: FibSource,
     counters: CounterSource,
@@ -43,7 +45,8 @@ impl Gateway {
         clock: Clock,
         status: &StatusSource,
     ) -> Result<Self, LiveError> {
-        let (watcher, ends) = Watcher::open(config, clock, status)?;
+        let speech = Speech::open();
+        let (watcher, ends) = Watcher::open(config, speech.said(), clock, status)?;
         let tables = config.fib_tables.clone();
         let fib = FibSource::open(FibConfig { clock, tables, ..FibConfig::default() })?;
         let interval = Duration::from_millis(config.counter_interval_ms.into());
@@ -55,7 +58,7 @@ impl Gateway {
         let queues = TableConfig { interval, ..TableConfig::queues(clock) };
         let queues = QueueSource::open(queues)?;
         let neighbours = NeighbourSource::open(TableConfig::neighbours(clock))?;
-        Ok(Self { watcher, ends, fib, counters, queues, neighbours, trace })
+        Ok(Self { watcher, speech, ends, fib, counters, queues, neighbours, trace })
     }
 
     /// Where the operator's changes go.
@@ -64,9 +67,10 @@ impl Gateway {
     }
 
     pub(super) fn start(self, start: &Start<'_>) -> Vec<JoinHandle<()>> {
-        let Self { mut watcher, ends, mut fib, mut counters, mut queues, mut neighbours, trace } =
-            self;
+        let Self { mut watcher, mut speech, ends, mut fib, mut counters, .. } = self;
+        let Self { mut queues, mut neighbours, trace, .. } = self;
         let Ends { changes, links: [links, traced_links] } = ends;
+        let told_to = changes.clone();
         let mut threads = vec![
             start.spawn("ring", Full::Wait, move |batch| watcher.read(batch)),
             start.spawn("fib", Full::Wait, move |batch| {
@@ -81,6 +85,13 @@ impl Gateway {
                 told(counters.read(POLL, batch))
             }),
             start.spawn("queues", Full::Wait, move |batch| told(queues.read(POLL, batch))),
+            start.spawn("sockets", Full::Wait, move |_| {
+                if speech.changed_after(POLL) {
+                    // The ring's thread is gone only when the node stops.
+                    let _ = told_to.send(Change::Speaks(speech.said().clone()));
+                }
+                Ok(())
+            }),
             start.spawn("neighbours", Full::Wait, move |batch| told(neighbours.read(POLL, batch))),
         ];
         threads.extend(trace.map(|mut trace| {
