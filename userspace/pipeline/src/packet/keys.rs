@@ -6,7 +6,8 @@
 //! **Invariant:** the secret lies in one place in memory, is wiped when the key is dropped, and is
 //! never printed.
 
-use ed25519_dalek::{Signature, Signer, VerifyingKey};
+use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
+use ed25519_dalek::{Sha512, Signature, VerifyingKey};
 use std::fmt;
 use zeroize::Zeroize;
 
@@ -14,7 +15,13 @@ use zeroize::Zeroize;
 const STACK_WORDS: usize = 4_096;
 
 /// A publisher's secret key. It is boxed, so that moving it leaves no copy behind.
-pub struct SigningKey(Box<ed25519_dalek::SigningKey>);
+pub struct SigningKey(Box<Pair>);
+
+/// What signing needs of a seed: its hash, expanded once, and the public key that belongs to it.
+struct Pair {
+    secret: ExpandedSecretKey,
+    public: VerifyingKey,
+}
 
 impl SigningKey {
     /// From 32 secret random bytes (RFC 8032 §5.1.5); the caller's copy is wiped.
@@ -29,7 +36,7 @@ impl SigningKey {
     /// The raw public key.
     #[must_use]
     pub fn public(&self) -> [u8; 32] {
-        self.0.verifying_key().to_bytes()
+        self.0.public.to_bytes()
     }
 
     /// The publisher id: SHA-256 of the raw public key.
@@ -39,7 +46,7 @@ impl SigningKey {
     }
 
     pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message).to_bytes()
+        raw_sign::<Sha512>(&self.0.secret, message, &self.0.public).to_bytes()
     }
 }
 
@@ -51,8 +58,10 @@ pub(super) fn verify_detached(key: &[u8; 32], message: &[u8], signature: &[u8; 6
 }
 
 #[inline(never)]
-fn boxed(seed: &[u8; 32]) -> Box<ed25519_dalek::SigningKey> {
-    Box::new(ed25519_dalek::SigningKey::from_bytes(seed))
+fn boxed(seed: &[u8; 32]) -> Box<Pair> {
+    let secret = ExpandedSecretKey::from(seed);
+    let public = VerifyingKey::from(&secret);
+    Box::new(Pair { secret, public })
 }
 
 /// Overwrites the part of the stack that a call before this one has used: the hash function and the

@@ -105,28 +105,34 @@ fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().filter(|c| !is_unseen(*c)).collect())
 }
 
-/// A bit for each ASCII character that makes up words: letters, digits, and what stands in the
-/// middle of names and numbers.
-const ASCII_OF_WORDS: u128 = {
-    let (mut bits, mut at) = (0, 0);
-    while at < 128 {
-        let byte = at as u8;
-        if byte.is_ascii_alphanumeric()
-            || matches!(byte, b'.' | b'_' | b':' | b'-' | b'/' | b'%' | b'@')
-        {
-            bits |= 1 << at;
-        }
-        at += 1;
+/// The ASCII characters that make up words: letters, digits, and what stands in the middle of names
+/// and numbers.
+const ASCII_OF_WORDS: [bool; 256] = {
+    let (mut of_words, mut byte) = ([false; 256], 0_u8);
+    while byte < 128 {
+        of_words[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'.' | b'_' | b':' | b'-' | b'/' | b'%' | b'@');
+        byte += 1;
     }
-    bits
+    of_words
 };
+
+/// As [`is_word`] of an ASCII character; no other byte does.
+pub(super) const fn is_word_byte(byte: u8) -> bool {
+    ASCII_OF_WORDS[byte as usize]
+}
+
+/// A digit, what stands in addresses, or a part of a character beyond ASCII.
+pub(super) const fn is_telling(byte: u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b'.' | b':' | b'/' | b'%' | b'@') || byte >= 0x80
+}
 
 /// Characters that make up words; a comma between the digits of a number does too.
 pub(super) fn is_word(character: char) -> bool {
-    if character.is_ascii() {
-        return ASCII_OF_WORDS >> u32::from(character) & 1 != 0;
+    match u8::try_from(character) {
+        Ok(byte) if byte.is_ascii() => is_word_byte(byte),
+        _ => character.is_alphanumeric(),
     }
-    character.is_alphanumeric()
 }
 
 /// Takes no room on a screen, so that it could part what one reads as a whole.

@@ -191,7 +191,8 @@ impl Scrubber {
     fn judge(&self, folded: &Folded<'_>, tokens: &[Token], at: usize) -> Option<Rule> {
         let token = &tokens[at];
         let whole = &folded.text[token.range.clone()];
-        if token.kind != Kind::Word || is_plain(whole) {
+        let lettered = || !token.telling && !interface::is_lettered_name(whole.as_bytes());
+        if token.kind != Kind::Word || lettered() {
             return None;
         }
         let written = |token: &Token| folded.original(&token.range).contains("AS");
@@ -210,20 +211,14 @@ impl Scrubber {
 /// Words of letters alone, none of them the name of an interface, and no mark: folded it is the same
 /// but for the size of its letters.
 fn is_plain_text(text: &str) -> bool {
-    let mut words = text.as_bytes().split(|&b| !fold::is_word(b.into()));
+    let mut words = text.as_bytes().split(|&b| !fold::is_word_byte(b));
     is_lettered(text) && !text.contains('[') && !words.any(interface::is_lettered_name)
 }
 
-/// Without digits and punctuation that could make it more than a word.
-fn is_plain(word: &str) -> bool {
-    is_lettered(word) && !interface::is_lettered_name(word.as_bytes())
-}
-
-/// ASCII without digits and what stands in addresses.
+/// Without digits and punctuation that could make it more than words.
 fn is_lettered(text: &str) -> bool {
-    let telling = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b':' | b'/' | b'%' | b'@');
     // No early end: so it is done in vectors.
-    !text.bytes().fold(false, |found, b| found | telling(b) | (b >= 0x80))
+    !text.bytes().fold(false, |found, byte| found | fold::is_telling(byte))
 }
 
 /// A word without the punctuation around it.

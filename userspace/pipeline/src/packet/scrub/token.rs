@@ -4,7 +4,7 @@
 //! same as scrubbing once.
 
 use super::Rule;
-use super::fold::is_word;
+use super::fold::{is_telling, is_word, is_word_byte};
 use std::ops::Range;
 
 /// What a stretch of text is.
@@ -23,6 +23,8 @@ pub(super) enum Kind {
 pub(super) struct Token {
     pub(super) range: Range<usize>,
     pub(super) kind: Kind,
+    /// A word with digits, with what stands in addresses, or beyond ASCII.
+    pub(super) telling: bool,
 }
 
 /// Cuts a folded text; `named` are the stretches of names, in order, without overlap.
@@ -31,7 +33,8 @@ pub(super) fn tokens(text: &str, named: &[Range<usize>]) -> Vec<Token> {
     let mut at = 0;
     for name in named {
         cut(text, at..name.start, &mut tokens);
-        tokens.push(Token { range: name.clone(), kind: Kind::Mark(Rule::Name) });
+        let (range, kind) = (name.clone(), Kind::Mark(Rule::Name));
+        tokens.push(Token { range, kind, telling: false });
         at = name.end;
     }
     cut(text, at..text.len(), &mut tokens);
@@ -42,11 +45,11 @@ fn cut(text: &str, within: Range<usize>, tokens: &mut Vec<Token>) {
     let mut at = within.start;
     while at < within.end {
         let rest = &text[at..within.end];
-        let (length, kind) = match mark(rest) {
-            Some((length, rule)) => (length, Kind::Mark(rule)),
+        let (length, kind, telling) = match mark(rest) {
+            Some((length, rule)) => (length, Kind::Mark(rule), false),
             None => run(rest),
         };
-        tokens.push(Token { range: at..at + length, kind });
+        tokens.push(Token { range: at..at + length, kind, telling });
         at += length;
     }
 }
@@ -59,17 +62,27 @@ pub(super) fn mark(text: &str) -> Option<(usize, Rule)> {
     Some((end + 2, *rule))
 }
 
-/// The length of the word or gap that a text begins with.
-fn run(text: &str) -> (usize, Kind) {
+/// The length and the kind of the word or gap that a text begins with, and whether it is telling.
+fn run(text: &str) -> (usize, Kind, bool) {
+    // As most words are.
+    let (mut ascii, mut telling) = (0, false);
+    for byte in text.bytes().take_while(|byte| is_word_byte(*byte)) {
+        (ascii, telling) = (ascii + 1, telling | is_telling(byte));
+    }
+    let ends = |next: &u8| next.is_ascii() && *next != b',';
+    if ascii > 0 && text.as_bytes().get(ascii).is_none_or(ends) {
+        return (ascii, Kind::Word, telling);
+    }
     let mut characters = text.char_indices();
     let word = characters.next().is_some_and(|(_, first)| is_word(first));
-    let kind = if word { Kind::Word } else { Kind::Gap };
     let ends = |&(at, character): &(usize, char)| {
         let of_word =
             is_word(character) || (character == ',' && groups_thousands(text.as_bytes(), at));
         of_word != word || (character == '[' && mark(&text[at..]).is_some())
     };
-    (characters.find(ends).map_or(text.len(), |(at, _)| at), kind)
+    let length = characters.find(ends).map_or(text.len(), |(at, _)| at);
+    let kind = if word { Kind::Word } else { Kind::Gap };
+    (length, kind, word && text[..length].bytes().any(is_telling))
 }
 
 /// A comma as in 6,000: a digit before, three and no more after.
