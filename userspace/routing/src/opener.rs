@@ -1,74 +1,153 @@
 //! Opening packets that come from a server again and again.
 //!
 //! A packet's id is the hash of its bytes, so bytes whose id was opened here were verified, and say what they
-//! said then. What is new is verified together, which takes less than one by one.
+//! said then. What is new is verified together, which takes less than one by one; of what was verified and
+//! is not remembered any more the content alone is read again.
 //!
 //! **Invariant:** no packet is given whose bytes this process has not verified.
 
 use std::collections::HashMap;
 use std::mem;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use edgelore_pipeline::fingerprint::{Aim, Point, Space};
 use edgelore_pipeline::packet::{self, Opened, PacketError, PacketId};
 
 /// Packets that are remembered at least, those asked for last; at most twice as many, of which each
 /// takes up to 2 KiB.
-const OPENED: usize = 2_048;
+const OPENED: usize = 4_096;
+/// Packets of which it is remembered at least that they were verified; at most twice as many, of which
+/// each takes up to 66 bytes.
+const VERIFIED: usize = 32_768;
 
 /// Opens packets, and remembers those that it opened lately.
-#[derive(Debug, Default)]
-pub(crate) struct Opener(Mutex<Known>);
-
-/// Packets by id: when the young ones are many they are the old ones, and those go.
-#[derive(Debug, Default)]
-struct Known {
-    young: HashMap<PacketId, Arc<Opened>>,
-    old: HashMap<PacketId, Arc<Opened>>,
+#[derive(Debug)]
+pub(crate) struct Opener {
+    space: Space,
+    known: Mutex<Known>,
 }
 
-impl Known {
-    fn get(&mut self, id: &PacketId) -> Option<Arc<Opened>> {
-        if let Some(opened) = self.young.get(id) {
-            return Some(Arc::clone(opened));
-        }
-        let opened = self.old.remove(id)?;
-        self.add(Arc::clone(&opened));
-        Some(opened)
+/// A packet, and where it lies in the opener's space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) opened: Arc<Opened>,
+    point: Point,
+}
+
+impl Deref for Placed {
+    type Target = Opened;
+
+    fn deref(&self) -> &Opened {
+        &self.opened
+    }
+}
+
+impl Placed {
+    /// Milli-units from a query, if it is within the radius and of the pattern that is asked for.
+    pub(crate) fn within(
+        &self,
+        space: &Space,
+        aim: &Aim,
+        radius: u32,
+        pattern: Option<&str>,
+    ) -> Option<u32> {
+        let distance = space.reach(aim, &self.point);
+        let asked = pattern.is_none_or(|pattern| pattern == self.outcome.resolution.pattern);
+        (distance <= radius && asked).then_some(distance)
+    }
+}
+
+#[derive(Debug)]
+struct Known {
+    opened: Lately<Placed>,
+    verified: Lately<()>,
+}
+
+/// What was asked for last, by id: when the young ones are many they are the old ones, and those go.
+#[derive(Debug)]
+struct Lately<V> {
+    bound: usize,
+    young: HashMap<PacketId, V>,
+    old: HashMap<PacketId, V>,
+}
+
+impl<V: Clone> Lately<V> {
+    fn new(bound: usize) -> Self {
+        Self { bound, young: HashMap::new(), old: HashMap::new() }
     }
 
-    fn add(&mut self, opened: Arc<Opened>) {
-        if self.young.len() >= OPENED {
-            self.old = mem::take(&mut self.young);
+    fn get(&mut self, id: &PacketId) -> Option<V> {
+        if let Some(value) = self.young.get(id) {
+            return Some(value.clone());
         }
-        self.young.insert(opened.id, opened);
+        let value = self.old.remove(id)?;
+        self.add(*id, value.clone());
+        Some(value)
+    }
+
+    fn add(&mut self, id: PacketId, value: V) {
+        if self.young.len() >= self.bound {
+            mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+        }
+        self.young.insert(id, value);
     }
 }
 
 impl Opener {
+    pub(crate) fn new(space: Space) -> Self {
+        let known = Known { opened: Lately::new(OPENED), verified: Lately::new(VERIFIED) };
+        Self { space, known: Mutex::new(known) }
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`packet::open`] each of them, in their order.
-    pub(crate) fn open_all(&self, packets: &[&[u8]]) -> Vec<Result<Arc<Opened>, PacketError>> {
+    pub(crate) fn open_all(&self, packets: &[&[u8]]) -> Vec<Result<Placed, PacketError>> {
         let ids = packet::ids(packets);
-        let known: Vec<Option<Arc<Opened>>> = {
+        let known: Vec<(Option<Placed>, bool)> = {
             let mut known = self.known();
-            ids.iter().map(|id| known.get(id)).collect()
+            let mut of = |id| {
+                let opened = known.opened.get(id);
+                let verified = opened.is_some() || known.verified.get(id).is_some();
+                (opened, verified)
+            };
+            ids.iter().map(&mut of).collect()
         };
-        let new = packets.iter().zip(&known).filter(|(_, known)| known.is_none());
+        if known.iter().all(|(opened, _)| opened.is_some()) {
+            return known.into_iter().filter_map(|(opened, _)| opened.map(Ok)).collect();
+        }
+        let new = packets.iter().zip(&known).filter(|(_, (_, verified))| !verified);
         let new: Vec<&[u8]> = new.map(|(bytes, _)| *bytes).collect();
         let mut opened = packet::open_batch(&new).into_iter();
-        let mut remembered = self.known();
-        let open = |(bytes, known): (&&[u8], Option<Arc<Opened>>)| {
-            if let Some(known) = known {
-                return Ok(known);
+        let each = packets.iter().zip(&ids).zip(known);
+        let placed: Vec<Result<Placed, PacketError>> = each
+            .map(|((bytes, id), known)| match known {
+                (Some(known), _) => Ok(known),
+                (None, true) => packet::reopen(bytes, id).map(|opened| self.placed(opened)),
+                (None, false) => {
+                    let opened = opened.next().unwrap_or_else(|| packet::open(bytes));
+                    opened.map(|opened| self.placed(opened))
+                }
+            })
+            .collect();
+        let mut known = self.known();
+        for placed in placed.iter().flatten() {
+            if !known.opened.young.contains_key(&placed.id) {
+                known.opened.add(placed.id, placed.clone());
+                known.verified.add(placed.id, ());
             }
-            let new = Arc::new(opened.next().unwrap_or_else(|| packet::open(bytes))?);
-            remembered.add(Arc::clone(&new));
-            Ok(new)
-        };
-        packets.iter().zip(known).map(open).collect()
+        }
+        drop(known);
+        placed
+    }
+
+    fn placed(&self, opened: Opened) -> Placed {
+        let point = self.space.locate(&opened.outcome.situation);
+        Placed { opened: Arc::new(opened), point }
     }
 }
 
@@ -84,31 +163,36 @@ mod tests {
         forged[200] ^= 1;
         let packets = [&good[0], &forged, &good[1], &good[0], &b"no packet".to_vec(), &good[2]];
         let packets = packets.map(Vec::as_slice);
-        let open = |bytes: &&[u8]| packet::open(bytes).map(Arc::new);
+        let opener = Opener::new(Space::default_definition());
+        let open = |bytes: &&[u8]| packet::open(bytes).map(|opened| opener.placed(opened));
         let plainly: Vec<_> = packets.iter().map(open).collect();
         assert_eq!(plainly.iter().filter(|opened| opened.is_ok()).count(), 4);
-        let opener = Opener::default();
-        for _ in 0..3 {
+        for round in 0..4 {
             assert_eq!(opener.open_all(&packets), plainly);
             let singly: Vec<_> =
                 packets.iter().flat_map(|bytes| opener.open_all(&[bytes])).collect();
             assert_eq!(singly, plainly);
+            let mut known = opener.known();
+            assert_eq!(known.opened.young.len(), 3, "the genuine ones alone");
+            assert_eq!(known.verified.young.len(), 3, "the genuine ones alone");
+            if round == 1 {
+                // That they were verified is still known.
+                known.opened = Lately::new(OPENED);
+            }
         }
-        assert_eq!(opener.known().young.len(), 3, "the genuine ones alone");
     }
 
     #[test]
     fn those_asked_for_last_are_remembered_and_no_more_than_is_said() {
-        let mut known = Known::default();
-        let opened = packet::open(&sealed(&outcome(), &key(1)).bytes).unwrap();
+        let mut known = Lately::new(OPENED);
         let id = |number: usize| {
             let mut id = PacketId::default();
             id[..8].copy_from_slice(&number.to_be_bytes());
             id
         };
         for number in 0..5 * OPENED {
-            known.add(Arc::new(Opened { id: id(number), ..opened.clone() }));
-            assert!(known.get(&id(0)).is_some(), "it is asked for again and again");
+            known.add(id(number), number);
+            assert_eq!(known.get(&id(0)), Some(0), "it is asked for again and again");
             assert!(known.young.len() + known.old.len() <= 2 * OPENED);
         }
         assert!((4 * OPENED..5 * OPENED).all(|number| {

@@ -19,7 +19,7 @@ use edgelore_pipeline::packet::{Opened, PacketError};
 
 use crate::backend::Capability;
 use crate::embedded::Now;
-use crate::opener::Opener;
+use crate::opener::{Opener, Placed};
 use crate::placement::withdraws;
 use crate::shelf::Shelved;
 use crate::{Cell, Found, PacketId};
@@ -36,7 +36,8 @@ pub(crate) struct Verifier {
 
 impl Verifier {
     pub(crate) fn new(backend: &'static str, space: Space, now: Now) -> Self {
-        let (skipped, opener, shelved) = Default::default();
+        let (skipped, shelved) = Default::default();
+        let opener = Opener::new(space.clone());
         Self { backend, space, now, skipped, opener, shelved }
     }
 
@@ -65,21 +66,17 @@ impl Verifier {
 
     /// The packet in `bytes`, if it is the one with this id and of this space.
     pub(crate) fn read(&self, id: &PacketId, bytes: &[u8]) -> Option<Arc<Opened>> {
-        self.read_all(&[(*id, bytes)]).pop().flatten()
+        self.read_all(&[(*id, bytes)]).pop().flatten().map(|placed| placed.opened)
     }
 
     /// The packets in these bytes, each if it is the one with its id and of this space.
-    pub(crate) fn read_all(&self, packets: &[(PacketId, &[u8])]) -> Vec<Option<Arc<Opened>>> {
+    pub(crate) fn read_all(&self, packets: &[(PacketId, &[u8])]) -> Vec<Option<Placed>> {
         let bytes: Vec<&[u8]> = packets.iter().map(|(_, bytes)| *bytes).collect();
         let opened = packets.iter().zip(self.opener.open_all(&bytes));
         opened.map(|((id, _), opened)| self.genuine(id, opened)).collect()
     }
 
-    fn genuine(
-        &self,
-        id: &PacketId,
-        opened: Result<Arc<Opened>, PacketError>,
-    ) -> Option<Arc<Opened>> {
+    fn genuine(&self, id: &PacketId, opened: Result<Placed, PacketError>) -> Option<Placed> {
         let wrong = match opened {
             Ok(opened) if opened.id != *id => "its id is another one".to_owned(),
             Ok(opened) if opened.space != self.space.short_id() => {
@@ -134,21 +131,19 @@ impl Verifier {
         &'v self,
         query: &'v Query,
         radius: u32,
-    ) -> impl Fn(Arc<Opened>) -> Option<Found> + 'v {
+    ) -> impl Fn(Placed) -> Option<Found> + 'v {
         let (aim, now) = (self.space.aim(query), self.now());
         let asked = query.resolution_pattern.as_deref();
-        move |opened| {
-            let outcome = &opened.outcome;
-            if outcome.expires <= now || self.is_revoked(&opened.publisher) {
+        move |placed| {
+            if placed.outcome.expires <= now || self.is_revoked(&placed.publisher) {
                 return None;
             }
-            let distance = self.space.reach(&aim, &self.space.locate(&outcome.situation));
-            if distance > radius || asked.is_some_and(|asked| asked != outcome.resolution.pattern) {
-                let id = hex::encode(opened.id);
+            let Some(distance) = placed.within(&self.space, &aim, radius, asked) else {
+                let id = hex::encode(placed.id);
                 self.skip(&format!("packet {id}"), &"it lies elsewhere than the index says");
                 return None;
-            }
-            Some(Found { opened, distance })
+            };
+            Some(Found { opened: placed.opened, distance })
         }
     }
 

@@ -29,7 +29,7 @@ use crate::backend::{
     Backend, BackendError, Capability, Cursor, LIMIT_MAX, PUBLISHERS_MAX, Said, Stored,
     Subscription, check_cells, in_order,
 };
-use crate::opener::Opener;
+use crate::opener::{Opener, Placed};
 use crate::{Cell, Found, PacketId};
 use beside::{ReferenceReply, StatementsReply};
 use wire::{CBOR_SEQUENCE, ErrorReply, Kind, QueryRequest, StoredReply};
@@ -124,8 +124,9 @@ impl Http {
         }
         let client = builder.build().map_err(wrong("making a client"))?;
         let base = url.trim_end_matches('/').to_owned();
-        let (skipped, opener) = (Arc::default(), Arc::default());
-        Ok(Self { client, base, token: config.token, space: config.space, skipped, opener })
+        let (token, space) = (config.token, config.space);
+        let (skipped, opener) = (Arc::default(), Arc::new(Opener::new(space.clone())));
+        Ok(Self { client, base, token, space, skipped, opener })
     }
 
     /// Counts what is left out of an answer, and logs it: every time at first, then ever more rarely.
@@ -137,9 +138,9 @@ impl Http {
     }
 
     /// Those of a server's bytes that are packets, and of the space that is asked about.
-    fn packets(&self, bytes: &[&[u8]]) -> Vec<Arc<Opened>> {
+    fn packets(&self, bytes: &[&[u8]]) -> Vec<Placed> {
         let foreign = || BackendError::Answer("it is of another similarity definition".into());
-        let of_space = |packet: Arc<Opened>| {
+        let of_space = |packet: Placed| {
             if packet.space == self.space.short_id() { Ok(packet) } else { Err(foreign()) }
         };
         let packets = self.opener.open_all(bytes).into_iter().filter_map(|packet| {
@@ -152,7 +153,7 @@ impl Http {
     /// The packet in a text of the server.
     fn packet(&self, text: &str) -> Option<Arc<Opened>> {
         let bytes = decoded(text).inspect_err(|error| self.skip(error)).ok()?;
-        self.packets(&[&bytes]).pop()
+        self.packets(&[&bytes]).pop().map(|placed| placed.opened)
     }
 
     fn get_path(&self, path: &str) -> RequestBuilder {
@@ -325,14 +326,11 @@ impl Backend for Http {
         let items: Vec<&[u8]> = items.collect();
         let aim = self.space.aim(query);
         let pattern = query.resolution_pattern.as_deref();
-        let mut found = Vec::new();
-        for packet in self.packets(&items) {
-            let distance = self.space.reach(&aim, &self.space.locate(&packet.outcome.situation));
-            let asked = pattern.is_none_or(|pattern| packet.outcome.resolution.pattern == pattern);
-            if distance <= radius && asked {
-                found.push(Found { opened: packet, distance });
-            }
-        }
+        let place = |placed: Placed| {
+            let distance = placed.within(&self.space, &aim, radius, pattern)?;
+            Some(Found { opened: placed.opened, distance })
+        };
+        let mut found = self.packets(&items).into_iter().filter_map(place).collect();
         in_order(&mut found);
         Ok(found)
     }

@@ -10,7 +10,6 @@
 //! verified and measured.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use async_nats::jetstream::stream::State;
 use edgelore_model::Query;
@@ -23,6 +22,7 @@ use super::connect::Link;
 use super::index::{Hit, Index, mark};
 use super::read::{self, EVERYTHING, QUESTIONS_AT_ONCE, Read, Reading};
 use crate::backend::{BackendError, LIMIT_MAX, in_order};
+use crate::opener::Placed;
 use crate::{Found, PacketId};
 
 /// Cells that are read by themselves; beyond, everything is read at once.
@@ -237,7 +237,7 @@ async fn fetched(
     link: &Link,
     hits: &[Hit],
     gone: &mut HashSet<u64>,
-) -> Result<Vec<Arc<Opened>>, BackendError> {
+) -> Result<Vec<Placed>, BackendError> {
     let places = hits.iter().map(|hit| hit.mark.sequence).collect();
     let messages: Vec<Option<Read>> = read::several(link, places).try_collect().await?;
     let same = |hit: &Hit, message: &Read| {
@@ -268,12 +268,12 @@ async fn fetched(
 async fn in_force(
     shared: &Shared,
     link: &Link,
-    packets: Vec<Arc<Opened>>,
+    packets: Vec<Placed>,
     whole: bool,
-) -> Result<Vec<Arc<Opened>>, BackendError> {
-    let packets: Vec<(Arc<Opened>, bool)> = {
+) -> Result<Vec<Placed>, BackendError> {
+    let packets: Vec<(Placed, bool)> = {
         let index = shared.index.lock().await;
-        let asked = |packet: Arc<Opened>| {
+        let asked = |packet: Placed| {
             let asked =
                 !whole || withdrawals(shared, &packet).any(|subject| index.may_withdraw(&subject));
             (packet, asked)
@@ -285,7 +285,7 @@ async fn in_force(
         Ok::<_, BackendError>((!withdrawn).then_some(packet))
     });
     let judged = judged.buffered(QUESTIONS_AT_ONCE);
-    let counting: Vec<Option<Arc<Opened>>> = judged.try_collect().await?;
+    let counting: Vec<Option<Placed>> = judged.try_collect().await?;
     Ok(counting.into_iter().flatten().collect())
 }
 

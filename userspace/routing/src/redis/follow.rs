@@ -76,7 +76,8 @@ impl History {
         let deliveries = counting.into_iter().filter_map(|packet| {
             let (cursor, _) = wanted.find(|(_, id)| *id == packet.id)?;
             let followed = self.shared.verifier.is_followed(&self.cells, &packet);
-            followed.then(|| Delivery { cursor: *cursor, packet: Arc::unwrap_or_clone(packet) })
+            followed
+                .then(|| Delivery { cursor: *cursor, packet: Arc::unwrap_or_clone(packet.opened) })
         });
         Ok(deliveries.collect())
     }

@@ -15,7 +15,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use edgelore_model::Query;
-use edgelore_pipeline::packet::Opened;
 use redis::{RedisResult, Value, cmd, pipe};
 
 use super::Shared;
@@ -23,6 +22,7 @@ use super::connect::failed;
 use super::layout::{Record, bytes, items, pattern_tag};
 use super::walk::Walk;
 use crate::backend::{BackendError, LIMIT_MAX, in_order};
+use crate::opener::Placed;
 use crate::placement::Target;
 use crate::{Cell, Found, PacketId};
 
@@ -97,11 +97,13 @@ async fn nearest(
                 break;
             }
             for (terms, record) in records(shared, &mut walks, within, page).await? {
-                let distance = terms.saturating_add(target.distance(record.at));
+                let hit = (terms.saturating_add(target.distance(record.at)), record.id);
                 let asked = pattern.is_none_or(|pattern| pattern == record.pattern);
-                if distance <= radius && asked && record.expires_secs > now {
-                    best.insert((distance, record.id));
-                    if best.len() > count {
+                let full = best.len() == count;
+                let nearer = !full || best.last().is_some_and(|last| hit < *last);
+                if hit.0 <= radius && asked && record.expires_secs > now && nearer {
+                    // One that was there makes no other one go.
+                    if best.insert(hit) && full {
                         best.pop_last();
                     }
                 }
@@ -215,7 +217,7 @@ async fn verified(
 pub(super) async fn packets(
     shared: &Shared,
     ids: &[PacketId],
-) -> Result<Vec<Option<Arc<Opened>>>, BackendError> {
+) -> Result<Vec<Option<Placed>>, BackendError> {
     let values = fields(shared, &shared.keys.packets, ids.iter().map(|id| &id[..])).await?;
     let there = ids.iter().zip(&values);
     let there = there.filter_map(|(id, bytes)| Some((*id, bytes.as_deref()?)));
@@ -226,8 +228,8 @@ pub(super) async fn packets(
 /// Those that their publishers have not withdrawn.
 pub(super) async fn in_force(
     shared: &Shared,
-    packets: Vec<Arc<Opened>>,
-) -> Result<Vec<Arc<Opened>>, BackendError> {
+    packets: Vec<Placed>,
+) -> Result<Vec<Placed>, BackendError> {
     let heirs: Vec<Vec<[u8; 32]>> = packets
         .iter()
         .map(|packet| shared.verifier.heirs(&packet.publisher).into_iter().collect())
