@@ -39,8 +39,8 @@ pub(super) fn table() -> Section {
     ];
     let mut table = Section::new("Backends: processor time of the client", &columns);
     table.note(
-        "Of the one thread that runs the client, one operation after the other; each query is asked \
-         twice. The bare client is the backend's client library, its statements prepared, which makes the \
+        "Of the one thread that runs the client, one operation after the other, now the one side first \
+         and now the other; each query is asked twice. The bare client is the backend's client library, its statements prepared, which makes the \
          same round trips with the same arguments, reads the answers into its own types and does nothing \
          with them. Beside it stands the same with the signatures of the packets that are new to it \
          verified by `ed25519-dalek` (`verify_batch`; `verify_strict` of a single one): an Edgelore client \
@@ -127,10 +127,13 @@ impl Sides {
         for round in 0..=count {
             let (one, other): (Sealed, Sealed) = (sealed()?, sealed()?);
             let offered = Offered::new(&other, &space)?;
-            let (stored, ours) = spent(|| self.ours.block_on(self.client.store(one.bytes)))?;
+            let ((stored, ours), (by_bare, bare)) = in_turn(
+                round % 2 == 0,
+                || spent(|| self.ours.block_on(self.client.store(one.bytes))),
+                || spent(|| self.bare.block_on(self.library.store(&offered))),
+            )?;
             ensure!(stored?.new, "a fresh packet was there");
-            let (stored, bare) = spent(|| self.bare.block_on(self.library.store(&offered)))?;
-            stored.context("store by the bare client")?;
+            by_bare.context("store by the bare client")?;
             let batch = self.signatures.of([(offered.packet.id, &offered.packet.bytes[..])]);
             let (verified, signatures) = spent(|| batch.verify())?;
             verified?;
@@ -149,14 +152,17 @@ impl Sides {
             runtime.block_on(client.query(&Query::default(), 0, 1))?;
         }
         let mut costs = [Costs::default(), Costs::default()];
-        for situation in situations {
+        for (number, situation) in situations.iter().enumerate() {
             let asked = self.beside.block_on(Asked::learn(&*self.finder, situation, radius))?;
             let prepared = self.bare.block_on(self.library.prepare(&asked));
             prepared.context("prepare the bare client")?;
             for costs in &mut costs {
                 let query = || self.client.query(&asked.query, asked.radius, LIMIT);
-                let (found, ours) = spent(|| self.ours.block_on(query()))?;
-                let (fetched, bare) = spent(|| self.bare.block_on(self.library.fetch(&asked)))?;
+                let ((found, ours), (fetched, bare)) = in_turn(
+                    number % 2 == 0,
+                    || spent(|| self.ours.block_on(query())),
+                    || spent(|| self.bare.block_on(self.library.fetch(&asked))),
+                )?;
                 let (found, fetched) = (found?, fetched.context("query by the bare client")?);
                 ensure!(!found.is_empty(), "a stored situation was not found");
                 ensure!(fetched >= found.len(), "the bare client fetches less than is found");
@@ -169,6 +175,19 @@ impl Sides {
         }
         Ok(costs)
     }
+}
+
+/// Both, in one order or the other: whoever comes second finds the library's code in the caches.
+fn in_turn<A, B>(
+    ours_first: bool,
+    ours: impl FnOnce() -> Result<A>,
+    bare: impl FnOnce() -> Result<B>,
+) -> Result<(A, B)> {
+    if ours_first {
+        return Ok((ours()?, bare()?));
+    }
+    let bare = bare()?;
+    Ok((ours()?, bare))
 }
 
 /// What comes out, and what it takes of the processor, ns.

@@ -3,6 +3,8 @@
 //! Owns nothing; the other implementations are measured and checked against it.
 //! **Invariant:** runs on every target, without detection of its own.
 
+#![forbid(unsafe_code)]
+
 use sha2::{Digest as _, Sha256};
 
 use super::Digest;

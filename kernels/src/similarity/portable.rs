@@ -3,6 +3,8 @@
 //! Owns nothing; the other implementations are measured and checked against it.
 //! **Invariant:** runs on every target.
 
+#![forbid(unsafe_code)]
+
 use super::{Block, LANES, Query};
 
 /// See [`super::Implementation::mark`]; the caller has checked the lengths.
