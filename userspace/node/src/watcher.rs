@@ -107,19 +107,22 @@ impl Watcher {
             status: status.clone(),
             due: Due::new(clock),
         };
-        for (ifindex, name) in interfaces()? {
-            if let Some(Step::Attach { ifindex, name }) =
-                watcher.interfaces.changed(ifindex, &name, true)
-            {
-                watcher.attach(ifindex, &name).or_else(|error| {
-                    let named = watcher.interfaces.selection().is_named(&name);
-                    if named { Err(error) } else { Ok(()) }
-                })?;
-            }
+        let present = interfaces()?.into_iter();
+        let changed =
+            |(ifindex, name): (u32, String)| watcher.interfaces.changed(ifindex, &name, true);
+        let steps: Vec<Step> = present.filter_map(changed).collect();
+        watcher.decide_egress();
+        for step in steps {
+            let Step::Attach { ifindex, name } = step else { continue };
+            watcher.attach(ifindex, &name).or_else(|error| {
+                let named = watcher.interfaces.selection().is_named(&name);
+                if named { Err(error) } else { Ok(()) }
+            })?;
         }
         for interface in watcher.interfaces.missing() {
             tracing::warn!(interface, "there is no such interface yet, it is waited for");
         }
+        // What could not be watched is a way in.
         watcher.decide_egress();
         watcher.tell();
         Ok((watcher, Ends { changes: changes_in, links: [counters_out, trace_out] }))
