@@ -54,7 +54,9 @@ async fn who_joins_late_and_who_was_away_learn_every_statement() {
     assert!(first.dht.declare(revocation(&key(1), START)).await.unwrap().new);
     let late = start(&clock, &[&first]);
     let all = many.len() + 1;
-    until("it has all", async || late.dht.figures().statements == all).await;
+    // A statement is counted as learnt after it is there.
+    let learnt = async || late.dht.figures().learnt >= all as u64;
+    until("it has all", async || late.dht.figures().statements == all && learnt().await).await;
     assert_eq!(late.dht.figures().learnt, all as u64);
     assert!(late.dht.shared.local.is_withdrawn(&key(1).publisher(), &revoked.id));
     assert_eq!(first.dht.shared.local.sums(), late.dht.shared.local.sums());
