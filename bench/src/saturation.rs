@@ -16,6 +16,7 @@ use edgelore_capture::Clock;
 use edgelore_capture::ring::{Counters, Ring, RingConfig};
 use edgelore_model::{Batch, SignalKind, Summary};
 use edgelore_node::egress::OnlyThere;
+use edgelore_node::interfaces::Selection;
 use edgelore_pipeline::decode::{DecodeConfig, Decoder};
 use edgelore_testkit::speaker::{Feed, Make, speakers_missing};
 use edgelore_testkit::{Storm, Topology, Vantage, pause, traffic, wait_for};
@@ -49,8 +50,8 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Section>> {
         window: effort.pick(WINDOW, WINDOW_QUICK),
         empty: &empty_program,
     };
-    let names = topology.interfaces();
-    let auto = topology.gateway().run(|| Ok(OnlyThere::beside(&names).reason().is_some()))?;
+    let watched = Selection::new(&topology.interfaces())?;
+    let auto = topology.gateway().run(|| Ok(OnlyThere::beside(watched).reason().is_some()))?;
     let [empty, ours, leaving, control] = [const { RefCell::new(Vec::new()) }; 4];
     let contenders = vec![
         Contender::new("empty program", || scene.beside_nothing(&mut empty.borrow_mut())),

@@ -40,8 +40,8 @@ pub(super) fn table() -> Section {
     let mut table = Section::new("Backends: processor time of the client", &columns);
     table.note(
         "Of the one thread that runs the client, one operation after the other, now the one side first \
-         and now the other; each query is asked twice. The bare client is the backend's client library, its statements prepared, which makes the \
-         same round trips with the same arguments, reads the answers into its own types and does nothing \
+         and now the other; each query is asked twice. The bare client is the backend's client \
+         library, its statements prepared, which makes the same round trips with the same arguments, reads the answers into its own types and does nothing \
          with them. Beside it stands the same with the signatures of the packets that are new to it \
          verified by `ed25519-dalek` (`verify_batch`; `verify_strict` of a single one): an Edgelore client \
          trusts no server and verifies each packet once, which is work that a bare client does not do.",

@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** in doubt it is watched.
 
-use crate::interfaces::LOOPBACK;
+use crate::interfaces::{Interfaces, Selection};
 use edgelore_capture::Sockets;
 use edgelore_capture::netlink::Device;
 use edgelore_capture::ring::interfaces;
@@ -72,14 +72,22 @@ pub struct OnlyThere {
 }
 
 impl OnlyThere {
-    /// What it is now in the calling thread's namespace, beside these watched interfaces.
+    /// What it is now in the calling thread's namespace, where these interfaces are watched.
     #[must_use]
-    pub fn beside(watched: &[String]) -> Self {
-        let present = interfaces().unwrap_or_default();
-        let present = present.iter().map(|(_, name)| name.as_str());
-        let unwatched = |name: &&str| *name != LOOPBACK && !watched.iter().any(|one| one == name);
-        let way_in = way_in(present.filter(unwatched));
-        Self { spoken: Speech::open().said().clone(), way_in }
+    pub fn beside(selection: Selection) -> Self {
+        let mut known = Interfaces::new(selection);
+        for (ifindex, name) in interfaces().unwrap_or_default() {
+            known.changed(ifindex, &name, true);
+        }
+        let mut only_there = Self { spoken: Speech::open().said().clone(), way_in: None };
+        only_there.look(known.unwatched());
+        only_there
+    }
+
+    /// Looks for a way in among these interfaces of the calling thread's namespace, unless what is
+    /// spoken is reason enough.
+    pub fn look<'n>(&mut self, unwatched: impl IntoIterator<Item = &'n str>) {
+        self.way_in = self.spoken.is_empty().then(|| way_in(unwatched)).flatten();
     }
 
     /// In words; `None` when there is nothing.
@@ -96,8 +104,7 @@ impl OnlyThere {
 
 /// The first of these interfaces of the calling thread's namespace that may bring something in. One
 /// of which the kernel does not tell may.
-#[must_use]
-pub fn way_in<'n>(unwatched: impl IntoIterator<Item = &'n str>) -> Option<String> {
+fn way_in<'n>(unwatched: impl IntoIterator<Item = &'n str>) -> Option<String> {
     let brings = |name: &str| match Device::find(name) {
         Ok(device) => device.is_some_and(|device| device.admin_up && !device.stacked),
         Err(_) => true,

@@ -16,8 +16,7 @@ pub const KNOWN_MAX: usize = 4096;
 /// The word for every interface but `lo`.
 pub const ALL: &str = "all";
 
-/// The interface on which this machine speaks to itself.
-pub const LOOPBACK: &str = "lo";
+const LOOPBACK: &str = "lo";
 
 /// What the operator wants to be watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 //! be watched is told to the operator and does not keep the others from being watched.
 
 use crate::config::CaptureConfig;
-use crate::egress::{Egress, OnlyThere, way_in};
+use crate::egress::{Egress, OnlyThere};
 use crate::interfaces::{Interfaces, Selection, Step};
 use crate::live::{Due, LiveError, POLL};
 use crate::status::StatusSource;
@@ -236,7 +236,7 @@ impl Watcher {
             Egress::Always => Some("it is configured".to_owned()),
             Egress::Never => None,
             Egress::Auto => {
-                self.only_there.way_in = way_in(self.interfaces.unwatched());
+                self.only_there.look(self.interfaces.unwatched());
                 self.only_there.reason()
             }
         };

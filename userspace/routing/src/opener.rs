@@ -117,31 +117,29 @@ impl Opener {
             };
             ids.iter().map(&mut of).collect()
         };
-        if known.iter().all(|(opened, _)| opened.is_some()) {
-            return known.into_iter().filter_map(|(opened, _)| opened.map(Ok)).collect();
-        }
         let new = packets.iter().zip(&known).filter(|(_, (_, verified))| !verified);
         let new: Vec<&[u8]> = new.map(|(bytes, _)| *bytes).collect();
         let mut opened = packet::open_batch(&new).into_iter();
+        let mut fresh = Vec::new();
         let each = packets.iter().zip(&ids).zip(known);
-        let placed: Vec<Result<Placed, PacketError>> = each
-            .map(|((bytes, id), known)| match known {
-                (Some(known), _) => Ok(known),
-                (None, true) => packet::reopen(bytes, id).map(|opened| self.placed(opened)),
-                (None, false) => {
-                    let opened = opened.next().unwrap_or_else(|| packet::open(bytes));
-                    opened.map(|opened| self.placed(opened))
-                }
-            })
-            .collect();
-        let mut known = self.known();
-        for placed in placed.iter().flatten() {
-            if !known.opened.young.contains_key(&placed.id) {
-                known.opened.add(placed.id, placed.clone());
-                known.verified.add(placed.id, ());
+        let placed = each.map(|((bytes, id), (known, verified))| {
+            if let Some(known) = known {
+                return Ok(known);
             }
+            let opened = match verified {
+                true => packet::reopen(bytes, id),
+                false => opened.next().unwrap_or_else(|| packet::open(bytes)),
+            };
+            let placed = self.placed(opened?);
+            fresh.push(placed.clone());
+            Ok(placed)
+        });
+        let placed = placed.collect();
+        let mut known = self.known();
+        for one in fresh {
+            known.verified.add(one.id, ());
+            known.opened.add(one.id, one);
         }
-        drop(known);
         placed
     }
 

@@ -55,7 +55,8 @@ pub async fn gather(examination: &Examination) -> Facts {
         })
         .map(drop)
         .map_err(|error| chain(&error)),
-        only_there: OnlyThere::beside(&names),
+        // A glob that is none is a finding of the configuration.
+        only_there: OnlyThere::beside(config.capture.selection().unwrap_or_default()),
         node: node(&config.node.data_dir).await,
     }
 }
