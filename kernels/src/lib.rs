@@ -10,3 +10,4 @@ pub mod memory;
 pub mod platform;
 pub mod sha256;
 pub mod similarity;
+pub mod text;

@@ -8,6 +8,7 @@ const CAVP: &str = include_str!("../../fixtures/sha256_cavp.rsp");
 
 /// Miri runs a thousandth as fast.
 const LENGTHS: usize = if cfg!(miri) { 130 } else { 1_025 };
+const SIZES_APART: usize = if cfg!(miri) { 8 } else { 1 };
 
 fn expected(message: &[u8]) -> Digest {
     sha2::Sha256::digest(message).into()
@@ -81,7 +82,7 @@ fn every_length_equals_sha2_among_its_like_and_among_others() {
 #[test]
 fn every_batch_size_to_40_equals_sha2_on_equal_and_mixed_lengths() {
     for implementation in Implementation::available() {
-        for size in 0..=40 {
+        for size in (0..=40).step_by(SIZES_APART) {
             let equal: Vec<_> = (0..size).map(|i| bytes(170, i)).collect();
             assert_batch(&implementation, &equal);
             let mixed: Vec<_> = (0..size).map(|i| bytes(i * 53 % 301, i)).collect();

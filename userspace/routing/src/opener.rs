@@ -1,16 +1,19 @@
 //! Opening packets that come from a server again and again.
 //!
-//! A packet's id is the hash of its bytes, so bytes whose id was opened here were verified, and say what they
-//! said then. What is new is verified together, which takes less than one by one; of what was verified and
-//! is not remembered any more the content alone is read again.
+//! Bytes that were opened here were verified, and say what they said then. What is new is verified together,
+//! which takes less than one by one; of what was verified and is remembered by its id alone, the content is
+//! read again.
 //!
 //! **Invariant:** no packet is given whose bytes this process has not verified.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::mem;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ahash::RandomState;
 use edgelore_pipeline::fingerprint::{Aim, Point, Space};
 use edgelore_pipeline::packet::{self, Opened, PacketError, PacketId};
 
@@ -43,6 +46,19 @@ impl Deref for Placed {
     }
 }
 
+/// Its bytes are all that it is.
+impl Borrow<[u8]> for Placed {
+    fn borrow(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Hash for Placed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes.as_slice().hash(state);
+    }
+}
+
 impl Placed {
     /// Milli-units from a query, if it is within the radius and of the pattern that is asked for.
     pub(crate) fn within(
@@ -61,37 +77,40 @@ impl Placed {
 #[derive(Debug)]
 struct Known {
     opened: Lately<Placed>,
-    verified: Lately<()>,
+    verified: Lately<PacketId>,
 }
 
-/// What was asked for last, by id: when the young ones are many they are the old ones, and those go.
+/// What was asked for last: when the young ones are many they are the old ones, and those go.
 #[derive(Debug)]
-struct Lately<V> {
+struct Lately<T> {
     bound: usize,
-    young: HashMap<PacketId, V>,
-    old: HashMap<PacketId, V>,
+    young: HashSet<T, RandomState>,
+    old: HashSet<T, RandomState>,
 }
 
-impl<V: Clone> Lately<V> {
+impl<T: Clone + Eq + Hash> Lately<T> {
     fn new(bound: usize) -> Self {
-        Self { bound, young: HashMap::new(), old: HashMap::new() }
+        Self { bound, young: HashSet::default(), old: HashSet::default() }
     }
 
-    fn get(&mut self, id: &PacketId) -> Option<V> {
-        if let Some(value) = self.young.get(id) {
-            return Some(value.clone());
+    fn get<Q: ?Sized + Eq + Hash>(&mut self, key: &Q) -> Option<T>
+    where
+        T: Borrow<Q>,
+    {
+        if let Some(one) = self.young.get(key) {
+            return Some(one.clone());
         }
-        let value = self.old.remove(id)?;
-        self.add(*id, value.clone());
-        Some(value)
+        let one = self.old.take(key)?;
+        self.add(one.clone());
+        Some(one)
     }
 
-    fn add(&mut self, id: PacketId, value: V) {
+    fn add(&mut self, one: T) {
         if self.young.len() >= self.bound {
             mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
         }
-        self.young.insert(id, value);
+        self.young.insert(one);
     }
 }
 
@@ -107,38 +126,44 @@ impl Opener {
 
     /// As [`packet::open`] each of them, in their order.
     pub(crate) fn open_all(&self, packets: &[&[u8]]) -> Vec<Result<Placed, PacketError>> {
-        let ids = packet::ids(packets);
-        let known: Vec<(Option<Placed>, bool)> = {
+        let known: Vec<Option<Placed>> = {
             let mut known = self.known();
-            let mut of = |id| {
-                let opened = known.opened.get(id);
-                let verified = opened.is_some() || known.verified.get(id).is_some();
-                (opened, verified)
-            };
-            ids.iter().map(&mut of).collect()
+            packets.iter().map(|bytes| known.opened.get(*bytes)).collect()
         };
-        let new = packets.iter().zip(&known).filter(|(_, (_, verified))| !verified);
+        let unknown = packets.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let unknown: Vec<&[u8]> = unknown.map(|(bytes, _)| *bytes).collect();
+        let mut opened = self.open_unknown(&unknown).into_iter();
+        let each = known.into_iter().map(|known| match known {
+            Some(known) => Ok(known),
+            None => opened.next().expect("all that are unknown were opened"),
+        });
+        each.collect()
+    }
+
+    fn open_unknown(&self, packets: &[&[u8]]) -> Vec<Result<Placed, PacketError>> {
+        if packets.is_empty() {
+            return Vec::new();
+        }
+        let ids = packet::ids(packets);
+        let verified: Vec<bool> = {
+            let mut known = self.known();
+            ids.iter().map(|id| known.verified.get(id).is_some()).collect()
+        };
+        let new = packets.iter().zip(&verified).filter(|(_, verified)| !**verified);
         let new: Vec<&[u8]> = new.map(|(bytes, _)| *bytes).collect();
         let mut opened = packet::open_batch(&new).into_iter();
-        let mut fresh = Vec::new();
-        let each = packets.iter().zip(&ids).zip(known);
-        let placed = each.map(|((bytes, id), (known, verified))| {
-            if let Some(known) = known {
-                return Ok(known);
-            }
+        let each = packets.iter().zip(&ids).zip(verified).map(|((bytes, id), verified)| {
             let opened = match verified {
                 true => packet::reopen(bytes, id),
-                false => opened.next().unwrap_or_else(|| packet::open(bytes)),
+                false => opened.next().expect("all that are new were opened"),
             };
-            let placed = self.placed(opened?);
-            fresh.push(placed.clone());
-            Ok(placed)
+            opened.map(|opened| self.placed(opened))
         });
-        let placed = placed.collect();
+        let placed: Vec<Result<Placed, PacketError>> = each.collect();
         let mut known = self.known();
-        for one in fresh {
-            known.verified.add(one.id, ());
-            known.opened.add(one.id, one);
+        for one in placed.iter().flatten() {
+            known.verified.add(one.id);
+            known.opened.add(one.clone());
         }
         placed
     }
@@ -189,12 +214,12 @@ mod tests {
             id
         };
         for number in 0..5 * OPENED {
-            known.add(id(number), number);
-            assert_eq!(known.get(&id(0)), Some(0), "it is asked for again and again");
+            known.add(id(number));
+            assert_eq!(known.get(&id(0)), Some(id(0)), "it is asked for again and again");
             assert!(known.young.len() + known.old.len() <= 2 * OPENED);
         }
         assert!((4 * OPENED..5 * OPENED).all(|number| {
-            known.young.contains_key(&id(number)) || known.old.contains_key(&id(number))
+            known.young.contains(&id(number)) || known.old.contains(&id(number))
         }));
         assert!(known.get(&id(1)).is_none());
     }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use edgelore_model::{Query, Timestamp};
 use edgelore_pipeline::fingerprint::Space;
-use edgelore_pipeline::packet::{Opened, PacketError};
+use edgelore_pipeline::packet::{self, Opened, PacketError};
 
 use crate::backend::Capability;
 use crate::embedded::Now;
@@ -73,19 +73,33 @@ impl Verifier {
     pub(crate) fn read_all(&self, packets: &[(PacketId, &[u8])]) -> Vec<Option<Placed>> {
         let bytes: Vec<&[u8]> = packets.iter().map(|(_, bytes)| *bytes).collect();
         let opened = packets.iter().zip(self.opener.open_all(&bytes));
-        opened.map(|((id, _), opened)| self.genuine(id, opened)).collect()
+        let each = opened.map(|((id, _), opened)| match opened {
+            Ok(opened) if opened.id != *id => self.refuse(id, &"its id is another one"),
+            opened => self.of_this_space(|| *id, opened),
+        });
+        each.collect()
     }
 
-    fn genuine(&self, id: &PacketId, opened: Result<Placed, PacketError>) -> Option<Placed> {
-        let wrong = match opened {
-            Ok(opened) if opened.id != *id => "its id is another one".to_owned(),
-            Ok(opened) if opened.space != self.space.short_id() => {
-                "it belongs to another similarity definition".to_owned()
-            }
-            Ok(opened) => return Some(opened),
-            Err(error) => error.to_string(),
-        };
-        self.skip(&format!("packet {}", hex::encode(id)), &wrong);
+    /// The packets in these bytes, each if it is one of this space.
+    pub(crate) fn open_all(&self, packets: &[&[u8]]) -> Vec<Option<Placed>> {
+        let opened = packets.iter().zip(self.opener.open_all(packets));
+        opened.map(|(bytes, opened)| self.of_this_space(|| packet::id(bytes), opened)).collect()
+    }
+
+    fn of_this_space(
+        &self,
+        id: impl FnOnce() -> PacketId,
+        opened: Result<Placed, PacketError>,
+    ) -> Option<Placed> {
+        match opened {
+            Ok(opened) if opened.space == self.space.short_id() => Some(opened),
+            Ok(_) => self.refuse(&id(), &"it belongs to another similarity definition"),
+            Err(error) => self.refuse(&id(), &error),
+        }
+    }
+
+    fn refuse(&self, id: &PacketId, why: &dyn Display) -> Option<Placed> {
+        self.skip(&format!("packet {}", hex::encode(id)), why);
         None
     }
 
@@ -103,6 +117,11 @@ impl Verifier {
     /// The keys whose word takes back what this one published.
     pub(crate) fn heirs(&self, publisher: &[u8; 32]) -> BTreeSet<[u8; 32]> {
         self.shelved.with_lineage(|lineage| lineage.heirs(publisher))
+    }
+
+    /// Whether other keys' word takes back what this one published.
+    pub(crate) fn is_succeeded(&self, publisher: &[u8; 32]) -> bool {
+        self.shelved.with_lineage(|lineage| lineage.is_succeeded(publisher))
     }
 
     fn is_revoked(&self, publisher: &[u8; 32]) -> bool {

@@ -22,6 +22,7 @@ use edgelore_model::{Query, Situation};
 use edgelore_pipeline::fingerprint::{Cell, Space};
 use edgelore_pipeline::packet::{Opened, Sealed, open};
 use edgelore_routing::{Backend, Found};
+use pgvector::Vector;
 
 pub(super) use http::BareHttp;
 pub(super) use nats::BareNats;
@@ -56,8 +57,8 @@ pub(super) struct Offered {
     /// The path of its exact cell. Its words are in the taxonomies, so it is filed under this one.
     exact: String,
     at: [u32; 3],
-    /// Its place as pgvector reads it.
-    vector: String,
+    /// Its place as pgvector has it.
+    vector: Vector,
     /// Its record in Redis' index.
     record: Vec<u8>,
 }
@@ -67,12 +68,11 @@ impl Offered {
         let packet = open(&sealed.bytes)?;
         let situation = &packet.outcome.situation;
         let at = coordinates(space, situation);
-        let values: Vec<String> = space.embed(situation).iter().map(f32::to_string).collect();
         Ok(Self {
             coarse: Cell::coarse(space, situation).to_string(),
             exact: Cell::exact(space, situation).to_string(),
             at,
-            vector: format!("[{}]", values.join(",")),
+            vector: Vector::from(space.embed(situation)),
             record: redis::record(&packet, at),
             packet,
         })

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use edgelore_pipeline::fingerprint::Space;
+use pgvector::Vector;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
@@ -13,6 +14,10 @@ use crate::store::now_secs;
 
 /// Rows that are read beyond those that are given: some may be withdrawn.
 const ROWS_MORE: usize = 16;
+/// How many times as far the next look reaches when one has brought too few.
+const WIDER: i64 = 4;
+/// The first look reaches at least this part of the radius.
+const NARROWEST: i64 = 64;
 /// Entries of the log beside the packets that are read in one round trip.
 const BESIDE_AT_ONCE: i64 = 512;
 /// Expired packets that one call purges.
@@ -22,6 +27,8 @@ const FILL_AT_ONCE: i64 = 256;
 
 const BESIDE: &str = "SELECT number, kind, bytes FROM edgelore.beside
     WHERE number > $1 ORDER BY number LIMIT $2";
+const BY_INDEX: &str =
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 const HIGHEST: &str = "SELECT coalesce(max(id), 0) FROM edgelore.cell";
 /// The product's own.
 const NEAR: &str = include_str!("../../../../userspace/routing/src/postgres/near.sql");
@@ -37,7 +44,7 @@ const MISSING: &str = "SELECT p.arrival, p.id, p.bytes
     ) ORDER BY p.arrival LIMIT $4";
 /// Of the table of vectors `{}`.
 const ADD: &str = "INSERT INTO edgelore.{} (packet, at)
-    SELECT u.packet, u.at::vector FROM unnest($1::bigint[], $2::text[]) AS u (packet, at)
+    SELECT u.packet, u.at FROM unnest($1::bigint[], $2::vector[]) AS u (packet, at)
     JOIN edgelore.packet p ON p.arrival = u.packet FOR KEY SHARE OF p
     ON CONFLICT DO NOTHING";
 
@@ -52,6 +59,8 @@ pub(crate) struct BarePostgres {
     vectors: Option<Vectors>,
     /// The number of the one cell that holds packets.
     cell: i32,
+    /// Within which the next answer's packets are looked for first, as the product does, milli-units.
+    reach: Option<i64>,
 }
 
 /// The statements that give a packet its vector.
@@ -67,6 +76,7 @@ impl BarePostgres {
         let connected = tokio_postgres::connect(url, NoTls).await;
         let (client, connection) = connected.context("connect the bare PostgreSQL client")?;
         tokio::spawn(connection);
+        client.batch_execute(BY_INDEX).await?;
         let space = Space::default_definition().short_id();
         let table = format!("vector_1_{}", hex::encode(space));
         let vectors = match with_vectors {
@@ -85,12 +95,13 @@ impl BarePostgres {
             store: client.prepare(STORE).await?,
             vectors,
             cell: 0,
+            reach: None,
             client,
         })
     }
 
     /// Gives the packet that was just stored its vector.
-    async fn fill(&self, vectors: &Vectors, vector: &str) -> Result<()> {
+    async fn fill(&self, vectors: &Vectors, vector: &Vector) -> Result<()> {
         let end: i64 = self.client.query_one(&vectors.end, &[]).await?.get(0);
         let parameters: [&(dyn ToSql + Sync); 4] =
             [&&self.space[..], &(end - 1), &end, &FILL_AT_ONCE];
@@ -99,6 +110,26 @@ impl BarePostgres {
         ensure!(arrivals == [end], "another client stores as well");
         self.client.execute(&vectors.add, &[&arrivals, &vec![vector]]).await?;
         Ok(())
+    }
+
+    /// The nearest packets within a radius.
+    async fn near(&self, asked: &Asked, radius: i64) -> Result<Vec<Row>> {
+        let [severity, prefixes, nodes] = asked.at.map(|at| Some(i64::from(at)));
+        let (pattern, first): (Option<&[u8]>, &[u8]) = (None, &[]);
+        let parameters: [&(dyn ToSql + Sync); 11] = [
+            &vec![self.cell],
+            &vec![0_i64],
+            &now_secs(),
+            &pattern,
+            &severity,
+            &prefixes,
+            &nodes,
+            &radius,
+            &((LIMIT + ROWS_MORE) as i64),
+            &-1_i64,
+            &first,
+        ];
+        Ok(self.client.query(&self.near, &parameters).await?)
     }
 }
 
@@ -146,22 +177,18 @@ impl Bare for BarePostgres {
         let beside = self.client.query(&self.beside, &[&0_i64, &BESIDE_AT_ONCE]).await?;
         ensure!(beside.is_empty(), "something stands beside the packets");
         let _: i32 = self.client.query_one(&self.highest, &[]).await?.get(0);
-        let [severity, prefixes, nodes] = asked.at.map(|at| Some(i64::from(at)));
-        let (pattern, first): (Option<&[u8]>, &[u8]) = (None, &[]);
-        let parameters: [&(dyn ToSql + Sync); 11] = [
-            &vec![self.cell],
-            &vec![0_i64],
-            &now_secs(),
-            &pattern,
-            &severity,
-            &prefixes,
-            &nodes,
-            &i64::from(asked.radius),
-            &((LIMIT + ROWS_MORE) as i64),
-            &-1_i64,
-            &first,
-        ];
-        let rows = self.client.query(&self.near, &parameters).await?;
+        let radius = i64::from(asked.radius);
+        let mut bound =
+            self.reach.unwrap_or(radius).clamp((radius + NARROWEST - 1) / NARROWEST, radius);
+        let mut rows = self.near(asked, bound).await?;
+        while rows.len() < LIMIT && bound < radius {
+            bound = (bound * WIDER).min(radius);
+            rows = self.near(asked, bound).await?;
+        }
+        if let Some(farthest) = rows.get(LIMIT - 1) {
+            let distance: i64 = farthest.get(1);
+            self.reach = Some(distance + distance / 4);
+        }
         Ok(rows.iter().filter(|row| packet_bytes(row) > 0).count())
     }
 }
@@ -184,11 +211,13 @@ mod tests {
 
     #[test]
     fn the_statements_are_the_products() {
+        let connect = include_str!("../../../../userspace/routing/src/postgres/connect.rs");
         let query = include_str!("../../../../userspace/routing/src/postgres/query.rs");
         let shelf = include_str!("../../../../userspace/routing/src/postgres/shelf.rs");
         let store = include_str!("../../../../userspace/routing/src/postgres/store.rs");
         let vectors = include_str!("../../../../userspace/routing/src/pgvector/vectors.rs");
         for (source, statement) in [
+            (connect, BY_INDEX),
             (shelf, BESIDE),
             (query, HIGHEST),
             (store, STORE),

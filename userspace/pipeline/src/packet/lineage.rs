@@ -75,6 +75,12 @@ impl Lineage {
         at
     }
 
+    /// Whether it has heirs beside itself.
+    #[must_use]
+    pub fn is_succeeded(&self, publisher: &Publisher) -> bool {
+        !self.is_revoked(publisher) && self.after.contains_key(publisher)
+    }
+
     /// The keys that may replace and take back what this one published: itself and those after it.
     #[must_use]
     pub fn heirs(&self, publisher: &Publisher) -> BTreeSet<Publisher> {
@@ -128,6 +134,7 @@ mod tests {
         assert_eq!(lineage.origin(&id(4)), id(4));
         assert_eq!(lineage.heirs(&id(2)), BTreeSet::from([id(2), id(3)]));
         assert_eq!(lineage.heirs(&id(3)), BTreeSet::from([id(3)]));
+        assert_eq!([2, 3, 4].map(|seed| lineage.is_succeeded(&id(seed))), [true, false, false]);
     }
 
     #[test]
@@ -137,6 +144,7 @@ mod tests {
         assert!(lineage.is_revoked(&id(2)) && !lineage.is_revoked(&id(3)));
         assert_eq!(lineage.origin(&id(3)), id(3));
         assert_eq!(lineage.heirs(&id(2)), BTreeSet::from([id(2)]));
+        assert!(lineage.is_succeeded(&id(1)) && !lineage.is_succeeded(&id(2)));
         assert_eq!(Lineage::of(statements.iter().rev()), lineage);
     }
 

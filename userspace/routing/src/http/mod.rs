@@ -271,7 +271,8 @@ fn of_type(response: Response, media_type: &str) -> Result<Response, BackendErro
 
 /// The body, refused when it is too long.
 async fn body(mut response: Response) -> Result<Vec<u8>, BackendError> {
-    let mut body = Vec::new();
+    let said = response.content_length().and_then(|said| usize::try_from(said).ok());
+    let mut body = Vec::with_capacity(said.unwrap_or_default().min(ANSWER_BYTES_MAX));
     while let Some(chunk) = response.chunk().await.map_err(|error| unavailable(&error))? {
         if body.len() + chunk.len() > ANSWER_BYTES_MAX {
             return Err(BackendError::Answer(format!("it exceeds {ANSWER_BYTES_MAX} bytes")));

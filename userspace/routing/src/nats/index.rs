@@ -118,6 +118,11 @@ impl Index {
         }
     }
 
+    /// Whether anything of what was read may withdraw a packet.
+    pub(super) fn knows_withdrawals(&self) -> bool {
+        self.withdrawals.as_ref().is_none_or(|known| !known.is_empty())
+    }
+
     /// Whether something under this subject may withdraw a packet; if not, nothing of what was read does.
     pub(super) fn may_withdraw(&self, subject: &str) -> bool {
         let hash = self.hashes.hash_one(subject);
@@ -235,15 +240,18 @@ mod tests {
         let mut index = Index::new(Space::default_definition(), 3);
         let subjects = ["a.b", "a.c", "b.c", "b.d"];
         assert!(subjects.iter().all(|subject| !index.may_withdraw(subject)));
+        assert!(!index.knows_withdrawals());
         for subject in &subjects[..3] {
             index.note_withdrawal(subject);
         }
         let may = |index: &Index| subjects.map(|subject| index.may_withdraw(subject));
         assert_eq!(may(&index), [true, true, true, false]);
+        assert!(index.knows_withdrawals());
         index.go_back_to(Some(Mark { tag: 0, sequence: 1 }));
         assert_eq!(may(&index), [true, true, true, false], "what was read may still be there");
         index.note_withdrawal(subjects[3]);
         assert!(may(&index).iter().all(|may| *may) && index.may_withdraw("c"));
+        assert!(index.knows_withdrawals());
         index.go_back_to(None);
         assert!(may(&index).iter().all(|may| !*may));
     }

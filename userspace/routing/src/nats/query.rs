@@ -238,22 +238,14 @@ async fn fetched(
     hits: &[Hit],
     gone: &mut HashSet<u64>,
 ) -> Result<Vec<Placed>, BackendError> {
-    let places = hits.iter().map(|hit| hit.mark.sequence).collect();
-    let messages: Vec<Option<Read>> = read::several(link, places).try_collect().await?;
-    let same = |hit: &Hit, message: &Read| {
-        let id = packet::id(&message.payload);
-        (mark(message.sequence, &id) == hit.mark).then_some(id)
-    };
-    let there = hits.iter().zip(&messages).map(|(hit, message)| {
-        let message = message.as_ref()?;
-        Some((same(hit, message)?, &message.payload[..]))
-    });
-    let there: Vec<Option<(PacketId, &[u8])>> = there.collect();
-    let asked: Vec<_> = there.iter().flatten().copied().collect();
-    let mut opened = shared.verifier.read_all(&asked).into_iter();
+    let places: Vec<u64> = hits.iter().map(|hit| hit.mark.sequence).collect();
+    let messages = read::several(link, &places).await?;
+    let there: Vec<&[u8]> = messages.iter().flatten().map(|message| &message.payload[..]).collect();
+    let mut opened = shared.verifier.open_all(&there).into_iter();
     let mut packets = Vec::new();
-    for (hit, there) in hits.iter().zip(&there) {
-        match there.and_then(|_| opened.next().flatten()) {
+    for (hit, message) in hits.iter().zip(&messages) {
+        let packet = message.as_ref().and_then(|_| opened.next().flatten());
+        match packet.filter(|packet| mark(hit.mark.sequence, &packet.id) == hit.mark) {
             Some(packet) => packets.push(packet),
             None => {
                 gone.insert(hit.mark.sequence);
@@ -273,6 +265,9 @@ async fn in_force(
 ) -> Result<Vec<Placed>, BackendError> {
     let packets: Vec<(Placed, bool)> = {
         let index = shared.index.lock().await;
+        if whole && !index.knows_withdrawals() {
+            return Ok(packets);
+        }
         let asked = |packet: Placed| {
             let asked =
                 !whole || withdrawals(shared, &packet).any(|subject| index.may_withdraw(&subject));

@@ -13,7 +13,8 @@ use async_nats::jetstream::stream::{
     ConsumerError, ConsumerErrorKind, LastRawMessageError, LastRawMessageErrorKind, State,
 };
 use edgelore_pipeline::packet;
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::backend::BackendError;
 /// Messages that are asked for at once.
 pub(super) const MESSAGES_AT_ONCE: usize = 512;
 /// Messages that are asked for by themselves at the same time.
-pub(super) const QUESTIONS_AT_ONCE: usize = 32;
+pub(super) const QUESTIONS_AT_ONCE: usize = 64;
 /// The filter that all messages match. Without one a server makes a consumer faster.
 pub(super) const EVERYTHING: &str = "";
 /// How long the server keeps a consumer that nobody asks.
@@ -218,32 +219,35 @@ pub(super) async fn wait(link: &Link, consumer: &Consumer<Config>) -> Result<Bat
 
 /// The last message under a subject.
 pub(super) async fn last(link: &Link, subject: &str) -> Result<Option<Read>, BackendError> {
-    raw(link, link.stream.get_last_raw_message_by_subject(subject)).await
+    link.call(raw(link.stream.get_last_raw_message_by_subject(subject))).await
 }
 
 /// The message in a place of the stream.
 pub(super) async fn at(link: &Link, sequence: u64) -> Result<Option<Read>, BackendError> {
-    raw(link, link.stream.get_raw_message(sequence)).await
+    link.call(raw(link.stream.get_raw_message(sequence))).await
 }
 
 /// The messages in some places, in their order.
-pub(super) fn several(
+pub(super) async fn several(
     link: &Link,
-    places: Vec<u64>,
-) -> impl Stream<Item = Result<Option<Read>, BackendError>> {
-    stream::iter(places).map(|sequence| at(link, sequence)).buffered(QUESTIONS_AT_ONCE)
+    places: &[u64],
+) -> Result<Vec<Option<Read>>, BackendError> {
+    let mut messages = Vec::with_capacity(places.len());
+    for places in places.chunks(QUESTIONS_AT_ONCE) {
+        let each = places.iter().map(|sequence| raw(link.stream.get_raw_message(*sequence)));
+        messages.extend(link.call(try_join_all(each)).await?);
+    }
+    Ok(messages)
 }
 
-/// The messages in some places, in their order, without a consumer.
+/// The messages in some places that are there, in their order, without a consumer.
 pub(super) async fn each_of(
     link: &Link,
     places: Range<u64>,
-    mut each: impl FnMut(Read),
+    each: impl FnMut(Read),
 ) -> Result<(), BackendError> {
-    let mut messages = std::pin::pin!(several(link, places.collect()));
-    while let Some(message) = messages.try_next().await? {
-        message.into_iter().for_each(&mut each);
-    }
+    let messages = several(link, &places.collect::<Vec<u64>>()).await?;
+    messages.into_iter().flatten().for_each(each);
     Ok(())
 }
 
@@ -269,24 +273,20 @@ pub(super) async fn is_there(link: &Link, mark: Mark) -> Result<bool, BackendErr
 }
 
 async fn raw(
-    link: &Link,
     answer: impl Future<Output = Result<StreamMessage, LastRawMessageError>>,
 ) -> Result<Option<Read>, BackendError> {
-    let answer = async {
-        match answer.await {
-            Ok(message) => Ok(Some(Read {
-                sequence: message.sequence,
-                subject: message.subject.to_string(),
-                payload: message.payload.to_vec(),
-            })),
-            Err(error) => match error.kind() {
-                LastRawMessageErrorKind::NoMessageFound => Ok(None),
-                LastRawMessageErrorKind::JetStream(error) => Err(failed(&error)),
-                _ => Err(BackendError::Unavailable(error.to_string())),
-            },
-        }
-    };
-    link.call(answer).await
+    match answer.await {
+        Ok(message) => Ok(Some(Read {
+            sequence: message.sequence,
+            subject: message.subject.to_string(),
+            payload: message.payload.to_vec(),
+        })),
+        Err(error) => match error.kind() {
+            LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            LastRawMessageErrorKind::JetStream(error) => Err(failed(&error)),
+            _ => Err(BackendError::Unavailable(error.to_string())),
+        },
+    }
 }
 
 /// Removes a consumer without waiting; a lost word only lets it stay for [`UNUSED_MAX`].

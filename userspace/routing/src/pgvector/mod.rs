@@ -11,7 +11,7 @@
 //! `vector_l1_ops`, `hnsw.iterative_scan = strict_order`); what lies within *that* distance is then found,
 //! measured and ordered exactly, as without the index. HNSW misses some neighbours (recall 0.996 at
 //! radius 4 of 10,000 packets), which makes that distance larger than need be and no more; if too few
-//! packets count within it, the radius that was asked for is taken. So answers are exact, whatever
+//! packets count within it, it is widened up to the radius that was asked for. So answers are exact, whatever
 //! the index misses. Queries that leave a field open, and those of few cells, do without it.
 //!
 //! Needs pgvector 0.8 or newer, and for the first client the right to create the extension `vector`

@@ -2,13 +2,13 @@
 //!
 //! **Invariant:** a packet that has arrived up to the mark of a client has a vector, or cannot be read.
 
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use edgelore_model::{Query, Situation};
 use edgelore_pipeline::fingerprint::Space;
 use edgelore_pipeline::packet;
+use pgvector::Vector;
 use tokio_postgres::Row;
 
 use crate::backend::BackendError;
@@ -97,11 +97,11 @@ impl Vectors {
             let vector = vector(&verifier.space, &situation(verifier, row)?);
             Some((row.get::<_, i64>(0), vector))
         });
-        let (packets, vectors): (Vec<i64>, Vec<String>) = placed.unzip();
+        let (packets, vectors): (Vec<i64>, Vec<Vector>) = placed.unzip();
         // A packet may have been purged meanwhile; one that is there stays until this is done.
         let add = format!(
             "INSERT INTO edgelore.{} (packet, at)
-            SELECT u.packet, u.at::vector FROM unnest($1::bigint[], $2::text[]) AS u (packet, at)
+            SELECT u.packet, u.at FROM unnest($1::bigint[], $2::vector[]) AS u (packet, at)
             JOIN edgelore.packet p ON p.arrival = u.packet FOR KEY SHARE OF p
             ON CONFLICT DO NOTHING",
             self.table
@@ -150,10 +150,10 @@ impl Nearness for Vectors {
         let Some(at) = complete(query) else { return Ok(None) };
         self.fill(client, verifier).await?;
         let nearest = format!(
-            "SELECT v.at <+> $1::text::vector AS distance
+            "SELECT v.at <+> $1::vector AS distance
             FROM edgelore.{} v JOIN edgelore.packet p ON p.arrival = v.packet
             WHERE p.expires > $2::bigint AND ($3::bytea IS NULL OR p.pattern = $3)
-            ORDER BY v.at <+> $1::text::vector LIMIT $4::bigint",
+            ORDER BY v.at <+> $1::vector LIMIT $4::bigint",
             self.table
         );
         let (at, now) = (vector(&verifier.space, &at), verifier.now().secs());
@@ -189,12 +189,6 @@ fn situation(verifier: &Verifier, row: &Row) -> Option<Situation> {
     }
 }
 
-/// A vector as pgvector reads it.
-fn vector(space: &Space, situation: &Situation) -> String {
-    let mut text = String::from("[");
-    for (number, value) in space.embed(situation).into_iter().enumerate() {
-        let comma = if number == 0 { "" } else { "," };
-        let _ = write!(text, "{comma}{value}");
-    }
-    text + "]"
+fn vector(space: &Space, situation: &Situation) -> Vector {
+    Vector::from(space.embed(situation))
 }

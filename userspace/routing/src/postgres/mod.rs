@@ -47,7 +47,7 @@ use crate::verify::Verifier;
 use crate::{Cell, Found, PacketId};
 use connect::Server;
 pub(crate) use prepared::Prepared;
-use query::Directory;
+use query::{Directory, Reach};
 use store::Writer;
 
 /// How a PostgreSQL server is used.
@@ -116,6 +116,7 @@ struct Shared {
     verifier: Verifier,
     packets_max: i64,
     directory: Directory,
+    reach: Reach,
 }
 
 /// A PostgreSQL server. Connects when first used, and again when a connection is lost: one for
@@ -152,6 +153,7 @@ impl Postgres {
             verifier: Verifier::new(name, config.space, config.now),
             packets_max: i64::try_from(config.packets_max).unwrap_or(i64::MAX),
             directory: Directory::default(),
+            reach: Reach::default(),
         };
         let shared = Arc::new(shared);
         let subscriptions = Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX));

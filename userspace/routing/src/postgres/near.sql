@@ -14,6 +14,10 @@ FROM (
     JOIN edgelore.packet p ON p.cell = c.cell
         AND p.severity >= coalesce($5 - ($8::bigint - c.terms), 0)
         AND p.severity <= coalesce($5 + ($8 - c.terms), 4294967295)
+        AND p.prefixes >= coalesce($6 - ($8 - c.terms), 0)
+        AND p.prefixes <= coalesce($6 + ($8 - c.terms), 4294967295)
+        AND p.nodes >= coalesce($7 - ($8 - c.terms), 0)
+        AND p.nodes <= coalesce($7 + ($8 - c.terms), 4294967295)
     WHERE p.expires > $3::bigint AND ($4::bytea IS NULL OR p.pattern = $4)
 ) AS near
 WHERE near.distance <= $8 AND (near.distance, near.id) > ($10::bigint, $11::bytea)

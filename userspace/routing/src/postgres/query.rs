@@ -1,12 +1,15 @@
 //! Finding what is near.
 //!
-//! Owns the cells known here and the query in SQL. Never trusts a row: every packet that is given
-//! was verified and measured.
+//! A radius may reach over far more than the few that are asked for, and the server would measure all of it. So
+//! it is asked first for what lies within a [`Reach`], and within the radius only when that is too little.
 //!
-//! **Invariant:** memory is bounded by the directory of cells and [`ROWS_AT_ONCE`] packets beyond
-//! the limit.
+//! Owns the cells known here, how far the nearest are likely to be, and the query in SQL. Never trusts a
+//! row: every packet that is given was verified and measured.
+//!
+//! **Invariant:** an answer is that of the whole radius; memory is bounded by the directory of cells and
+//! [`ROWS_AT_ONCE`] packets beyond the limit.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edgelore_model::Query;
 use edgelore_pipeline::packet::Opened;
@@ -23,6 +26,10 @@ use crate::{Cell, Found, PacketId};
 const ROWS_AT_ONCE: usize = 256;
 /// Packets that are read beyond those still wanted: some may be withdrawn.
 const ROWS_MORE: usize = 16;
+/// How many times as far the next look reaches when one has brought too few.
+const WIDER: u32 = 4;
+/// The first look reaches at least this part of the radius, so three more reach all of it.
+const NARROWEST: u32 = 64;
 /// As many cells are looked into without asking an index first.
 const CELLS_FEW: usize = 8;
 
@@ -36,8 +43,30 @@ type Cells = Arc<Vec<(i32, Cell)>>;
 #[derive(Default)]
 pub(super) struct Directory(Mutex<(i32, Cells)>);
 
-/// Answers a query. With an index a wide one is narrowed to where the nearest are, as long as that
-/// brings as many as are asked for.
+/// How far the last full answer reached, and a quarter more: how many were asked for, and milli-units.
+#[derive(Default)]
+pub(super) struct Reach(Mutex<Option<(usize, u32)>>);
+
+impl Reach {
+    fn last(&self) -> MutexGuard<'_, Option<(usize, u32)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Within which `limit` packets are likely to be, if they are anywhere near.
+    fn of(&self, limit: usize) -> Option<u32> {
+        self.last().filter(|(asked, _)| limit <= *asked).map(|(_, reach)| reach)
+    }
+
+    fn learn(&self, limit: usize, found: &[Found]) {
+        let farthest = found.last().filter(|_| found.len() == limit).map(|one| one.distance);
+        if let Some(farthest) = farthest {
+            *self.last() = Some((limit, farthest.saturating_add(farthest / 4)));
+        }
+    }
+}
+
+/// Answers a query. A wide one begins where the nearest are, as an index tells it or the last answer, and
+/// is widened until it brings as many as are asked for.
 pub(super) async fn query(
     shared: &Shared,
     query: &Query,
@@ -49,16 +78,22 @@ pub(super) async fn query(
     let client = shared.server.reader().await?;
     let cells = directory(shared, &client).await?;
     let near = Target::new(&shared.verifier.space, query, radius).near(numbered(&cells));
-    if let Some(index) = shared.index.as_ref().filter(|_| near.len() > CELLS_FEW) {
-        let bound = index.bound(&client, &shared.verifier, query, limit + ROWS_MORE).await?;
-        if let Some(bound) = bound.filter(|bound| *bound < radius) {
-            let found = within(shared, &client, &cells, query, bound, limit).await?;
-            if found.len() == limit {
-                return Ok(found);
-            }
+    let index = shared.index.as_ref().filter(|_| near.len() > CELLS_FEW);
+    let bound = match index {
+        Some(index) => index.bound(&client, &shared.verifier, query, limit + ROWS_MORE).await?,
+        None => None,
+    };
+    let bound = bound.or_else(|| shared.reach.of(limit)).unwrap_or(radius);
+    let mut bound = bound.max(radius.div_ceil(NARROWEST));
+    loop {
+        bound = bound.min(radius);
+        let found = within(shared, &client, &cells, query, bound, limit).await?;
+        if found.len() == limit || bound == radius {
+            shared.reach.learn(limit, &found);
+            return Ok(found);
         }
+        bound = bound.saturating_mul(WIDER);
     }
-    within(shared, &client, &cells, query, radius, limit).await
 }
 
 fn numbered(cells: &Cells) -> impl Iterator<Item = (&Cell, i32)> {
@@ -153,10 +188,10 @@ pub(super) async fn is_withdrawn_by_heirs(
     client: &Prepared,
     packet: &Opened,
 ) -> Result<bool, BackendError> {
-    let heirs = shared.verifier.heirs(&packet.publisher);
-    if heirs.len() < 2 {
+    if !shared.verifier.is_succeeded(&packet.publisher) {
         return Ok(false);
     }
+    let heirs = shared.verifier.heirs(&packet.publisher);
     let heirs: Vec<&[u8]> = heirs.iter().map(<[u8; 32]>::as_slice).collect();
     let by = "SELECT w.by, b.bytes FROM unnest($2::bytea[]) AS h (publisher)
         CROSS JOIN LATERAL (

@@ -12,8 +12,11 @@ use super::connect::failed;
 use crate::backend::BackendError;
 
 /// The files, in order; the first is version 1.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_outcomes.sql"), include_str!("migrations/0002_beside.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_outcomes.sql"),
+    include_str!("migrations/0002_beside.sql"),
+    include_str!("migrations/0003_box.sql"),
+];
 
 /// Makes the schema, or brings it up to date.
 pub(super) async fn migrate(client: &mut Client) -> Result<(), BackendError> {
