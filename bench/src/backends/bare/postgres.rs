@@ -27,8 +27,6 @@ const FILL_AT_ONCE: i64 = 256;
 
 const BESIDE: &str = "SELECT number, kind, bytes FROM edgelore.beside
     WHERE number > $1 ORDER BY number LIMIT $2";
-const BY_INDEX: &str =
-    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 const HIGHEST: &str = "SELECT coalesce(max(id), 0) FROM edgelore.cell";
 /// The product's own.
 const NEAR: &str = include_str!("../../../../userspace/routing/src/postgres/near.sql");
@@ -76,7 +74,6 @@ impl BarePostgres {
         let connected = tokio_postgres::connect(url, NoTls).await;
         let (client, connection) = connected.context("connect the bare PostgreSQL client")?;
         tokio::spawn(connection);
-        client.batch_execute(BY_INDEX).await?;
         let space = Space::default_definition().short_id();
         let table = format!("vector_1_{}", hex::encode(space));
         let vectors = match with_vectors {
@@ -211,13 +208,11 @@ mod tests {
 
     #[test]
     fn the_statements_are_the_products() {
-        let connect = include_str!("../../../../userspace/routing/src/postgres/connect.rs");
         let query = include_str!("../../../../userspace/routing/src/postgres/query.rs");
         let shelf = include_str!("../../../../userspace/routing/src/postgres/shelf.rs");
         let store = include_str!("../../../../userspace/routing/src/postgres/store.rs");
         let vectors = include_str!("../../../../userspace/routing/src/pgvector/vectors.rs");
         for (source, statement) in [
-            (connect, BY_INDEX),
             (shelf, BESIDE),
             (query, HIGHEST),
             (store, STORE),

@@ -30,11 +30,6 @@ use crate::backend::{BackendError, Said};
 
 /// How long connecting may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// All that is asked for goes by an index, from some rows to their like. A server would read its tables whole
-/// for it as long as they are small, and keep to that when they are not: it plans a command once, and again
-/// only when it has counted the rows anew.
-const BY_INDEX: &str =
-    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 /// How long an answer may take before the connection counts as lost.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// How long sent data may stay unacknowledged before the connection counts as lost.
@@ -116,7 +111,6 @@ impl Server {
             None => start(self.config.connect(NoTls).await),
         }?;
         schema::migrate(&mut client).await?;
-        client.batch_execute(BY_INDEX).await.map_err(|error| failed(&error))?;
         let session = Session { client: Prepared::new(client), news };
         if let Some(index) = &self.index {
             index.prepare(&session.client).await?;
