@@ -6,9 +6,11 @@ use sha2::Digest as _;
 /// Messages and digests of NIST's validation program.
 const CAVP: &str = include_str!("../../fixtures/sha256_cavp.rsp");
 
-/// Miri runs a thousandth as fast.
+/// Miri runs a hundred-thousandth as fast, and the portable one alone.
 const LENGTHS: usize = if cfg!(miri) { 130 } else { 1_025 };
-const SIZES_APART: usize = if cfg!(miri) { 8 } else { 1 };
+const LIKE: usize = if cfg!(miri) { 1 } else { 17 };
+const SIZES_APART: usize = if cfg!(miri) { 20 } else { 1 };
+const FAR: usize = if cfg!(miri) { 300 } else { 5_000 };
 
 fn expected(message: &[u8]) -> Digest {
     sha2::Sha256::digest(message).into()
@@ -73,7 +75,7 @@ fn every_length_equals_sha2_among_its_like_and_among_others() {
         let all: Vec<_> = (0..LENGTHS).map(|len| bytes(len, 7)).collect();
         assert_batch(&implementation, &all);
         for len in 0..LENGTHS {
-            let like: Vec<_> = (0..17).map(|seed| bytes(len, seed)).collect();
+            let like: Vec<_> = (0..LIKE).map(|seed| bytes(len, seed)).collect();
             assert_batch(&implementation, &like);
         }
     }
@@ -87,7 +89,7 @@ fn every_batch_size_to_40_equals_sha2_on_equal_and_mixed_lengths() {
             assert_batch(&implementation, &equal);
             let mixed: Vec<_> = (0..size).map(|i| bytes(i * 53 % 301, i)).collect();
             assert_batch(&implementation, &mixed);
-            let far: Vec<_> = (0..size).map(|i| bytes(i * i * 3, i)).collect();
+            let far: Vec<_> = (0..size).map(|i| bytes(i * i * 3 % FAR, i)).collect();
             assert_batch(&implementation, &far);
         }
     }
