@@ -79,7 +79,8 @@ fn every_implementation_marks_what_plain_sums_say() {
 
 #[test]
 fn a_valley_at_any_place_and_of_any_width_is_looked_up_right() {
-    for first in 0..256 {
+    let apart = if cfg!(miri) { 51 } else { 1 };
+    for first in (0..256).step_by(apart) {
         for width in [1, 2, 15, 16, 17, 61, 62, 63, 64, 65, 256] {
             let cost = |value: usize| {
                 if (first..first + width).contains(&value) { (value % 255) as u8 } else { u8::MAX }

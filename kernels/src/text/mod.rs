@@ -35,11 +35,11 @@ mod tests {
 
     #[test]
     fn every_byte_that_does_not_stand_for_itself_is_found_wherever_it_is() {
-        let lengths = 1..if cfg!(miri) { 20 } else { 140_usize };
+        let (lengths, apart) = if cfg!(miri) { (1..20, 37) } else { (1..140_usize, 1) };
         for (push, len) in
             ALL.into_iter().flat_map(|push| lengths.clone().map(move |len| (push, len)))
         {
-            for byte in 0..=u8::MAX {
+            for byte in (0..=u8::MAX).step_by(apart) {
                 let plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
                 let near = if len < 20 { len } else { 3 };
                 for at in (0..near).chain(len.saturating_sub(3)..len) {
