@@ -16,7 +16,7 @@ use super::{Asked, Bare, Offered};
 use crate::store::now_secs;
 
 /// Messages that are asked for by themselves at the same time.
-const QUESTIONS_AT_ONCE: usize = 32;
+const QUESTIONS_AT_ONCE: usize = 64;
 /// Messages that a client which stores looks at in each second, for what has expired.
 const MESSAGES_AT_ONCE: usize = 512;
 /// How long the server keeps a consumer that nobody asks.

@@ -1,7 +1,7 @@
 //! Finding what is near.
 //!
 //! A radius may reach over far more than the few that are asked for, and the server would measure all of it. So
-//! it is asked first for what lies within a [`Reach`], and within the radius only when that is too little.
+//! it is asked first for what lies within a [`Reach`], and farther and farther only while that is too little.
 //!
 //! Owns the cells known here, how far the nearest are likely to be, and the query in SQL. Never trusts a
 //! row: every packet that is given was verified and measured.
@@ -77,8 +77,9 @@ pub(super) async fn query(
     shared.verifier.catch_up(shared).await?;
     let client = shared.server.reader().await?;
     let cells = directory(shared, &client).await?;
-    let near = Target::new(&shared.verifier.space, query, radius).near(numbered(&cells));
-    let index = shared.index.as_ref().filter(|_| near.len() > CELLS_FEW);
+    let target = Target::new(&shared.verifier.space, query, radius);
+    let wide = || target.near(numbered(&cells)).len() > CELLS_FEW;
+    let index = shared.index.as_ref().filter(|_| wide());
     let bound = match index {
         Some(index) => index.bound(&client, &shared.verifier, query, limit + ROWS_MORE).await?,
         None => None,
