@@ -28,6 +28,12 @@ pub(crate) fn coordinates(space: &Space, situation: &Situation) -> Coordinates {
     zeros.map(|zero| space.query_distance(&zero, situation))
 }
 
+/// The situation of a cell's terms, with zero for what they leave open; none for a cell wider than a coarse one.
+pub(crate) fn place(cell: &Cell) -> Option<Situation> {
+    let [topology_class, protocol, event_type] = cell.terms()?.map(str::to_owned);
+    Some(Situation { topology_class, protocol, event_type, ..nowhere() })
+}
+
 /// What an outcome takes back: what it supersedes and what it revokes.
 pub(crate) fn withdraws(packet: &Opened) -> impl Iterator<Item = PacketId> {
     packet.outcome.supersedes.into_iter().chain(packet.outcome.revokes)
@@ -76,9 +82,7 @@ impl<'s> Target<'s> {
         cells: impl IntoIterator<Item = (&'c Cell, T)>,
     ) -> Vec<(u32, T)> {
         let near = cells.into_iter().filter_map(|(cell, tag)| {
-            let [topology_class, protocol, event_type] = cell.terms()?.map(str::to_owned);
-            let place = Situation { topology_class, protocol, event_type, ..nowhere() };
-            let distance = self.space.query_distance(&self.terms, &place);
+            let distance = self.space.query_distance(&self.terms, &place(cell)?);
             (distance <= self.radius).then_some((distance, tag))
         });
         let mut near: Vec<(u32, T)> = near.collect();

@@ -216,14 +216,14 @@ async fn live_postgres_versions_its_schema() {
         let versions = "SELECT array_agg(version ORDER BY version) FROM edgelore.migration";
         direct.query_one(versions, &[]).await.unwrap().get(0)
     };
-    assert_eq!(versions().await, [1, 2, 3]);
+    assert_eq!(versions().await, [1, 2, 3, 4]);
     drop(clients);
     let as_before = "DROP INDEX edgelore.packet_box;
         CREATE INDEX packet_near ON edgelore.packet (cell, severity);
         DELETE FROM edgelore.migration WHERE version > 2";
     direct.batch_execute(as_before).await.unwrap();
     drop(client::<Postgres>(server.port(), &clock).await);
-    assert_eq!(versions().await, [1, 2, 3]);
+    assert_eq!(versions().await, [1, 2, 3, 4]);
     direct.execute("INSERT INTO edgelore.migration VALUES (99)", &[]).await.unwrap();
     let late = Postgres::new(config(&url(server.port()), &clock)).unwrap();
     let error = late.get(&[0; 32]).await.unwrap_err();
@@ -338,6 +338,13 @@ async fn live_pgvector_is_exact_whatever_its_index_holds() {
         assert_eq!(vectors.query(&query, u32::MAX, limit).await.unwrap(), expected, "{limit}");
     }
     assert_eq!(direct.query_one(&count, &[]).await.unwrap().get::<_, i64>(0), i64::from(PACKETS));
+    let vectors_made = format!(
+        "SELECT v.at::real[], p.bytes FROM {table} v JOIN edgelore.packet p ON p.arrival = v.packet"
+    );
+    for row in direct.query(&vectors_made, &[]).await.unwrap() {
+        let situation = edgelore_pipeline::packet::open(row.get(1)).unwrap().outcome.situation;
+        assert_eq!(row.get::<_, Vec<f32>>(0), Space::default_definition().embed(&situation));
+    }
     // The server tells its figures with a delay.
     let used = "SELECT idx_scan > 0 FROM pg_stat_user_indexes
         WHERE indexrelname LIKE 'vector_1_%_near'";

@@ -22,7 +22,6 @@ use edgelore_model::{Query, Situation};
 use edgelore_pipeline::fingerprint::{Cell, Space};
 use edgelore_pipeline::packet::{Opened, Sealed, open};
 use edgelore_routing::{Backend, Found};
-use pgvector::Vector;
 
 pub(super) use http::BareHttp;
 pub(super) use nats::BareNats;
@@ -57,8 +56,6 @@ pub(super) struct Offered {
     /// The path of its exact cell. Its words are in the taxonomies, so it is filed under this one.
     exact: String,
     at: [u32; 3],
-    /// Its place as pgvector has it.
-    vector: Vector,
     /// Its record in Redis' index.
     record: Vec<u8>,
 }
@@ -72,7 +69,6 @@ impl Offered {
             coarse: Cell::coarse(space, situation).to_string(),
             exact: Cell::exact(space, situation).to_string(),
             at,
-            vector: Vector::from(space.embed(situation)),
             record: redis::record(&packet, at),
             packet,
         })

@@ -3,7 +3,6 @@
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use edgelore_pipeline::fingerprint::Space;
-use pgvector::Vector;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
@@ -33,18 +32,8 @@ const NEAR: &str = include_str!("../../../../userspace/routing/src/postgres/near
 const STORE: &str = "SELECT stored, fate FROM edgelore.store(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 
-const END: &str = "SELECT coalesce(max(p.arrival), 0) FROM edgelore.packet p";
-/// Of the table of vectors `{}`.
-const MISSING: &str = "SELECT p.arrival, p.id, p.bytes
-    FROM edgelore.packet p JOIN edgelore.cell c ON c.id = p.cell
-    WHERE c.space = $1 AND p.arrival > $2 AND p.arrival <= $3 AND NOT EXISTS (
-        SELECT FROM edgelore.{} v WHERE v.packet = p.arrival
-    ) ORDER BY p.arrival LIMIT $4";
-/// Of the table of vectors `{}`.
-const ADD: &str = "INSERT INTO edgelore.{} (packet, at)
-    SELECT u.packet, u.at FROM unnest($1::bigint[], $2::vector[]) AS u (packet, at)
-    JOIN edgelore.packet p ON p.arrival = u.packet FOR KEY SHARE OF p
-    ON CONFLICT DO NOTHING";
+/// The product's own, of the table of vectors `VECTORS`.
+const FILL: &str = include_str!("../../../../userspace/routing/src/pgvector/fill.sql");
 
 /// The product's statements, prepared.
 pub(crate) struct BarePostgres {
@@ -54,18 +43,14 @@ pub(crate) struct BarePostgres {
     highest: Statement,
     near: Statement,
     store: Statement,
-    vectors: Option<Vectors>,
+    /// Gives packets their vectors, if it is pgvector.
+    fill: Option<Statement>,
+    /// Everything that arrived up to here has its vector.
+    filled: i64,
     /// The number of the one cell that holds packets.
     cell: i32,
     /// Within which the next answer's packets are looked for first, as the product does, milli-units.
     reach: Option<i64>,
-}
-
-/// The statements that give a packet its vector.
-struct Vectors {
-    end: Statement,
-    missing: Statement,
-    add: Statement,
 }
 
 impl BarePostgres {
@@ -76,12 +61,8 @@ impl BarePostgres {
         tokio::spawn(connection);
         let space = Space::default_definition().short_id();
         let table = format!("vector_1_{}", hex::encode(space));
-        let vectors = match with_vectors {
-            true => Some(Vectors {
-                end: client.prepare(END).await?,
-                missing: client.prepare(&MISSING.replace("{}", &table)).await?,
-                add: client.prepare(&ADD.replace("{}", &table)).await?,
-            }),
+        let fill = match with_vectors {
+            true => Some(client.prepare(&FILL.replace("VECTORS", &table)).await?),
             false => None,
         };
         Ok(Self {
@@ -90,22 +71,23 @@ impl BarePostgres {
             highest: client.prepare(HIGHEST).await?,
             near: client.prepare(NEAR).await?,
             store: client.prepare(STORE).await?,
-            vectors,
+            fill,
+            filled: 0,
             cell: 0,
             reach: None,
             client,
         })
     }
 
-    /// Gives the packet that was just stored its vector.
-    async fn fill(&self, vectors: &Vectors, vector: &Vector) -> Result<()> {
-        let end: i64 = self.client.query_one(&vectors.end, &[]).await?.get(0);
-        let parameters: [&(dyn ToSql + Sync); 4] =
-            [&&self.space[..], &(end - 1), &end, &FILL_AT_ONCE];
-        let rows = self.client.query(&vectors.missing, &parameters).await?;
-        let arrivals: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
-        ensure!(arrivals == [end], "another client stores as well");
-        self.client.execute(&vectors.add, &[&arrivals, &vec![vector]]).await?;
+    /// Gives the packets that were just stored their vectors, a few, in one call.
+    async fn fill(&mut self) -> Result<()> {
+        let Some(fill) = &self.fill else { return Ok(()) };
+        let parameters: [&(dyn ToSql + Sync); 3] = [&self.filled, &i64::MAX, &FILL_AT_ONCE];
+        let row = self.client.query_one(fill, &parameters).await?;
+        let _: (i32, Option<i64>) = (row.get(0), row.get(3));
+        let (end, count): (i64, i64) = (row.get(1), row.get(2));
+        ensure!(count < FILL_AT_ONCE, "more packets want vectors than one call gives");
+        self.filled = end;
         Ok(())
     }
 
@@ -157,10 +139,7 @@ impl Bare for BarePostgres {
         let rows = self.client.query(&self.store, &parameters).await?;
         let fates: Vec<(&[u8], i32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         ensure!(fates == [(&packet.id[..], 1)], "the packet was not stored");
-        match &self.vectors {
-            Some(vectors) => self.fill(vectors, &offered.vector).await,
-            None => Ok(()),
-        }
+        self.fill().await
     }
 
     async fn prepare(&mut self, asked: &Asked) -> Result<()> {
@@ -211,15 +190,7 @@ mod tests {
         let query = include_str!("../../../../userspace/routing/src/postgres/query.rs");
         let shelf = include_str!("../../../../userspace/routing/src/postgres/shelf.rs");
         let store = include_str!("../../../../userspace/routing/src/postgres/store.rs");
-        let vectors = include_str!("../../../../userspace/routing/src/pgvector/vectors.rs");
-        for (source, statement) in [
-            (shelf, BESIDE),
-            (query, HIGHEST),
-            (store, STORE),
-            (vectors, END),
-            (vectors, MISSING),
-            (vectors, ADD),
-        ] {
+        for (source, statement) in [(shelf, BESIDE), (query, HIGHEST), (store, STORE)] {
             assert!(words(source).contains(&words(statement)), "{statement}");
         }
     }

@@ -7,7 +7,9 @@
 //!
 //! A query is turned into costs that are never more than what lies behind a code costs, so the scan
 //! ([`edgelore_kernels::similarity`]) misses nothing; what it marks is measured exactly. A term is
-//! in a dictionary of 255; those beyond it share a code that the scan never holds against them.
+//! in a dictionary of 255; those beyond it share a code that the scan never holds against them. Runs of
+//! codes that are too far as a whole ([`super::runs`]) are not scanned: few at first, and most of them once
+//! the situations were put in order ([`SituationIndex::settle`]).
 //!
 //! Owns the codes and the search. Never knows whose situations they are: a situation is a slot,
 //! counted from 0 without gaps.
@@ -24,6 +26,7 @@ use edgelore_kernels::similarity::{self, Block, FIELDS, LANES};
 use edgelore_model::Situation;
 
 use super::nearest::Nearest;
+use super::runs::{self, Costs, Order, RUN, Runs};
 use super::similarity::{Aim, Space};
 use super::taxonomy::{Taxonomy, Term};
 use crate::pages::Paged;
@@ -39,8 +42,10 @@ const LOWER_BITS_MIN: u32 = 7;
 const TERMS_CODED: usize = 255;
 /// The code of every term that is not in the dictionary.
 const ELSEWHERE: u8 = 255;
-/// Blocks that are scanned at most before what they mark is measured: half of a core's first cache.
-const CHUNK: usize = 64;
+/// As many situations as come or move before all are put in order, if that is more than a part of all.
+const UNSETTLED: usize = 16_384;
+/// That part.
+const UNSETTLED_PART: usize = 8;
 /// The cost that no limit of a scan reaches.
 const TOO_FAR: u32 = 255;
 
@@ -54,6 +59,9 @@ pub struct SituationIndex {
     lower: Paged<[u16; HALF]>,
     /// Terms of the code [`ELSEWHERE`], by slot and field.
     elsewhere: HashMap<(usize, usize), Term>,
+    runs: Runs,
+    /// Situations that came or moved since all were put in order.
+    unsettled: usize,
 }
 
 /// Codes of terms: those of the taxonomy first, then others as they come.
@@ -108,6 +116,8 @@ impl SituationIndex {
             blocks: Paged::new(),
             lower: Paged::new(),
             elsewhere: HashMap::new(),
+            runs: Runs::default(),
+            unsettled: 0,
         }
     }
 
@@ -133,7 +143,7 @@ impl SituationIndex {
     /// and some kilobytes. The words of a dictionary, and those beyond it, are not in it.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.blocks.octets() + self.lower.octets()
+        self.blocks.octets() + self.lower.octets() + self.runs.bytes()
     }
 
     /// The codes as the kernels scan them.
@@ -170,6 +180,8 @@ impl SituationIndex {
         }
         self.blocks[slot / LANES].set(slot % LANES, code);
         self.lower.push(lower);
+        self.runs.take_in(slot, code);
+        self.unsettled += 1;
     }
 
     /// Takes a situation out; the last one moves to its slot.
@@ -188,23 +200,74 @@ impl SituationIndex {
         let code = self.blocks[last / LANES].code(last % LANES);
         self.blocks[slot / LANES].set(slot % LANES, code);
         self.blocks.truncate(last.div_ceil(LANES));
+        self.runs.truncate(last);
+        if slot < last {
+            self.runs.take_in(slot, code);
+            self.unsettled += 1;
+        }
     }
 
-    /// Calls `each` with slot and distance of every situation within `radius`, in the order of the
-    /// slots. What `each` returns is the radius from there on, if it is smaller.
+    /// Puts the situations in an order in which near ones lie together, once enough have come or moved since it
+    /// was last done, and returns that order; `None` while there are too few. It takes as long as sorting them.
+    #[must_use = "what else is known by slot has to follow"]
+    pub fn settle(&mut self) -> Option<Order> {
+        if self.unsettled < UNSETTLED.max(self.len() / UNSETTLED_PART) {
+            return None;
+        }
+        let code_of = |slot: usize| self.blocks[slot / LANES].code(slot % LANES);
+        let order = Order::by_key(self.len(), |slot| runs::key(code_of(slot)));
+        let (mut blocks, mut lower, mut runs) = (Paged::new(), Paged::new(), Runs::default());
+        let mut elsewhere = HashMap::new();
+        for (slot, from) in order.sources().enumerate() {
+            let code = code_of(from);
+            if slot.is_multiple_of(LANES) {
+                blocks.push(Block::ZERO);
+            }
+            blocks[slot / LANES].set(slot % LANES, code);
+            lower.push(self.lower[from]);
+            runs.take_in(slot, code);
+            for field in (0..HALF).filter(|field| code[*field] == ELSEWHERE) {
+                let term = self.elsewhere.remove(&(from, field));
+                elsewhere.extend(term.map(|term| ((slot, field), term)));
+            }
+        }
+        (self.blocks, self.lower, self.runs) = (blocks, lower, runs);
+        (self.elsewhere, self.unsettled) = (elsewhere, 0);
+        Some(order)
+    }
+
+    /// Calls `each` with slot and distance of every situation within `radius`, the nearest runs of them
+    /// first. What `each` returns is the radius from there on, if it is smaller.
     pub fn visit(&self, aim: &Aim, radius: u32, mut each: impl FnMut(usize, u32) -> u32) {
         let mut measure = Measure::new(self, aim, radius);
-        chunks(self.blocks.len())
-            .fold(radius, |bound, chunk| measure.visit(chunk, bound, &mut each));
+        let (near, mut bound) = (self.runs.near(&measure.costs, measure.limit(radius)), radius);
+        for (place, (least, run)) in near.into_iter().enumerate() {
+            if least > measure.limit(bound) {
+                break;
+            }
+            let blocks = runs::blocks(run, self.blocks.len());
+            if place > 0 {
+                bound = measure.visit(blocks, bound, &mut each);
+            } else {
+                // What is found at first may narrow the search.
+                for piece in pieces(blocks) {
+                    bound = measure.visit(piece, bound, &mut each);
+                }
+            }
+        }
+        measure.visit(0..0, bound, &mut each);
     }
 
     /// As [`SituationIndex::visit`] for many queries at once, which read memory once together:
     /// `each` gets the place of the query in `aims` too.
     pub fn visit_many(&self, aims: &[Aim], radius: u32, mut each: impl FnMut(usize, usize, u32)) {
         let mut measures: Vec<_> = aims.iter().map(|aim| Measure::new(self, aim, radius)).collect();
-        for chunk in chunks(self.blocks.len()) {
+        let runs = self.blocks.len().div_ceil(RUN);
+        // One more, which is empty, for what the last one marked.
+        for run in 0..=runs {
+            let blocks = runs::blocks(run, self.blocks.len());
             for (query, measure) in measures.iter_mut().enumerate() {
-                measure.visit(chunk.clone(), radius, &mut |slot, distance| {
+                measure.visit(blocks.clone(), radius, &mut |slot, distance| {
                     each(query, slot, distance);
                     radius
                 });
@@ -234,24 +297,25 @@ struct Measure<'i> {
     coordinates: [Option<u32>; HALF],
     /// Milli-units from the term asked for, by code; nothing from a field left open.
     terms: Box<[[u32; 256]; HALF]>,
+    costs: Box<Costs>,
     scan: similarity::Query,
     /// Milli-units in a unit of the scan's costs.
     quantum: u32,
-    /// What the scan marked in the last two chunks, in turn.
+    /// What the scan marked in the last two runs or pieces of one, in turn.
     marked: [Marked; 2],
     turn: usize,
 }
 
-/// What the scan marked in a chunk.
+/// What the scan marked in a run or a piece of one.
 #[derive(Clone, Copy)]
 struct Marked {
-    /// The chunk's first block.
+    /// Its first block.
     first: usize,
-    marks: [u64; CHUNK],
+    marks: [u64; RUN],
 }
 
 impl Marked {
-    const NOTHING: Self = Self { first: 0, marks: [0; CHUNK] };
+    const NOTHING: Self = Self { first: 0, marks: [0; RUN] };
 
     /// The slots that are marked, in their order.
     fn slots(&self) -> impl Iterator<Item = usize> {
@@ -259,12 +323,12 @@ impl Marked {
     }
 }
 
-/// The blocks of an index, in chunks that are scanned one after the other: small ones at first, since what
-/// is found in them may narrow the search; an empty one at the end.
-fn chunks(blocks: usize) -> impl Iterator<Item = Range<usize>> {
-    let cut = move |start: usize| start..(start + start.clamp(1, CHUNK)).min(blocks);
-    let next = move |chunk: &Range<usize>| (!chunk.is_empty()).then(|| cut(chunk.end));
-    successors(Some(cut(0)), next)
+/// The blocks of a run in pieces, small ones at first.
+fn pieces(run: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let (first, end) = (run.start, run.end);
+    let cut = move |start: usize| start..(start + (start - first).max(1)).min(end);
+    let next = move |piece: &Range<usize>| Some(cut(piece.end)).filter(|piece| !piece.is_empty());
+    successors(Some(cut(first)), next)
 }
 
 impl<'i> Measure<'i> {
@@ -285,10 +349,23 @@ impl<'i> Measure<'i> {
         let costs = array::from_fn(|field| {
             array::from_fn(|value| (least(field, value) / quantum).min(TOO_FAR) as u8)
         });
-        let scan = similarity::Query::new(&costs);
+        let costs = Box::new(Costs::new(costs));
+        let scan = similarity::Query::new(costs.of_each());
         let (blocks, lower) = (&*index.blocks, &*index.lower);
         let marked = [Marked::NOTHING; 2];
-        Self { index, blocks, lower, asked, coordinates, terms, scan, quantum, marked, turn: 0 }
+        Self {
+            index,
+            blocks,
+            lower,
+            asked,
+            coordinates,
+            terms,
+            costs,
+            scan,
+            quantum,
+            marked,
+            turn: 0,
+        }
     }
 
     /// What within `bound` costs at most.
@@ -297,25 +374,25 @@ impl<'i> Measure<'i> {
         if limit < TOO_FAR { limit as u8 } else { TOO_FAR as u8 - 1 }
     }
 
-    /// Scans a chunk of blocks, and while memory brings what it marks visits what the chunk before
-    /// holds within `bound`; returns what bound is left.
+    /// Scans a run of blocks or a piece of one, and while memory brings what it marks visits what the one
+    /// before holds within `bound`; returns what bound is left.
     fn visit(
         &mut self,
-        chunk: Range<usize>,
+        run: Range<usize>,
         bound: u32,
         each: &mut impl FnMut(usize, u32) -> u32,
     ) -> u32 {
-        self.mark(chunk, bound);
+        self.mark(run, bound);
         self.turn ^= 1;
         self.visit_marked(bound, each)
     }
 
-    /// Marks what may lie within `bound` in a chunk, and asks memory for it.
-    fn mark(&mut self, chunk: Range<usize>, bound: u32) {
+    /// Marks what may lie within `bound` in a run or a piece of one, and asks memory for it.
+    fn mark(&mut self, run: Range<usize>, bound: u32) {
         let limit = self.limit(bound);
         let marked = &mut self.marked[self.turn];
-        *marked = Marked { first: chunk.start, ..Marked::NOTHING };
-        let blocks = &self.blocks[chunk];
+        *marked = Marked { first: run.start, ..Marked::NOTHING };
+        let blocks = &self.blocks[run];
         similarity::mark(blocks, &self.scan, limit, &mut marked.marks[..blocks.len()]);
         marked.slots().filter_map(|slot| self.lower.get(slot)).for_each(prefetch);
     }
@@ -396,7 +473,7 @@ impl SituationIndex {
 
 /// The places of the bits that are set, in their order. Most words are zero: eight are looked at
 /// together.
-fn marked(marks: &[u64; CHUNK]) -> impl Iterator<Item = usize> {
+fn marked(marks: &[u64; RUN]) -> impl Iterator<Item = usize> {
     let eights = marks.as_chunks::<8>().0.iter().enumerate();
     let any = |(_, words): &(usize, &[u64; 8])| words.iter().fold(0, |all, word| all | word) != 0;
     let words = eights.filter(any).flat_map(|(at, words)| (8 * at..).zip(words));
@@ -412,6 +489,7 @@ mod tests {
     use edgelore_model::Query;
     use proptest::prelude::*;
     use proptest::sample::select;
+    use proptest::strategy::ValueTree;
 
     fn words(odd: usize) -> impl Strategy<Value = String> {
         let usual = vec!["spine_leaf", "fat_tree", "hub_spoke", "ring", "bgp", "ospf", "flap"];
@@ -516,6 +594,41 @@ mod tests {
             prop_assert_eq!((index.len(), index.is_empty()), (all.len(), all.is_empty()));
             check(&index, &all, &Query::default());
         }
+    }
+
+    /// As many as take several runs, in order and again out of it.
+    #[test]
+    fn an_order_changes_no_answer() {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let mut one = || situations(400).new_tree(&mut runner).unwrap().current();
+        let mut all: Vec<Situation> = (0..UNSETTLED + 1_000).map(|_| one()).collect();
+        let mut index = SituationIndex::new(spaces().swap_remove(3));
+        all.iter().for_each(|situation| index.push(situation));
+        let asked = [Query::from(&one()), Query::from(&one())];
+        let runs = asked.each_ref().map(|query| runs_near(&index, query));
+        assert_eq!(runs, [all.len().div_ceil(RUN * LANES); 2], "no order yet");
+        let order = index.settle().unwrap();
+        order.apply(&mut all);
+        assert!(!index.elsewhere.is_empty() && index.settle().is_none());
+        asked.iter().for_each(|query| check(&index, &all, query));
+        assert!(asked.iter().zip(runs).all(|(query, runs)| runs_near(&index, query) < runs));
+        for number in 0..UNSETTLED / 2 + 100 {
+            index.push(&all[number]);
+            all.push(all[number].clone());
+            index.swap_remove(number * 7 % all.len());
+            all.swap_remove(number * 7 % all.len());
+        }
+        asked.iter().for_each(|query| check(&index, &all, query));
+        let order = index.settle().unwrap();
+        order.apply(&mut all);
+        asked.iter().for_each(|query| check(&index, &all, query));
+    }
+
+    /// Runs that may hold something near.
+    fn runs_near(index: &SituationIndex, query: &Query) -> usize {
+        let aim = index.space().aim(query);
+        let measure = Measure::new(index, &aim, 300);
+        index.runs.near(&measure.costs, measure.limit(300)).len()
     }
 
     /// More words than a dictionary holds, coming and going.

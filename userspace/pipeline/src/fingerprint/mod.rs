@@ -20,6 +20,7 @@ mod json;
 mod logarithm;
 mod nearest;
 pub mod reference;
+mod runs;
 #[cfg(test)]
 mod samples;
 mod similarity;
@@ -33,4 +34,5 @@ pub use self::embedding::UNLISTED_DIMENSIONS;
 pub use self::explain::FieldDistance;
 pub use self::index::SituationIndex;
 pub use self::nearest::Nearest;
+pub use self::runs::Order;
 pub use self::similarity::{Aim, Point, RADIUS_DEFAULT, Space, UNIT};

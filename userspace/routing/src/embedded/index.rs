@@ -1,8 +1,8 @@
 //! The index in memory: where every packet lies in the space, rebuilt from the records when the
 //! store is opened.
 //!
-//! A query scans every situation ([`SituationIndex`], at most 16 bytes each), so that its answer is
-//! exact by construction; what else has to be known of a packet is read only for those within the
+//! A query scans every situation that its bounds do not rule out ([`SituationIndex`], at most 16 bytes each), so
+//! that its answer is exact by construction; what else has to be known of a packet is read only for those within the
 //! radius. Never touches the disk, never reads a clock.
 //!
 //! **Invariant:** holds exactly the packets that are committed and not purged; the situation of
@@ -160,6 +160,15 @@ impl Index {
             then(sequence, record);
         }
         self.by_expiry = by_expiry.into_iter().collect();
+        self.settle();
+    }
+
+    /// Puts the packets in an order in which a search passes over most of them, when many have come or moved.
+    pub(super) fn settle(&mut self) {
+        let Some(order) = self.situations.settle() else { return };
+        order.apply(&mut self.entries);
+        let slots = self.entries.iter().enumerate();
+        self.slots.extend(slots.map(|(slot, entry)| (entry.sequence, slot)));
     }
 
     fn place(&mut self, sequence: u64, record: &Record) {

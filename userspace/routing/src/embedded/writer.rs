@@ -182,6 +182,7 @@ fn commit(
     for insert in &inserts {
         note_withdrawals(&index, ranking, insert.sequence, insert.record);
     }
+    index.settle();
     Ok(())
 }
 

@@ -109,6 +109,13 @@ impl Index {
         self.entries.push(Entry { mark, expires_secs: secs(outcome.expires), pattern });
     }
 
+    /// Puts what was taken in where the search passes over most of it, when that is much.
+    pub(super) fn settle(&mut self) {
+        if let Some(order) = self.situations.settle() {
+            order.apply(&mut self.entries);
+        }
+    }
+
     /// Takes note of a subject under which something withdraws a packet.
     pub(super) fn note_withdrawal(&mut self, subject: &str) {
         let hash = self.hashes.hash_one(subject);

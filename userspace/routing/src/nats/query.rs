@@ -163,6 +163,7 @@ async fn take_in(
     if count <= FEW {
         read::each_of(link, start..start + count, |message| take(index, message)).await?;
     }
+    index.settle();
     Ok(())
 }
 

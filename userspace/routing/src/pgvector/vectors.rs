@@ -1,17 +1,19 @@
 //! The table of vectors: making, filling and asking it.
 //!
-//! **Invariant:** a packet that has arrived up to the mark of a client has a vector, or cannot be read.
+//! A vector is where the packet's coarse cell lies, which a client works out once for each cell, and the three
+//! coordinates that stand beside the packet; so the server makes it, and no packet is read for it.
+//!
+//! **Invariant:** a packet that has arrived up to the mark of a client has a vector, or lies in no cell.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use edgelore_model::{Query, Situation};
 use edgelore_pipeline::fingerprint::Space;
-use edgelore_pipeline::packet;
 use pgvector::Vector;
-use tokio_postgres::Row;
 
 use crate::backend::BackendError;
+use crate::placement::place;
 use crate::postgres::{Nearness, Prepared};
 use crate::verify::Verifier;
 
@@ -20,22 +22,35 @@ const FILL_AT_ONCE: i64 = 256;
 /// What the index keeps in view while it searches (`hnsw.ef_search`).
 const IN_VIEW: u32 = 100;
 
+/// Gives vectors to packets that have none.
+const FILL: &str = include_str!("fill.sql");
+
 /// The vectors of one similarity definition.
 pub(super) struct Vectors {
     table: String,
     dimensions: usize,
-    /// Everything that arrived up to here has a vector or cannot be read.
+    /// [`FILL`] for this table.
+    fill: String,
+    /// Everything that arrived up to here has a vector or lies in no cell.
     filled: AtomicI64,
+    /// Cells with numbers up to this one have their places.
+    placed: AtomicI32,
 }
 
 impl Vectors {
     pub(super) fn of(space: &Space) -> Self {
         let table = format!("vector_1_{}", hex::encode(space.short_id()));
-        Self { table, dimensions: space.dimensions(), filled: AtomicI64::new(0) }
+        Self {
+            fill: FILL.replace("VECTORS", &table),
+            table,
+            dimensions: space.dimensions(),
+            filled: AtomicI64::new(0),
+            placed: AtomicI32::new(0),
+        }
     }
 
     async fn make(&self, client: &Prepared) -> Result<(), BackendError> {
-        let (table, dimensions) = (&self.table, self.dimensions);
+        let (table, dimensions, terms) = (&self.table, self.dimensions, self.terms());
         let make = format!(
             "BEGIN;
             SELECT pg_advisory_xact_lock(6351042118930);
@@ -45,6 +60,10 @@ impl Vectors {
                 at vector({dimensions}) NOT NULL
             );
             CREATE INDEX IF NOT EXISTS {table}_near ON edgelore.{table} USING hnsw (at vector_l1_ops);
+            CREATE TABLE IF NOT EXISTS edgelore.{table}_cell (
+                cell integer PRIMARY KEY REFERENCES edgelore.cell ON DELETE CASCADE,
+                place vector({terms}) NOT NULL
+            );
             COMMIT"
         );
         let made = client.batch_execute(&make).await;
@@ -60,65 +79,58 @@ impl Vectors {
         })
     }
 
-    /// Packets after the mark without a vector, and up to where they were looked for.
-    async fn missing(
+    /// Dimensions of what a cell fixes: all but the last three, which are the coordinates.
+    const fn terms(&self) -> usize {
+        self.dimensions - 3
+    }
+
+    /// Puts down where the cells up to a number lie.
+    async fn place(
         &self,
         client: &Prepared,
         verifier: &Verifier,
-    ) -> Result<(Vec<Row>, i64), BackendError> {
-        let end = "SELECT coalesce(max(p.arrival), 0) FROM edgelore.packet p";
-        let end = client.query_one(end, &[]).await?;
-        let (end, mark): (i64, _) = (end.get(0), self.filled.load(Ordering::Relaxed));
-        if end <= mark {
-            return Ok((Vec::new(), mark));
-        }
-        let missing = format!(
-            "SELECT p.arrival, p.id, p.bytes
-            FROM edgelore.packet p JOIN edgelore.cell c ON c.id = p.cell
-            WHERE c.space = $1 AND p.arrival > $2 AND p.arrival <= $3 AND NOT EXISTS (
-                SELECT FROM edgelore.{} v WHERE v.packet = p.arrival
-            ) ORDER BY p.arrival LIMIT $4",
+        highest: i32,
+    ) -> Result<(), BackendError> {
+        let cells = format!(
+            "SELECT c.id, c.path FROM edgelore.cell c
+            WHERE c.space = $1 AND c.id <= $2 AND NOT EXISTS (
+                SELECT FROM edgelore.{}_cell k WHERE k.cell = c.id
+            )",
             self.table
         );
         let space = verifier.space.short_id();
-        let rows = client.query(&missing, &[&&space[..], &mark, &end, &FILL_AT_ONCE]).await?;
-        let at_end = (rows.len() as i64) < FILL_AT_ONCE;
-        let looked = rows.last().filter(|_| !at_end).map_or(end, |row| row.get(0));
-        Ok((rows, looked))
-    }
-
-    async fn add(
-        &self,
-        client: &Prepared,
-        verifier: &Verifier,
-        rows: &[Row],
-    ) -> Result<(), BackendError> {
+        let rows = client.query(&cells, &[&&space[..], &highest]).await?;
         let placed = rows.iter().filter_map(|row| {
-            let vector = vector(&verifier.space, &situation(verifier, row)?);
-            Some((row.get::<_, i64>(0), vector))
+            let place = place(&verifier.cell(row.get::<_, &str>(1).as_bytes())?)?;
+            let mut vector = verifier.space.embed(&place);
+            vector.truncate(self.terms());
+            Some((row.get::<_, i32>(0), Vector::from(vector)))
         });
-        let (packets, vectors): (Vec<i64>, Vec<Vector>) = placed.unzip();
-        // A packet may have been purged meanwhile; one that is there stays until this is done.
+        let (cells, places): (Vec<i32>, Vec<Vector>) = placed.unzip();
+        // A cell may have been emptied meanwhile; one that is there stays until this is done.
         let add = format!(
-            "INSERT INTO edgelore.{} (packet, at)
-            SELECT u.packet, u.at FROM unnest($1::bigint[], $2::vector[]) AS u (packet, at)
-            JOIN edgelore.packet p ON p.arrival = u.packet FOR KEY SHARE OF p
+            "INSERT INTO edgelore.{}_cell (cell, place)
+            SELECT u.cell, u.place FROM unnest($1::integer[], $2::vector[]) AS u (cell, place)
+            JOIN edgelore.cell c ON c.id = u.cell FOR KEY SHARE OF c
             ON CONFLICT DO NOTHING",
             self.table
         );
-        client.execute(&add, &[&packets, &vectors]).await
+        client.execute(&add, &[&cells, &places]).await?;
+        self.placed.fetch_max(highest, Ordering::Relaxed);
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Nearness for Vectors {
     async fn prepare(&self, client: &Prepared) -> Result<(), BackendError> {
-        let there = format!("SELECT to_regclass('edgelore.{}_near') IS NOT NULL", self.table);
+        let there = format!("SELECT to_regclass('edgelore.{}_cell') IS NOT NULL", self.table);
         let there = client.query_one(&there, &[]).await?;
         if !there.get::<_, bool>(0) {
             self.make(client).await?;
             // Whatever this client filled was in another table.
             self.filled.store(0, Ordering::Relaxed);
+            self.placed.store(0, Ordering::Relaxed);
         }
         // The extension's settings are known once it was used.
         let settings = format!(
@@ -129,12 +141,18 @@ impl Nearness for Vectors {
 
     async fn fill(&self, client: &Prepared, verifier: &Verifier) -> Result<(), BackendError> {
         loop {
-            let (rows, looked) = self.missing(client, verifier).await?;
-            if !rows.is_empty() {
-                self.add(client, verifier, &rows).await?;
+            let mark = self.filled.load(Ordering::Relaxed);
+            let row = client.query_one(&self.fill, &[&mark, &i64::MAX, &FILL_AT_ONCE]).await?;
+            let (highest, end): (i32, i64) = (row.get(0), row.get(1));
+            let (count, last): (i64, Option<i64>) = (row.get(2), row.get(3));
+            if self.placed.load(Ordering::Relaxed) < highest {
+                self.place(client, verifier, highest).await?;
+                continue;
             }
-            self.filled.fetch_max(looked, Ordering::Relaxed);
-            if (rows.len() as i64) < FILL_AT_ONCE {
+            let at_end = count < FILL_AT_ONCE;
+            let filled = last.filter(|_| !at_end).unwrap_or(end);
+            self.filled.fetch_max(filled, Ordering::Relaxed);
+            if at_end {
                 return Ok(());
             }
         }
@@ -156,7 +174,7 @@ impl Nearness for Vectors {
             ORDER BY v.at <+> $1::vector LIMIT $4::bigint",
             self.table
         );
-        let (at, now) = (vector(&verifier.space, &at), verifier.now().secs());
+        let (at, now) = (Vector::from(verifier.space.embed(&at)), verifier.now().secs());
         let pattern = query.resolution_pattern.as_deref().map(str::as_bytes);
         let rows = client.query(&nearest, &[&at, &now, &pattern, &(count as i64)]).await?;
         let farthest = rows.last().filter(|_| rows.len() == count);
@@ -175,20 +193,4 @@ fn complete(query: &Query) -> Option<Situation> {
         affected_prefixes: query.affected_prefixes?,
         node_count: query.node_count?,
     })
-}
-
-/// Where a row lies by its own word; a lie concerns nobody else's place.
-fn situation(verifier: &Verifier, row: &Row) -> Option<Situation> {
-    let id = row.get::<_, &[u8]>(1).try_into().ok()?;
-    match packet::reopen(row.get(2), &id) {
-        Ok(packet) => Some(packet.outcome.situation),
-        Err(error) => {
-            verifier.skip(&format!("packet {}", hex::encode(id)), &error);
-            None
-        }
-    }
-}
-
-fn vector(space: &Space, situation: &Situation) -> Vector {
-    Vector::from(space.embed(situation))
 }

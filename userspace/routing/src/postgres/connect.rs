@@ -110,6 +110,8 @@ impl Server {
             Some(tls) => start(self.config.connect(tls.clone()).await),
             None => start(self.config.connect(NoTls).await),
         }?;
+        // No plan here is worth compiling: what the server holds costly may be only what it has to do.
+        client.batch_execute("SET jit = off").await.map_err(|error| failed(&error))?;
         schema::migrate(&mut client).await?;
         let session = Session { client: Prepared::new(client), news };
         if let Some(index) = &self.index {

@@ -12,10 +12,11 @@ use super::connect::failed;
 use crate::backend::BackendError;
 
 /// The files, in order; the first is version 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001_outcomes.sql"),
     include_str!("migrations/0002_beside.sql"),
     include_str!("migrations/0003_box.sql"),
+    include_str!("migrations/0004_store.sql"),
 ];
 
 /// Makes the schema, or brings it up to date.
