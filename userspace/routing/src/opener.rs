@@ -6,9 +6,8 @@
 //!
 //! **Invariant:** no packet is given whose bytes this process has not verified.
 
-use std::borrow::Borrow;
-use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::mem;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +34,7 @@ pub(crate) struct Opener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Placed {
     pub(crate) opened: Arc<Opened>,
-    point: Point,
+    point: Arc<Point>,
 }
 
 impl Deref for Placed {
@@ -43,19 +42,6 @@ impl Deref for Placed {
 
     fn deref(&self) -> &Opened {
         &self.opened
-    }
-}
-
-/// Its bytes are all that it is.
-impl Borrow<[u8]> for Placed {
-    fn borrow(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Hash for Placed {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.bytes.as_slice().hash(state);
     }
 }
 
@@ -76,41 +62,53 @@ impl Placed {
 
 #[derive(Debug)]
 struct Known {
-    opened: Lately<Placed>,
-    verified: Lately<PacketId>,
+    opened: Lately<Tail, Placed>,
+    verified: Lately<PacketId, ()>,
+}
+
+impl Known {
+    /// The packet that these bytes are, if it was opened lately.
+    fn opened(&mut self, bytes: &[u8]) -> Option<Placed> {
+        self.opened.get(&tail(bytes)).filter(|known| known.bytes == bytes)
+    }
+}
+
+/// The end of a packet: the upper half of its signature's scalar, which nobody can choose. Packets that share it
+/// take each other's place, and are only opened more often.
+type Tail = [u8; 16];
+
+fn tail(bytes: &[u8]) -> Tail {
+    bytes.last_chunk().copied().unwrap_or_default()
 }
 
 /// What was asked for last: when the young ones are many they are the old ones, and those go.
 #[derive(Debug)]
-struct Lately<T> {
+struct Lately<K, V> {
     bound: usize,
-    young: HashSet<T, RandomState>,
-    old: HashSet<T, RandomState>,
+    young: HashMap<K, V, RandomState>,
+    old: HashMap<K, V, RandomState>,
 }
 
-impl<T: Clone + Eq + Hash> Lately<T> {
+impl<K: Copy + Eq + Hash, V: Clone> Lately<K, V> {
     fn new(bound: usize) -> Self {
-        Self { bound, young: HashSet::default(), old: HashSet::default() }
+        Self { bound, young: HashMap::default(), old: HashMap::default() }
     }
 
-    fn get<Q: ?Sized + Eq + Hash>(&mut self, key: &Q) -> Option<T>
-    where
-        T: Borrow<Q>,
-    {
+    fn get(&mut self, key: &K) -> Option<V> {
         if let Some(one) = self.young.get(key) {
             return Some(one.clone());
         }
-        let one = self.old.take(key)?;
-        self.add(one.clone());
+        let one = self.old.remove(key)?;
+        self.add(*key, one.clone());
         Some(one)
     }
 
-    fn add(&mut self, one: T) {
+    fn add(&mut self, key: K, one: V) {
         if self.young.len() >= self.bound {
             mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
         }
-        self.young.insert(one);
+        self.young.insert(key, one);
     }
 }
 
@@ -128,7 +126,7 @@ impl Opener {
     pub(crate) fn open_all(&self, packets: &[&[u8]]) -> Vec<Result<Placed, PacketError>> {
         let known: Vec<Option<Placed>> = {
             let mut known = self.known();
-            packets.iter().map(|bytes| known.opened.get(*bytes)).collect()
+            packets.iter().map(|bytes| known.opened(bytes)).collect()
         };
         let unknown = packets.iter().zip(&known).filter(|(_, known)| known.is_none());
         let unknown: Vec<&[u8]> = unknown.map(|(bytes, _)| *bytes).collect();
@@ -162,15 +160,15 @@ impl Opener {
         let placed: Vec<Result<Placed, PacketError>> = each.collect();
         let mut known = self.known();
         for one in placed.iter().flatten() {
-            known.verified.add(one.id);
-            known.opened.add(one.clone());
+            known.verified.add(one.id, ());
+            known.opened.add(tail(&one.bytes), one.clone());
         }
         placed
     }
 
     fn placed(&self, opened: Opened) -> Placed {
         let point = self.space.locate(&opened.outcome.situation);
-        Placed { opened: Arc::new(opened), point }
+        Placed { opened: Arc::new(opened), point: Arc::new(point) }
     }
 }
 
@@ -214,12 +212,12 @@ mod tests {
             id
         };
         for number in 0..5 * OPENED {
-            known.add(id(number));
-            assert_eq!(known.get(&id(0)), Some(id(0)), "it is asked for again and again");
+            known.add(id(number), number);
+            assert_eq!(known.get(&id(0)), Some(0), "it is asked for again and again");
             assert!(known.young.len() + known.old.len() <= 2 * OPENED);
         }
         assert!((4 * OPENED..5 * OPENED).all(|number| {
-            known.young.contains(&id(number)) || known.old.contains(&id(number))
+            known.young.contains_key(&id(number)) || known.old.contains_key(&id(number))
         }));
         assert!(known.get(&id(1)).is_none());
     }

@@ -18,7 +18,6 @@
 
 use std::array;
 use std::collections::HashMap;
-use std::iter::successors;
 use std::ops::Range;
 
 use edgelore_kernels::memory::prefetch;
@@ -26,7 +25,7 @@ use edgelore_kernels::similarity::{self, Block, FIELDS, LANES};
 use edgelore_model::Situation;
 
 use super::nearest::Nearest;
-use super::runs::{self, Costs, Order, RUN, Runs};
+use super::runs::{self, Boxes, Costs, Order, RUN, Runs};
 use super::similarity::{Aim, Space};
 use super::taxonomy::{Taxonomy, Term};
 use crate::pages::Paged;
@@ -43,7 +42,7 @@ const TERMS_CODED: usize = 255;
 /// The code of every term that is not in the dictionary.
 const ELSEWHERE: u8 = 255;
 /// As many situations as come or move before all are put in order, if that is more than a part of all.
-const UNSETTLED: usize = 16_384;
+const UNSETTLED: usize = 4_096;
 /// That part.
 const UNSETTLED_PART: usize = 8;
 /// The cost that no limit of a scan reaches.
@@ -60,6 +59,7 @@ pub struct SituationIndex {
     /// Terms of the code [`ELSEWHERE`], by slot and field.
     elsewhere: HashMap<(usize, usize), Term>,
     runs: Runs,
+    boxes: Boxes,
     /// Situations that came or moved since all were put in order.
     unsettled: usize,
 }
@@ -117,6 +117,7 @@ impl SituationIndex {
             lower: Paged::new(),
             elsewhere: HashMap::new(),
             runs: Runs::default(),
+            boxes: Boxes::default(),
             unsettled: 0,
         }
     }
@@ -139,11 +140,11 @@ impl SituationIndex {
         self.lower.is_empty()
     }
 
-    /// Bytes that the situations take, with the room that is held for more: at most 15 a situation
+    /// Bytes that the situations take, with the room that is held for more: at most 16 a situation
     /// and some kilobytes. The words of a dictionary, and those beyond it, are not in it.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.blocks.octets() + self.lower.octets() + self.runs.bytes()
+        self.blocks.octets() + self.lower.octets() + self.runs.bytes() + self.boxes.bytes()
     }
 
     /// The codes as the kernels scan them.
@@ -181,6 +182,7 @@ impl SituationIndex {
         self.blocks[slot / LANES].set(slot % LANES, code);
         self.lower.push(lower);
         self.runs.take_in(slot, code);
+        self.boxes.take_in(slot, coordinates);
         self.unsettled += 1;
     }
 
@@ -201,8 +203,10 @@ impl SituationIndex {
         self.blocks[slot / LANES].set(slot % LANES, code);
         self.blocks.truncate(last.div_ceil(LANES));
         self.runs.truncate(last);
+        self.boxes.truncate(last);
         if slot < last {
             self.runs.take_in(slot, code);
+            self.boxes.take_in(slot, joined(code, self.lower[slot], self.lower_bits));
             self.unsettled += 1;
         }
     }
@@ -215,8 +219,12 @@ impl SituationIndex {
             return None;
         }
         let code_of = |slot: usize| self.blocks[slot / LANES].code(slot % LANES);
-        let order = Order::by_key(self.len(), |slot| runs::key(code_of(slot)));
-        let (mut blocks, mut lower, mut runs) = (Paged::new(), Paged::new(), Runs::default());
+        let (lower_bits, bits) = (self.lower_bits, self.lower_bits.map(|bits| UPPER_BITS + bits));
+        let coordinates = |slot: usize| joined(code_of(slot), self.lower[slot], lower_bits);
+        let key = |slot: usize| runs::key(code_of(slot), coordinates(slot), bits);
+        let order = Order::by_key(self.len(), key);
+        let (mut blocks, mut lower) = (Paged::new(), Paged::new());
+        let (mut runs, mut boxes) = (Runs::default(), Boxes::of(self.len()));
         let mut elsewhere = HashMap::new();
         for (slot, from) in order.sources().enumerate() {
             let code = code_of(from);
@@ -226,12 +234,13 @@ impl SituationIndex {
             blocks[slot / LANES].set(slot % LANES, code);
             lower.push(self.lower[from]);
             runs.take_in(slot, code);
+            boxes.take_in(slot, joined(code, self.lower[from], lower_bits));
             for field in (0..HALF).filter(|field| code[*field] == ELSEWHERE) {
                 let term = self.elsewhere.remove(&(from, field));
                 elsewhere.extend(term.map(|term| ((slot, field), term)));
             }
         }
-        (self.blocks, self.lower, self.runs) = (blocks, lower, runs);
+        (self.blocks, self.lower, self.runs, self.boxes) = (blocks, lower, runs, boxes);
         (self.elsewhere, self.unsettled) = (elsewhere, 0);
         Some(order)
     }
@@ -240,18 +249,25 @@ impl SituationIndex {
     /// first. What `each` returns is the radius from there on, if it is smaller.
     pub fn visit(&self, aim: &Aim, radius: u32, mut each: impl FnMut(usize, u32) -> u32) {
         let mut measure = Measure::new(self, aim, radius);
-        let (near, mut bound) = (self.runs.near(&measure.costs, measure.limit(radius)), radius);
+        let near = self.runs.near(&measure.costs, measure.limit(radius));
+        let mut bound = radius;
         for (place, (least, run)) in near.into_iter().enumerate() {
             if least > measure.limit(bound) {
                 break;
             }
             let blocks = runs::blocks(run, self.blocks.len());
             if place > 0 {
-                bound = measure.visit(blocks, bound, &mut each);
+                let mut next = blocks.start;
+                while let Some(near) =
+                    self.boxes.near(next..blocks.end, &measure.coordinates, bound)
+                {
+                    next = near.end;
+                    bound = measure.visit(near, bound, &mut each);
+                }
             } else {
                 // What is found at first may narrow the search.
-                for piece in pieces(blocks) {
-                    bound = measure.visit(piece, bound, &mut each);
+                for block in self.boxes.nearest_first(blocks, &measure.coordinates) {
+                    bound = measure.visit(block..block + 1, bound, &mut each);
                 }
             }
         }
@@ -288,6 +304,13 @@ impl SituationIndex {
     }
 }
 
+/// The coordinates of which these are the parts.
+fn joined(code: [u8; FIELDS], lower: [u16; HALF], lower_bits: [u32; HALF]) -> [u32; HALF] {
+    array::from_fn(|field| {
+        u32::from(code[HALF + field]) << lower_bits[field] | u32::from(lower[field])
+    })
+}
+
 /// A query made ready for an index.
 struct Measure<'i> {
     index: &'i SituationIndex,
@@ -301,12 +324,12 @@ struct Measure<'i> {
     scan: similarity::Query,
     /// Milli-units in a unit of the scan's costs.
     quantum: u32,
-    /// What the scan marked in the last two runs or pieces of one, in turn.
+    /// What the scan marked in the last two ranges of blocks, in turn.
     marked: [Marked; 2],
     turn: usize,
 }
 
-/// What the scan marked in a run or a piece of one.
+/// What the scan marked in a run or a part of one.
 #[derive(Clone, Copy)]
 struct Marked {
     /// Its first block.
@@ -317,39 +340,34 @@ struct Marked {
 impl Marked {
     const NOTHING: Self = Self { first: 0, marks: [0; RUN] };
 
-    /// The slots that are marked, in their order.
-    fn slots(&self) -> impl Iterator<Item = usize> {
-        marked(&self.marks).map(|at| self.first * LANES + at)
+    /// Calls `each` with the slots that are marked, in their order.
+    fn for_each(&self, mut each: impl FnMut(usize)) {
+        // Most words are zero: eight are looked at together.
+        let mut slot = self.first * LANES;
+        for eight in self.marks.as_chunks::<8>().0 {
+            if eight.iter().fold(0, |all, word| all | word) != 0 {
+                for (word, bits) in eight.iter().enumerate() {
+                    let mut bits = *bits;
+                    while bits != 0 {
+                        each(slot + word * LANES + bits.trailing_zeros() as usize);
+                        bits &= bits - 1;
+                    }
+                }
+            }
+            slot += eight.len() * LANES;
+        }
     }
-}
-
-/// The blocks of a run in pieces, small ones at first.
-fn pieces(run: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let (first, end) = (run.start, run.end);
-    let cut = move |start: usize| start..(start + (start - first).max(1)).min(end);
-    let next = move |piece: &Range<usize>| Some(cut(piece.end)).filter(|piece| !piece.is_empty());
-    successors(Some(cut(first)), next)
 }
 
 impl<'i> Measure<'i> {
     fn new(index: &'i SituationIndex, aim: &'i Aim, radius: u32) -> Self {
         let (asked, coordinates) = aim.parts();
         let asked = asked.each_ref().map(Option::as_ref);
-        let terms: Box<[[u32; 256]; HALF]> =
-            Box::new(array::from_fn(|field| index.term_costs(field, asked[field])));
+        let terms = Box::new(array::from_fn(|field| index.term_costs(field, asked[field])));
         // A unit such that the radius is below 255 of them. Beyond what can be at all, a larger
         // radius would only make it coarser.
         let quantum = radius.min(index.farthest()).div_ceil(TOO_FAR - 1).max(1);
-        let least = |field: usize, value: usize| match field.checked_sub(HALF) {
-            None if asked[field].is_none() => 0,
-            None if value < index.dictionaries[field].terms.len() => terms[field][value],
-            None => index.least_elsewhere(field, value),
-            Some(field) => index.least(field, value as u32, coordinates[field]),
-        };
-        let costs = array::from_fn(|field| {
-            array::from_fn(|value| (least(field, value) / quantum).min(TOO_FAR) as u8)
-        });
-        let costs = Box::new(Costs::new(costs));
+        let costs = Box::new(Costs::new(index.costs(&terms, asked, coordinates, quantum)));
         let scan = similarity::Query::new(costs.of_each());
         let (blocks, lower) = (&*index.blocks, &*index.lower);
         let marked = [Marked::NOTHING; 2];
@@ -374,7 +392,7 @@ impl<'i> Measure<'i> {
         if limit < TOO_FAR { limit as u8 } else { TOO_FAR as u8 - 1 }
     }
 
-    /// Scans a run of blocks or a piece of one, and while memory brings what it marks visits what the one
+    /// Scans a run of blocks or a part of one, and while memory brings what it marks visits what the one
     /// before holds within `bound`; returns what bound is left.
     fn visit(
         &mut self,
@@ -387,43 +405,45 @@ impl<'i> Measure<'i> {
         self.visit_marked(bound, each)
     }
 
-    /// Marks what may lie within `bound` in a run or a piece of one, and asks memory for it.
+    /// Marks what may lie within `bound` in a run or a part of one, and asks memory for it.
     fn mark(&mut self, run: Range<usize>, bound: u32) {
         let limit = self.limit(bound);
         let marked = &mut self.marked[self.turn];
         *marked = Marked { first: run.start, ..Marked::NOTHING };
         let blocks = &self.blocks[run];
         similarity::mark(blocks, &self.scan, limit, &mut marked.marks[..blocks.len()]);
-        marked.slots().filter_map(|slot| self.lower.get(slot)).for_each(prefetch);
+        marked.for_each(|slot| {
+            if let Some(lower) = self.lower.get(slot) {
+                prefetch(lower);
+            }
+        });
     }
 
     fn visit_marked(&self, mut bound: u32, each: &mut impl FnMut(usize, u32) -> u32) -> u32 {
-        // The last block may have lanes that no situation is in.
-        for slot in self.marked[self.turn].slots().take_while(|slot| *slot < self.lower.len()) {
-            let distance = self.distance(slot);
+        self.marked[self.turn].for_each(|slot| {
+            // The last block may have lanes that no situation is in.
+            let Some(lower) = self.lower.get(slot) else { return };
+            let distance = self.distance(slot, *lower);
             if distance <= bound {
                 bound = each(slot, distance).min(bound);
             }
-        }
+        });
         bound
     }
 
-    /// Milli-units to the situation in a slot.
-    fn distance(&self, slot: usize) -> u32 {
+    /// Milli-units to the situation in a slot, whose coordinates have these lower bits.
+    fn distance(&self, slot: usize, lower: [u16; HALF]) -> u32 {
         let code = self.blocks[slot / LANES].code(slot % LANES);
-        let lower = self.lower[slot];
         let mut distance = 0;
         for field in 0..HALF {
-            distance += match (code[field], self.asked[field]) {
-                (ELSEWHERE, Some(asked)) => self.index.term_elsewhere(field, slot, asked),
-                (code, _) => self.terms[field][usize::from(code)],
+            distance += match code[field] {
+                ELSEWHERE => self.index.term_elsewhere(field, slot, self.asked[field]),
+                code => self.terms[field][usize::from(code)],
             };
-            if let Some(asked) = self.coordinates[field] {
-                let upper = u32::from(code[HALF + field]) << self.index.lower_bits[field];
-                distance += asked.abs_diff(upper | u32::from(lower[field]));
-            }
         }
-        distance
+        let coordinates = joined(code, lower, self.index.lower_bits);
+        let each = self.coordinates.iter().zip(coordinates);
+        distance + each.map(|(asked, at)| asked.map_or(0, |asked| asked.abs_diff(at))).sum::<u32>()
     }
 }
 
@@ -439,27 +459,53 @@ impl SituationIndex {
         costs
     }
 
-    fn term_elsewhere(&self, field: usize, slot: usize, asked: &Term) -> u32 {
+    fn term_elsewhere(&self, field: usize, slot: usize, asked: Option<&Term>) -> u32 {
+        let Some(asked) = asked else { return 0 };
         let term = self.elsewhere.get(&(slot, field)).expect("what is elsewhere has its term");
         self.space.taxonomies()[field].distance(asked, term)
     }
 
-    /// The least that a code without a term of its own can cost; there is none before the
-    /// dictionary is full.
-    fn least_elsewhere(&self, field: usize, code: usize) -> u32 {
-        let full = self.dictionaries[field].terms.len() == TERMS_CODED;
-        if full && code == usize::from(ELSEWHERE) { 0 } else { u32::MAX }
+    /// What each value of a code costs at least, in units of `quantum` milli-units.
+    fn costs(
+        &self,
+        terms: &[[u32; 256]; HALF],
+        asked: [Option<&Term>; HALF],
+        coordinates: [Option<u32>; HALF],
+        quantum: u32,
+    ) -> [[u8; 256]; FIELDS] {
+        let cost = |distance: u32| (distance / quantum).min(TOO_FAR) as u8;
+        let mut costs = [[TOO_FAR as u8; 256]; FIELDS];
+        let (of_terms, of_coordinates) = costs.split_at_mut(HALF);
+        for (field, costs) in of_terms.iter_mut().enumerate() {
+            let coded = self.dictionaries[field].terms.len();
+            if asked[field].is_none() {
+                costs.fill(0);
+            } else if coded == TERMS_CODED {
+                // Whatever has no code of its own.
+                costs[usize::from(ELSEWHERE)] = 0;
+            }
+            let coded = costs.iter_mut().zip(&terms[field]).take(coded);
+            coded.for_each(|(code, distance)| *code = cost(*distance));
+        }
+        for (field, costs) in of_coordinates.iter_mut().enumerate() {
+            let Some(asked) = coordinates[field] else {
+                costs.fill(0);
+                continue;
+            };
+            let (bits, reach) = (self.lower_bits[field], quantum.saturating_mul(TOO_FAR));
+            let values = |end: u32| (end >> bits).min(u32::from(u8::MAX));
+            for value in values(asked.saturating_sub(reach))..=values(asked.saturating_add(reach)) {
+                costs[value as usize] = cost(self.least(field, value, asked));
+            }
+        }
+        costs
     }
 
     /// The least that a coordinate with these upper bits can be from the one asked for.
-    const fn least(&self, field: usize, upper: u32, asked: Option<u32>) -> u32 {
+    const fn least(&self, field: usize, upper: u32, asked: u32) -> u32 {
         let bits = self.lower_bits[field];
         let (first, last) = (upper << bits, (upper << bits) + (1 << bits) - 1);
-        match asked {
-            Some(asked) if asked < first => first - asked,
-            Some(asked) if asked > last => asked - last,
-            _ => 0,
-        }
+        if asked < first { first - asked } else { asked.saturating_sub(last) }
     }
 
     /// No situation is farther than this from any query.
@@ -469,18 +515,6 @@ impl SituationIndex {
         let ordinals = self.lower_bits.map(|bits| 1 << (UPPER_BITS + bits));
         terms.chain(ordinals).sum()
     }
-}
-
-/// The places of the bits that are set, in their order. Most words are zero: eight are looked at
-/// together.
-fn marked(marks: &[u64; RUN]) -> impl Iterator<Item = usize> {
-    let eights = marks.as_chunks::<8>().0.iter().enumerate();
-    let any = |(_, words): &(usize, &[u64; 8])| words.iter().fold(0, |all, word| all | word) != 0;
-    let words = eights.filter(any).flat_map(|(at, words)| (8 * at..).zip(words));
-    words.filter(|(_, bits)| **bits != 0).flat_map(|(block, &bits)| {
-        let rest = |bits: &u64| Some(bits & (bits - 1)).filter(|rest| *rest != 0);
-        successors(Some(bits), rest).map(move |bits| block * LANES + bits.trailing_zeros() as usize)
-    })
 }
 
 #[cfg(test)]
@@ -601,7 +635,7 @@ mod tests {
     fn an_order_changes_no_answer() {
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         let mut one = || situations(400).new_tree(&mut runner).unwrap().current();
-        let mut all: Vec<Situation> = (0..UNSETTLED + 1_000).map(|_| one()).collect();
+        let mut all: Vec<Situation> = (0..4 * RUN * LANES + 1_000).map(|_| one()).collect();
         let mut index = SituationIndex::new(spaces().swap_remove(3));
         all.iter().for_each(|situation| index.push(situation));
         let asked = [Query::from(&one()), Query::from(&one())];

@@ -2,12 +2,16 @@
 //!
 //! A run's bounds hold the codes of its situations, so none of them is nearer than its bounds are. Where
 //! situations lie in an order in which near ones are together ([`key`]), the bounds are narrow and most runs are
-//! passed over. What comes, and what moves, widens the bounds of its run; nothing narrows them but a new order.
+//! passed over, and so are most blocks of the others by what their coordinates reach over. What comes, and what
+//! moves, widens the bounds of its run and block; nothing narrows them but a new order.
 //!
 //! Owns the bounds and the order. Never knows what a code means.
 //!
-//! **Invariant:** every situation's code lies within the bounds of its run.
+//! **Invariant:** every situation's code lies within the bounds of its run, and its coordinates within those
+//! of its block if that has any.
 
+use std::array;
+use std::mem;
 use std::ops::Range;
 
 use edgelore_kernels::similarity::{FIELDS, LANES};
@@ -16,9 +20,15 @@ use edgelore_kernels::similarity::{FIELDS, LANES};
 pub(super) const RUN: usize = 64;
 /// Situations of a run.
 const SITUATIONS: usize = RUN * LANES;
+/// Fields that have a coordinate.
+const HALF: usize = FIELDS / 2;
+/// Upper bits of each coordinate that an order goes by: with 24 bits of terms no more fit into a key.
+const KEY_BITS: u32 = 13;
 
 /// A code.
 pub(super) type Code = [u8; FIELDS];
+/// Milli-units.
+type Coordinates = [u32; HALF];
 
 /// The least and the greatest value of each field.
 #[derive(Clone, Copy, Debug)]
@@ -105,14 +115,97 @@ impl Costs {
     }
 }
 
-/// Where a code stands in an order in which near ones are together: term by term, and within the same terms
-/// by the bits of the coordinates in turn.
-pub(super) fn key(code: Code) -> u64 {
-    let [topology, protocol, event, severity, prefixes, nodes] = code.map(u64::from);
-    let terms = topology << 16 | protocol << 8 | event;
-    let coordinates = [severity, prefixes, nodes];
-    (0..8).rev().fold(terms, |key, bit| {
-        coordinates.iter().fold(key, |key, coordinate| key << 1 | coordinate >> bit & 1)
+/// The least and the greatest of each coordinate.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    least: Coordinates,
+    greatest: Coordinates,
+}
+
+impl Extent {
+    const EMPTY: Self = Self { least: [u32::MAX; HALF], greatest: [0; HALF] };
+
+    /// Milli-units by which what is asked for is outside.
+    fn distance(&self, asked: &[Option<u32>; HALF]) -> u32 {
+        let each = asked.iter().zip(self.least).zip(self.greatest);
+        let outside = each.map(|((asked, least), greatest)| {
+            asked.map_or(0, |at| least.saturating_sub(at).max(at.saturating_sub(greatest)))
+        });
+        outside.fold(0, u32::saturating_add)
+    }
+}
+
+/// How far the situations reach in each block that was put in order; of the blocks after nothing is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Boxes(Vec<Extent>);
+
+impl Boxes {
+    /// Of so many situations, of which none is taken in yet.
+    pub(super) fn of(situations: usize) -> Self {
+        Self(vec![Extent::EMPTY; situations.div_ceil(LANES)])
+    }
+
+    /// Bytes that they take.
+    pub(super) const fn bytes(&self) -> usize {
+        self.0.capacity() * size_of::<Extent>()
+    }
+
+    /// Widens the block in which a slot lies.
+    pub(super) fn take_in(&mut self, slot: usize, coordinates: Coordinates) {
+        let Some(extent) = self.0.get_mut(slot / LANES) else { return };
+        for (field, at) in coordinates.into_iter().enumerate() {
+            extent.least[field] = extent.least[field].min(at);
+            extent.greatest[field] = extent.greatest[field].max(at);
+        }
+    }
+
+    /// Forgets the blocks of which nothing is left among `len` situations.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.0.truncate(len.div_ceil(LANES));
+    }
+
+    /// Milli-units from what is asked for below which nothing lies in a block.
+    fn distance(&self, block: usize, asked: &[Option<u32>; HALF]) -> u32 {
+        self.0.get(block).map_or(0, |extent| extent.distance(asked))
+    }
+
+    /// The first of these blocks that may hold something within `bound`, and those after it up to one that
+    /// does not.
+    pub(super) fn near(
+        &self,
+        mut blocks: Range<usize>,
+        asked: &[Option<u32>; HALF],
+        bound: u32,
+    ) -> Option<Range<usize>> {
+        if blocks.start < self.0.len() {
+            let is_near = |block: &usize| self.distance(*block, asked) <= bound;
+            blocks.start = blocks.clone().find(is_near)?;
+            blocks.end = blocks.clone().find(|block| !is_near(block)).unwrap_or(blocks.end);
+        }
+        (!blocks.is_empty()).then_some(blocks)
+    }
+
+    /// These blocks, the nearest first.
+    pub(super) fn nearest_first(
+        &self,
+        blocks: Range<usize>,
+        asked: &[Option<u32>; HALF],
+    ) -> Vec<usize> {
+        let mut blocks: Vec<_> = blocks.map(|block| (self.distance(block, asked), block)).collect();
+        blocks.sort_unstable();
+        blocks.into_iter().map(|(_, block)| block).collect()
+    }
+}
+
+/// Where a situation stands in an order in which near ones are together: by the codes of its terms, and within
+/// the same terms by the upper bits of its coordinates in turn, each of which has so many bits.
+pub(super) fn key(code: Code, coordinates: Coordinates, bits: [u32; HALF]) -> u64 {
+    let terms = code[..HALF].iter().fold(0, |key, term| key << 8 | u64::from(*term));
+    let upper: [u64; HALF] = array::from_fn(|field| {
+        u64::from(coordinates[field]) >> bits[field].saturating_sub(KEY_BITS)
+    });
+    (0..KEY_BITS).rev().fold(terms, |key, bit| {
+        upper.iter().fold(key, |key, coordinate| key << 1 | coordinate >> bit & 1)
     })
 }
 
@@ -140,13 +233,17 @@ impl Order {
     /// When there are not as many of them as of slots.
     pub fn apply<T>(&self, items: &mut [T]) {
         assert_eq!(items.len(), self.0.len(), "an item for each slot");
-        for (slot, source) in self.sources().enumerate() {
-            // What lay in an earlier slot was swapped to where that slot's content came from.
-            let mut from = source;
-            while from < slot {
-                from = self.0[from] as usize;
+        let mut done = vec![false; items.len()];
+        for start in 0..items.len() {
+            // Round the circle of slots that take each other's contents.
+            let mut slot = start;
+            while !mem::replace(&mut done[slot], true) {
+                let from = self.0[slot] as usize;
+                if from != start {
+                    items.swap(slot, from);
+                }
+                slot = from;
             }
-            items.swap(slot, from);
         }
     }
 }
@@ -192,18 +289,42 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_ordered_by_terms_and_then_by_where_they_lie() {
+    fn situations_are_ordered_by_terms_and_then_by_where_they_lie() {
         let order = [
-            [0, 0, 9, 255, 255, 255],
-            [0, 1, 0, 0, 0, 0],
-            [1, 0, 0, 0, 0, 0],
-            [1, 0, 0, 0, 0, 1],
-            [1, 0, 0, 1, 1, 1],
-            [1, 0, 0, 0, 0, 2],
-            [1, 0, 0, 127, 127, 127],
-            [1, 0, 0, 0, 0, 128],
-            [1, 0, 0, 0, 128, 0],
+            ([0, 0, 9], [32_767, 65_535, 32_767]),
+            ([0, 1, 0], [0, 0, 0]),
+            ([1, 0, 0], [0, 0, 0]),
+            ([1, 0, 0], [0, 0, 4]),
+            ([1, 0, 0], [4, 8, 4]),
+            ([1, 0, 0], [0, 0, 8]),
+            ([1, 0, 0], [127, 255, 127]),
+            ([1, 0, 0], [0, 0, 128]),
+            ([1, 0, 0], [0, 256, 0]),
         ];
-        assert!(order.map(key).is_sorted_by(|one, other| one < other));
+        let keys = order.map(|([topology, protocol, event], coordinates)| {
+            key([topology, protocol, event, 1, 2, 3], coordinates, [15, 16, 15])
+        });
+        assert!(keys.is_sorted_by(|one, other| one < other), "{keys:?}");
+    }
+
+    #[test]
+    fn blocks_are_near_as_far_as_their_situations_reach() {
+        let mut boxes = Boxes::of(3 * LANES);
+        for (slot, at) in [(0, 10), (1, 20), (LANES, 50), (2 * LANES, 20), (3 * LANES, 900)] {
+            boxes.take_in(slot, [at, at, 0]);
+        }
+        let asked = [Some(24), Some(18), None];
+        let each: Vec<u32> = (0..4).map(|block| boxes.distance(block, &asked)).collect();
+        assert_eq!(each, [4, 26 + 32, 4 + 2, 0], "of the last one nothing is known");
+        let near = |blocks, bound| boxes.near(blocks, &asked, bound);
+        assert_eq!(
+            (near(0..4, 3), near(0..4, 4), near(0..4, 6)),
+            (Some(3..4), Some(0..1), Some(0..1))
+        );
+        assert_eq!((near(1..4, 6), near(1..3, 5), near(0..4, 58)), (Some(2..4), None, Some(0..4)));
+        assert_eq!((near(3..5, 0), near(4..4, 9)), (Some(3..5), None));
+        assert_eq!(boxes.nearest_first(0..4, &asked), [3, 0, 2, 1]);
+        boxes.truncate(LANES);
+        assert_eq!((0..2).map(|block| boxes.distance(block, &asked)).collect::<Vec<_>>(), [4, 0]);
     }
 }
