@@ -8,8 +8,8 @@
 //! A query is turned into costs that are never more than what lies behind a code costs, so the scan
 //! ([`edgelore_kernels::similarity`]) misses nothing; what it marks is measured exactly. A term is
 //! in a dictionary of 255; those beyond it share a code that the scan never holds against them. Runs of
-//! codes that are too far as a whole ([`super::runs`]) are not scanned: few at first, and most of them once
-//! the situations were put in order ([`SituationIndex::settle`]).
+//! codes that are too far as a whole ([`super::runs`]) are not scanned: few at first, and most of them, and of
+//! the blocks of the others, once the situations were put in order ([`SituationIndex::settle`]).
 //!
 //! Owns the codes and the search. Never knows whose situations they are: a situation is a slot,
 //! counted from 0 without gaps.
@@ -18,6 +18,7 @@
 
 use std::array;
 use std::collections::HashMap;
+use std::mem;
 use std::ops::Range;
 
 use edgelore_kernels::memory::prefetch;
@@ -25,13 +26,11 @@ use edgelore_kernels::similarity::{self, Block, FIELDS, LANES};
 use edgelore_model::Situation;
 
 use super::nearest::Nearest;
-use super::runs::{self, Boxes, Costs, Order, RUN, Runs};
+use super::runs::{self, Boxes, Code, Costs, HALF, Order, RUN, Runs};
 use super::similarity::{Aim, Space};
 use super::taxonomy::{Taxonomy, Term};
 use crate::pages::Paged;
 
-/// Fields with a taxonomy, and fields with a scale.
-const HALF: usize = FIELDS / 2;
 /// Upper bits of a coordinate, which the scan sees.
 const UPPER_BITS: u32 = 8;
 /// Lower bits of a coordinate at least. What is left of one then has at most 63 values within the
@@ -176,14 +175,25 @@ impl SituationIndex {
             code[HALF + field] = (coordinates[field] >> bits) as u8;
             lower[field] = (coordinates[field] & ((1 << bits) - 1)) as u16;
         }
+        self.add(code, lower);
+        self.unsettled += 1;
+    }
+
+    /// Takes in what is known of a situation, in the next slot.
+    fn add(&mut self, code: Code, lower: [u16; HALF]) {
+        let slot = self.len();
         if slot.is_multiple_of(LANES) {
             self.blocks.push(Block::ZERO);
         }
-        self.blocks[slot / LANES].set(slot % LANES, code);
         self.lower.push(lower);
+        self.put(slot, code);
+    }
+
+    /// Puts a code into a slot whose lower bits are there.
+    fn put(&mut self, slot: usize, code: Code) {
+        self.blocks[slot / LANES].set(slot % LANES, code);
         self.runs.take_in(slot, code);
-        self.boxes.take_in(slot, coordinates);
-        self.unsettled += 1;
+        self.boxes.take_in(slot, joined(code, self.lower[slot], self.lower_bits));
     }
 
     /// Takes a situation out; the last one moves to its slot.
@@ -199,14 +209,12 @@ impl SituationIndex {
                 self.elsewhere.insert((slot, field), term);
             }
         }
-        let code = self.blocks[last / LANES].code(last % LANES);
-        self.blocks[slot / LANES].set(slot % LANES, code);
+        let code = code_of(&self.blocks, last);
         self.blocks.truncate(last.div_ceil(LANES));
         self.runs.truncate(last);
         self.boxes.truncate(last);
         if slot < last {
-            self.runs.take_in(slot, code);
-            self.boxes.take_in(slot, joined(code, self.lower[slot], self.lower_bits));
+            self.put(slot, code);
             self.unsettled += 1;
         }
     }
@@ -218,29 +226,23 @@ impl SituationIndex {
         if self.unsettled < UNSETTLED.max(self.len() / UNSETTLED_PART) {
             return None;
         }
-        let code_of = |slot: usize| self.blocks[slot / LANES].code(slot % LANES);
-        let (lower_bits, bits) = (self.lower_bits, self.lower_bits.map(|bits| UPPER_BITS + bits));
-        let coordinates = |slot: usize| joined(code_of(slot), self.lower[slot], lower_bits);
-        let key = |slot: usize| runs::key(code_of(slot), coordinates(slot), bits);
-        let order = Order::by_key(self.len(), key);
-        let (mut blocks, mut lower) = (Paged::new(), Paged::new());
-        let (mut runs, mut boxes) = (Runs::default(), Boxes::of(self.len()));
+        let bits = self.lower_bits.map(|bits| UPPER_BITS + bits);
+        let order = Order::by_key(self.len(), |slot| {
+            let code = code_of(&self.blocks, slot);
+            runs::key(code, joined(code, self.lower[slot], self.lower_bits), bits)
+        });
+        let blocks = mem::replace(&mut self.blocks, Paged::new());
+        let lower = mem::replace(&mut self.lower, Paged::new());
+        (self.runs, self.boxes) = (Runs::default(), Boxes::of(lower.len()));
         let mut elsewhere = HashMap::new();
         for (slot, from) in order.sources().enumerate() {
-            let code = code_of(from);
-            if slot.is_multiple_of(LANES) {
-                blocks.push(Block::ZERO);
-            }
-            blocks[slot / LANES].set(slot % LANES, code);
-            lower.push(self.lower[from]);
-            runs.take_in(slot, code);
-            boxes.take_in(slot, joined(code, self.lower[from], lower_bits));
+            let code = code_of(&blocks, from);
+            self.add(code, lower[from]);
             for field in (0..HALF).filter(|field| code[*field] == ELSEWHERE) {
                 let term = self.elsewhere.remove(&(from, field));
                 elsewhere.extend(term.map(|term| ((slot, field), term)));
             }
         }
-        (self.blocks, self.lower, self.runs, self.boxes) = (blocks, lower, runs, boxes);
         (self.elsewhere, self.unsettled) = (elsewhere, 0);
         Some(order)
     }
@@ -304,8 +306,13 @@ impl SituationIndex {
     }
 }
 
+/// The code in a slot.
+fn code_of(blocks: &[Block], slot: usize) -> Code {
+    blocks[slot / LANES].code(slot % LANES)
+}
+
 /// The coordinates of which these are the parts.
-fn joined(code: [u8; FIELDS], lower: [u16; HALF], lower_bits: [u32; HALF]) -> [u32; HALF] {
+fn joined(code: Code, lower: [u16; HALF], lower_bits: [u32; HALF]) -> [u32; HALF] {
     array::from_fn(|field| {
         u32::from(code[HALF + field]) << lower_bits[field] | u32::from(lower[field])
     })
@@ -433,7 +440,7 @@ impl<'i> Measure<'i> {
 
     /// Milli-units to the situation in a slot, whose coordinates have these lower bits.
     fn distance(&self, slot: usize, lower: [u16; HALF]) -> u32 {
-        let code = self.blocks[slot / LANES].code(slot % LANES);
+        let code = code_of(self.blocks, slot);
         let mut distance = 0;
         for field in 0..HALF {
             distance += match code[field] {

@@ -20,8 +20,8 @@ use edgelore_kernels::similarity::{FIELDS, LANES};
 pub(super) const RUN: usize = 64;
 /// Situations of a run.
 const SITUATIONS: usize = RUN * LANES;
-/// Fields that have a coordinate.
-const HALF: usize = FIELDS / 2;
+/// Fields with a taxonomy, and fields with a scale.
+pub(super) const HALF: usize = FIELDS / 2;
 /// Upper bits of each coordinate that an order goes by: with 24 bits of terms no more fit into a key.
 const KEY_BITS: u32 = 13;
 
@@ -30,32 +30,36 @@ pub(super) type Code = [u8; FIELDS];
 /// Milli-units.
 type Coordinates = [u32; HALF];
 
-/// The least and the greatest value of each field.
+/// The least and the greatest of each value.
 #[derive(Clone, Copy, Debug)]
-struct Bounds {
-    least: Code,
-    greatest: Code,
+struct Bounds<T, const N: usize> {
+    least: [T; N],
+    greatest: [T; N],
+}
+
+impl<T: Copy + Ord, const N: usize> Bounds<T, N> {
+    fn widen(&mut self, values: [T; N]) {
+        let both = self.least.iter_mut().zip(&mut self.greatest);
+        for ((least, greatest), value) in both.zip(values) {
+            (*least, *greatest) = (value.min(*least), value.max(*greatest));
+        }
+    }
 }
 
 /// The bounds of all runs.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Runs(Vec<Bounds>);
+pub(super) struct Runs(Vec<Bounds<u8, FIELDS>>);
 
 impl Runs {
     /// Bytes that they take.
     pub(super) const fn bytes(&self) -> usize {
-        self.0.capacity() * size_of::<Bounds>()
+        self.0.capacity() * size_of::<Bounds<u8, FIELDS>>()
     }
 
     /// Widens the bounds of the run in which a slot lies, which is the one after the last at most.
     pub(super) fn take_in(&mut self, slot: usize, code: Code) {
         match self.0.get_mut(slot / SITUATIONS) {
-            Some(bounds) => {
-                let both = bounds.least.iter_mut().zip(&mut bounds.greatest);
-                for ((least, greatest), value) in both.zip(code) {
-                    (*least, *greatest) = (value.min(*least), value.max(*greatest));
-                }
-            }
+            Some(bounds) => bounds.widen(code),
             None => self.0.push(Bounds { least: code, greatest: code }),
         }
     }
@@ -101,7 +105,7 @@ impl Costs {
     }
 
     /// What a code within the bounds costs at least.
-    fn least(&self, bounds: &Bounds) -> u8 {
+    fn least(&self, bounds: &Bounds<u8, FIELDS>) -> u8 {
         (0..FIELDS).fold(0, |sum: u8, field| {
             let (costs, cheapest) = (&self.costs[field], self.cheapest[field]);
             let (from, to) = (bounds.least[field], bounds.greatest[field]);
@@ -116,11 +120,7 @@ impl Costs {
 }
 
 /// The least and the greatest of each coordinate.
-#[derive(Clone, Copy, Debug)]
-struct Extent {
-    least: Coordinates,
-    greatest: Coordinates,
-}
+type Extent = Bounds<u32, HALF>;
 
 impl Extent {
     const EMPTY: Self = Self { least: [u32::MAX; HALF], greatest: [0; HALF] };
@@ -152,10 +152,8 @@ impl Boxes {
 
     /// Widens the block in which a slot lies.
     pub(super) fn take_in(&mut self, slot: usize, coordinates: Coordinates) {
-        let Some(extent) = self.0.get_mut(slot / LANES) else { return };
-        for (field, at) in coordinates.into_iter().enumerate() {
-            extent.least[field] = extent.least[field].min(at);
-            extent.greatest[field] = extent.greatest[field].max(at);
+        if let Some(extent) = self.0.get_mut(slot / LANES) {
+            extent.widen(coordinates);
         }
     }
 
