@@ -151,17 +151,7 @@ fn draw(situation: &mut Situation, space: &Space, random: &mut Random) -> Plain 
     situation.severity = value(20);
     situation.affected_prefixes = value(17);
     situation.node_count = value(9);
-    Plain { terms: terms.map(|term| term as u8), coordinates: coordinates(situation, space) }
-}
-
-/// Milli-units from zero, by asking for zero.
-fn coordinates(situation: &Situation, space: &Space) -> [u32; 3] {
-    [
-        Query { severity: Some(0), ..Query::default() },
-        Query { affected_prefixes: Some(0), ..Query::default() },
-        Query { node_count: Some(0), ..Query::default() },
-    ]
-    .map(|zero| space.query_distance(&zero, situation))
+    Plain { terms: terms.map(|term| term as u8), coordinates: space.coordinates(situation) }
 }
 
 /// By field and term: milli-units to each term.

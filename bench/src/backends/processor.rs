@@ -21,7 +21,7 @@ use super::LIMIT;
 use super::bare::{Asked, Bare, Offered};
 use super::subjects::Subject;
 use crate::inputs::Random;
-use crate::measure::Effort;
+use crate::measure::{Effort, median};
 use crate::packet::{SEED, key, varied};
 use crate::report::Section;
 use crate::store::an_hour_ago;
@@ -39,7 +39,7 @@ pub(super) fn table() -> Section {
     ];
     let mut table = Section::new("Backends: processor time of the client", &columns);
     table.note(
-        "Of the one thread that runs the client, one operation after the other, now the one side first \
+        "Of the one thread that runs the client, medians of one operation after the other, now the one side first \
          and now the other; each query is asked twice. The bare client is the backend's client \
          library, its statements prepared, which makes the same round trips with the same arguments, reads the answers into its own types and does nothing \
          with them. Beside it stands the same with the signatures of the packets that are new to it \
@@ -49,33 +49,32 @@ pub(super) fn table() -> Section {
     table
 }
 
-/// The processor's time, ns.
+/// The processor's time of each operation, µs.
 #[derive(Default)]
 struct Costs {
-    times: u64,
-    ours: u64,
-    bare: u64,
-    signatures: u64,
+    ours: Vec<f64>,
+    bare: Vec<f64>,
+    signed: Vec<f64>,
 }
 
 impl Costs {
+    /// Of one operation, ns.
     fn add(&mut self, [ours, bare, signatures]: [u64; 3]) {
-        self.times += 1;
-        self.ours += ours;
-        self.bare += bare;
-        self.signatures += signatures;
+        let us = |ns: u64| ns as f64 / 1e3;
+        self.ours.push(us(ours));
+        self.bare.push(us(bare));
+        self.signed.push(us(bare + signatures));
     }
 
     fn row(&self, subject: &Subject, operation: &str) -> [String; 7] {
-        let each = |ns: u64| format!("{:.1}", ns as f64 / 1e3 / self.times.max(1) as f64);
-        let ratio = |ns: u64| format!("{:.2}", self.ours as f64 / ns.max(1) as f64);
-        let signed = self.bare + self.signatures;
+        let [ours, bare, signed] = [&self.ours, &self.bare, &self.signed].map(|all| median(all));
+        let (each, ratio) = (|us: f64| format!("{us:.1}"), |us: f64| format!("{:.2}", ours / us));
         [
             subject.name.to_owned(),
             operation.to_owned(),
-            each(self.ours),
-            each(self.bare),
-            ratio(self.bare),
+            each(ours),
+            each(bare),
+            ratio(bare),
             each(signed),
             ratio(signed),
         ]

@@ -13,6 +13,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
+use edgelore_kernels::memory::prefetch_whole;
 use edgelore_pipeline::fingerprint::{Aim, Point, Space};
 use edgelore_pipeline::packet::{self, Opened, PacketError, PacketId};
 
@@ -67,9 +68,21 @@ struct Known {
 }
 
 impl Known {
-    /// The packet that these bytes are, if it was opened lately.
-    fn opened(&mut self, bytes: &[u8]) -> Option<Placed> {
-        self.opened.get(&tail(bytes)).filter(|known| known.bytes == bytes)
+    /// The packets that these bytes are, those of them that were opened lately.
+    fn opened(&mut self, packets: &[&[u8]]) -> Vec<Option<Placed>> {
+        let tails = packets.iter().map(|bytes| tail(bytes));
+        tails.clone().for_each(|tail| self.opened.renew(&tail));
+        // They lie all over memory, which is asked for all of them before the first is looked at.
+        let known: Vec<Option<&Placed>> = tails.map(|tail| self.opened.get(&tail)).collect();
+        for placed in known.iter().flatten() {
+            prefetch_whole(&*placed.opened);
+            prefetch_whole(&*placed.point);
+        }
+        for placed in known.iter().flatten() {
+            prefetch_whole(&placed.bytes[..]);
+        }
+        let known = known.into_iter().zip(packets);
+        known.map(|(placed, bytes)| placed.filter(|one| one.bytes == *bytes).cloned()).collect()
     }
 }
 
@@ -89,18 +102,23 @@ struct Lately<K, V> {
     old: HashMap<K, V, RandomState>,
 }
 
-impl<K: Copy + Eq + Hash, V: Clone> Lately<K, V> {
+impl<K: Copy + Eq + Hash, V> Lately<K, V> {
     fn new(bound: usize) -> Self {
         Self { bound, young: HashMap::default(), old: HashMap::default() }
     }
 
-    fn get(&mut self, key: &K) -> Option<V> {
-        if let Some(one) = self.young.get(key) {
-            return Some(one.clone());
+    /// It is asked for now.
+    fn renew(&mut self, key: &K) {
+        if !self.young.contains_key(key)
+            && let Some(one) = self.old.remove(key)
+        {
+            self.add(*key, one);
         }
-        let one = self.old.remove(key)?;
-        self.add(*key, one.clone());
-        Some(one)
+    }
+
+    /// It, if it was renewed lately.
+    fn get(&self, key: &K) -> Option<&V> {
+        self.young.get(key)
     }
 
     fn add(&mut self, key: K, one: V) {
@@ -123,19 +141,18 @@ impl Opener {
     }
 
     /// As [`packet::open`] each of them, in their order.
-    pub(crate) fn open_all(&self, packets: &[&[u8]]) -> Vec<Result<Placed, PacketError>> {
-        let known: Vec<Option<Placed>> = {
-            let mut known = self.known();
-            packets.iter().map(|bytes| known.opened(bytes)).collect()
-        };
+    pub(crate) fn open_all(
+        &self,
+        packets: &[&[u8]],
+    ) -> impl Iterator<Item = Result<Placed, PacketError>> + use<> {
+        let known = self.known().opened(packets);
         let unknown = packets.iter().zip(&known).filter(|(_, known)| known.is_none());
         let unknown: Vec<&[u8]> = unknown.map(|(bytes, _)| *bytes).collect();
         let mut opened = self.open_unknown(&unknown).into_iter();
-        let each = known.into_iter().map(|known| match known {
+        known.into_iter().map(move |known| match known {
             Some(known) => Ok(known),
             None => opened.next().expect("all that are unknown were opened"),
-        });
-        each.collect()
+        })
     }
 
     fn open_unknown(&self, packets: &[&[u8]]) -> Vec<Result<Placed, PacketError>> {
@@ -145,6 +162,7 @@ impl Opener {
         let ids = packet::ids(packets);
         let verified: Vec<bool> = {
             let mut known = self.known();
+            ids.iter().for_each(|id| known.verified.renew(id));
             ids.iter().map(|id| known.verified.get(id).is_some()).collect()
         };
         let new = packets.iter().zip(&verified).filter(|(_, verified)| !**verified);
@@ -189,7 +207,7 @@ mod tests {
         let plainly: Vec<_> = packets.iter().map(open).collect();
         assert_eq!(plainly.iter().filter(|opened| opened.is_ok()).count(), 4);
         for round in 0..4 {
-            assert_eq!(opener.open_all(&packets), plainly);
+            assert_eq!(opener.open_all(&packets).collect::<Vec<_>>(), plainly);
             let singly: Vec<_> =
                 packets.iter().flat_map(|bytes| opener.open_all(&[bytes])).collect();
             assert_eq!(singly, plainly);
@@ -213,12 +231,14 @@ mod tests {
         };
         for number in 0..5 * OPENED {
             known.add(id(number), number);
-            assert_eq!(known.get(&id(0)), Some(0), "it is asked for again and again");
+            known.renew(&id(0));
+            assert_eq!(known.get(&id(0)), Some(&0), "it is asked for again and again");
             assert!(known.young.len() + known.old.len() <= 2 * OPENED);
         }
         assert!((4 * OPENED..5 * OPENED).all(|number| {
             known.young.contains_key(&id(number)) || known.old.contains_key(&id(number))
         }));
+        known.renew(&id(1));
         assert!(known.get(&id(1)).is_none());
     }
 }

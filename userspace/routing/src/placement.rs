@@ -17,17 +17,6 @@ use crate::{Cell, PacketId};
 /// Severity, prefixes, nodes, each in milli-units from zero.
 pub(crate) type Coordinates = [u32; 3];
 
-/// The coordinates of a situation.
-pub(crate) fn coordinates(space: &Space, situation: &Situation) -> Coordinates {
-    // The coordinate of zero is zero on every scale.
-    let zeros = [
-        Query { severity: Some(0), ..Query::default() },
-        Query { affected_prefixes: Some(0), ..Query::default() },
-        Query { node_count: Some(0), ..Query::default() },
-    ];
-    zeros.map(|zero| space.query_distance(&zero, situation))
-}
-
 /// The situation of a cell's terms, with zero for what they leave open; none for a cell wider than a coarse one.
 pub(crate) fn place(cell: &Cell) -> Option<Situation> {
     let [topology_class, protocol, event_type] = cell.terms()?.map(str::to_owned);
@@ -57,7 +46,7 @@ impl<'s> Target<'s> {
             node_count: query.node_count.unwrap_or_default(),
             ..nowhere()
         };
-        let [severity, prefixes, nodes] = coordinates(space, &ordinals);
+        let [severity, prefixes, nodes] = space.coordinates(&ordinals);
         Self {
             space,
             terms: Query {
@@ -150,7 +139,7 @@ mod tests {
             let expected = space.query_distance(&query, &b);
             let target = Target::new(&space, &query, u32::MAX);
             let near = target.near([(&Cell::coarse(&space, &b), ())]);
-            let at = coordinates(&space, &b);
+            let at = space.coordinates(&b);
             prop_assert_eq!(near[0].0 + target.distance(at), expected);
             let nearer = Target::new(&space, &query, near[0].0.saturating_sub(1));
             prop_assert_eq!(nearer.near([(&Cell::coarse(&space, &b), ())]).is_empty(), near[0].0 > 0);

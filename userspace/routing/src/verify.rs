@@ -66,24 +66,29 @@ impl Verifier {
 
     /// The packet in `bytes`, if it is the one with this id and of this space.
     pub(crate) fn read(&self, id: &PacketId, bytes: &[u8]) -> Option<Arc<Opened>> {
-        self.read_all(&[(*id, bytes)]).pop().flatten().map(|placed| placed.opened)
+        self.read_all(&[(*id, bytes)]).next().flatten().map(|placed| placed.opened)
     }
 
     /// The packets in these bytes, each if it is the one with its id and of this space.
-    pub(crate) fn read_all(&self, packets: &[(PacketId, &[u8])]) -> Vec<Option<Placed>> {
+    pub(crate) fn read_all<'p>(
+        &'p self,
+        packets: &'p [(PacketId, &[u8])],
+    ) -> impl Iterator<Item = Option<Placed>> + 'p {
         let bytes: Vec<&[u8]> = packets.iter().map(|(_, bytes)| *bytes).collect();
         let opened = packets.iter().zip(self.opener.open_all(&bytes));
-        let each = opened.map(|((id, _), opened)| match opened {
+        opened.map(|((id, _), opened)| match opened {
             Ok(opened) if opened.id != *id => self.refuse(id, &"its id is another one"),
             opened => self.of_this_space(|| *id, opened),
-        });
-        each.collect()
+        })
     }
 
     /// The packets in these bytes, each if it is one of this space.
-    pub(crate) fn open_all(&self, packets: &[&[u8]]) -> Vec<Option<Placed>> {
+    pub(crate) fn open_all<'p>(
+        &'p self,
+        packets: &'p [&[u8]],
+    ) -> impl Iterator<Item = Option<Placed>> + 'p {
         let opened = packets.iter().zip(self.opener.open_all(packets));
-        opened.map(|(bytes, opened)| self.of_this_space(|| packet::id(bytes), opened)).collect()
+        opened.map(|(bytes, opened)| self.of_this_space(|| packet::id(bytes), opened))
     }
 
     fn of_this_space(

@@ -64,7 +64,7 @@ impl Offered {
     pub(super) fn new(sealed: &Sealed, space: &Space) -> Result<Self> {
         let packet = open(&sealed.bytes)?;
         let situation = &packet.outcome.situation;
-        let at = coordinates(space, situation);
+        let at = space.coordinates(situation);
         Ok(Self {
             coarse: Cell::coarse(space, situation).to_string(),
             exact: Cell::exact(space, situation).to_string(),
@@ -97,17 +97,7 @@ impl Asked {
         let space = Space::default_definition();
         let query = Query::from(situation);
         let nearest = finder.query(&query, radius, NEAREST).await?;
-        let (coarse, at) = (Cell::coarse(&space, situation), coordinates(&space, situation));
+        let (coarse, at) = (Cell::coarse(&space, situation), space.coordinates(situation));
         Ok(Self { query, radius, coarse, at, nearest })
     }
-}
-
-/// Severity, prefixes and nodes as servers keep them: milli-units from zero.
-fn coordinates(space: &Space, situation: &Situation) -> [u32; 3] {
-    let zeros = [
-        Query { severity: Some(0), ..Query::default() },
-        Query { affected_prefixes: Some(0), ..Query::default() },
-        Query { node_count: Some(0), ..Query::default() },
-    ];
-    zeros.map(|zero| space.query_distance(&zero, situation))
 }

@@ -29,7 +29,7 @@
 //! **Invariant:** [`Cell`]s print to ASCII without separators of any backend inside a segment
 //! (`/`, `.`, `*`, `>`, `:`, space), and parse back to themselves.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use edgelore_kernels::sha256;
@@ -239,10 +239,12 @@ fn write_segment(f: &mut fmt::Formatter<'_>, segment: &str) -> fmt::Result {
     if segment.is_empty() {
         return f.write_str("%");
     }
-    for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
-            write!(f, "{}", char::from(byte))?;
-        } else {
+    for character in segment.chars() {
+        if character.is_ascii_alphanumeric() || character == '_' || character == '-' {
+            f.write_char(character)?;
+            continue;
+        }
+        for byte in character.encode_utf8(&mut [0; 4]).bytes() {
             write!(f, "%{byte:02X}")?;
         }
     }

@@ -188,19 +188,25 @@ impl Space {
     #[must_use]
     pub fn locate(&self, situation: &Situation) -> Point {
         let [topology, protocol, event] = &self.taxonomies;
-        let [severity, prefixes, nodes] = self.ordinals;
         Point {
             terms: [
                 topology.term(&situation.topology_class),
                 protocol.term(&situation.protocol),
                 event.term(&situation.event_type),
             ],
-            coordinates: [
-                severity.coordinate(situation.severity),
-                prefixes.coordinate(situation.affected_prefixes),
-                nodes.coordinate(situation.node_count),
-            ],
+            coordinates: self.coordinates(situation),
         }
+    }
+
+    /// Severity, prefixes and nodes of a situation, each in milli-units from zero.
+    #[must_use]
+    pub fn coordinates(&self, situation: &Situation) -> [u32; 3] {
+        let [severity, prefixes, nodes] = self.ordinals;
+        [
+            severity.coordinate(situation.severity),
+            prefixes.coordinate(situation.affected_prefixes),
+            nodes.coordinate(situation.node_count),
+        ]
     }
 
     /// The place of a query. The resolution pattern has no place: it is a filter, since the

@@ -8,6 +8,8 @@
 
 use std::collections::HashMap;
 
+use ahash::RandomState;
+
 /// Terms in one taxonomy, families included.
 pub(super) const TERMS_MAX: usize = 256;
 /// Edges from the root to a term.
@@ -32,7 +34,7 @@ pub(super) struct Taxonomy {
     weight: u32,
     /// From the root's child down to the term, by index.
     paths: Vec<Vec<String>>,
-    index: HashMap<String, u16>,
+    index: HashMap<String, u16, RandomState>,
     /// Milli-units between known terms, row by row.
     table: Vec<u32>,
     deepest: usize,

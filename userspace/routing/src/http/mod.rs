@@ -143,7 +143,7 @@ impl Http {
         let of_space = |packet: Placed| {
             if packet.space == self.space.short_id() { Ok(packet) } else { Err(foreign()) }
         };
-        let packets = self.opener.open_all(bytes).into_iter().filter_map(|packet| {
+        let packets = self.opener.open_all(bytes).filter_map(|packet| {
             let packet = packet.map_err(|error| BackendError::Answer(error.to_string()));
             packet.and_then(of_space).inspect_err(|error| self.skip(error)).ok()
         });

@@ -121,7 +121,7 @@ impl Reader {
         };
         let message = message.map_err(|error| BackendError::Unavailable(error.to_string()))?;
         self.delivered += 1;
-        self.message = Some(Read::next(&message, self.delivered)?);
+        self.message = Some(Read::next(message, self.delivered)?);
         Ok(())
     }
 }

@@ -3,8 +3,8 @@
 //! Where packets lie is known from the [`Index`], which is read on first: into the index, or, when much is
 //! unread and little of it lies in the cells within the radius, from those alone and past it. The nearest are
 //! then fetched and verified: a lie about its own situation gets a packet verified in vain, once. Whether a
-//! packet counts is known only then, so more are picked than asked for, and more again when too many do
-//! not count.
+//! packet counts is known only then, so where anything withdraws packets more are picked than asked for, and
+//! more again when too many do not count.
 //!
 //! **Invariant:** memory is bounded by the index and what is picked; every packet that is given was
 //! verified and measured.
@@ -43,7 +43,9 @@ pub(super) async fn query(
     let limit = limit.min(LIMIT_MAX);
     shared.verifier.catch_up(shared).await?;
     let link = shared.server.link().await?;
-    let mut picked = limit + limit / 4 + 16;
+    // Some of the nearest may be withdrawn.
+    let spare = if shared.index.lock().await.knows_withdrawals() { limit / 4 + 16 } else { 0 };
+    let mut picked = limit + spare;
     loop {
         let (hits, whole) = nearest(shared, &link, query, radius, picked).await?;
         let found = verified(shared, &link, query, radius, limit, &hits, whole).await?;
@@ -242,7 +244,7 @@ async fn fetched(
     let places: Vec<u64> = hits.iter().map(|hit| hit.mark.sequence).collect();
     let messages = read::several(link, &places).await?;
     let there: Vec<&[u8]> = messages.iter().flatten().map(|message| &message.payload[..]).collect();
-    let mut opened = shared.verifier.open_all(&there).into_iter();
+    let mut opened = shared.verifier.open_all(&there);
     let mut packets = Vec::new();
     for (hit, message) in hits.iter().zip(&messages) {
         let packet = message.as_ref().and_then(|_| opened.next().flatten());
@@ -298,7 +300,7 @@ pub(super) async fn is_withdrawn(
 ) -> Result<bool, BackendError> {
     for subject in withdrawals(shared, packet) {
         if let Some(by) = read::last(link, &subject).await? {
-            let by = [(packet::id(&by.payload), by.payload)];
+            let by = [(packet::id(&by.payload), by.payload.to_vec())];
             if shared.verifier.is_withdrawn(packet, &by) {
                 return Ok(true);
             }

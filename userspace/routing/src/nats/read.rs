@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** a consumer is used only if the server says that it has the filters asked for.
 
+use async_nats::Subject;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::pull::{Batch, Config};
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
@@ -12,6 +13,7 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{
     ConsumerError, ConsumerErrorKind, LastRawMessageError, LastRawMessageErrorKind, State,
 };
+use bytes::Bytes;
 use edgelore_pipeline::packet;
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
@@ -38,8 +40,8 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// A message and its place in the stream.
 pub(super) struct Read {
     pub(super) sequence: u64,
-    pub(super) subject: String,
-    pub(super) payload: Vec<u8>,
+    pub(super) subject: Subject,
+    pub(super) payload: Bytes,
 }
 
 impl Read {
@@ -49,16 +51,14 @@ impl Read {
     }
 
     /// What a consumer delivers, if it is its `number`-th message.
-    pub(super) fn next(message: &Message, number: u64) -> Result<Self, BackendError> {
+    pub(super) fn next(message: Message, number: u64) -> Result<Self, BackendError> {
         let info = message.info().map_err(|error| BackendError::Answer(error.to_string()))?;
         if info.consumer_sequence != number {
             return Err(BackendError::Unavailable("a message of a consumer was lost".into()));
         }
-        Ok(Self {
-            sequence: info.stream_sequence,
-            subject: message.subject.to_string(),
-            payload: message.payload.to_vec(),
-        })
+        let sequence = info.stream_sequence;
+        let async_nats::Message { subject, payload, .. } = message.message;
+        Ok(Self { sequence, subject, payload })
     }
 }
 
@@ -203,7 +203,7 @@ async fn batch(
     while let Some(message) = messages.next().await {
         let message = message.map_err(|error| gone(error.to_string()))?;
         got += 1;
-        each(Read::next(&message, before + got)?);
+        each(Read::next(message, before + got)?);
     }
     Ok(got)
 }
@@ -276,11 +276,9 @@ async fn raw(
     answer: impl Future<Output = Result<StreamMessage, LastRawMessageError>>,
 ) -> Result<Option<Read>, BackendError> {
     match answer.await {
-        Ok(message) => Ok(Some(Read {
-            sequence: message.sequence,
-            subject: message.subject.to_string(),
-            payload: message.payload.to_vec(),
-        })),
+        Ok(StreamMessage { sequence, subject, payload, .. }) => {
+            Ok(Some(Read { sequence, subject, payload }))
+        }
         Err(error) => match error.kind() {
             LastRawMessageErrorKind::NoMessageFound => Ok(None),
             LastRawMessageErrorKind::JetStream(error) => Err(failed(&error)),

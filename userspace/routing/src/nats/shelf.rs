@@ -37,7 +37,7 @@ impl Shelf for Shared {
         let (mut entries, filter) = (Vec::new(), self.subjects.all_beside());
         let mut each = |message: Read| {
             let kind = self.subjects.kind(&message.subject);
-            let content = kind.map(|kind| (kind, message.payload));
+            let content = kind.map(|kind| (kind, message.payload.to_vec()));
             entries.push(Entry { number: message.sequence, content });
         };
         read::some(self, &link, &filter, start, MESSAGES_AT_ONCE, &mut each).await?;

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ahash::RandomState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
@@ -19,7 +20,7 @@ type Parameters<'p> = &'p [&'p (dyn ToSql + Sync)];
 /// A connection.
 pub(crate) struct Prepared {
     client: Client,
-    statements: Mutex<HashMap<String, Statement>>,
+    statements: Mutex<HashMap<String, Statement, RandomState>>,
 }
 
 impl Prepared {
@@ -72,7 +73,7 @@ impl Prepared {
         self.client.is_closed()
     }
 
-    fn statements(&self) -> MutexGuard<'_, HashMap<String, Statement>> {
+    fn statements(&self) -> MutexGuard<'_, HashMap<String, Statement, RandomState>> {
         self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -77,8 +77,8 @@ pub(super) async fn query(
     shared.verifier.catch_up(shared).await?;
     let client = shared.server.reader().await?;
     let cells = directory(shared, &client).await?;
-    let target = Target::new(&shared.verifier.space, query, radius);
-    let wide = || target.near(numbered(&cells)).len() > CELLS_FEW;
+    let target = || Target::new(&shared.verifier.space, query, radius);
+    let wide = || target().near(numbered(&cells)).len() > CELLS_FEW;
     let index = shared.index.as_ref().filter(|_| wide());
     let bound = match index {
         Some(index) => index.bound(&client, &shared.verifier, query, limit + ROWS_MORE).await?,
@@ -169,18 +169,23 @@ fn verified(shared: &Shared, query: &Query, radius: u32, rows: &[Row]) -> Vec<Fo
             None
         }
     };
-    let rows: Vec<(PacketId, &Row)> =
-        rows.iter().filter_map(|row| Some((numbered(row)?, row))).collect();
-    let packets: Vec<(PacketId, &[u8])> = rows.iter().map(|(id, row)| (*id, row.get(2))).collect();
-    let packets = rows.iter().zip(verifier.read_all(&packets));
+    let (mut packets, mut beside) =
+        (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+    for (row, id) in rows.iter().filter_map(|row| Some((row, numbered(row)?))) {
+        packets.push((id, row.get(2)));
+        beside.push(row);
+    }
     let place = verifier.placing(query, radius);
-    let found = packets.filter_map(|((_, row), packet)| {
-        let packet = packet?;
-        let withdrawing = withdrawing(row.get(3), row.get(4));
-        let counts = !verifier.is_withdrawn(&packet, &withdrawing);
-        counts.then(|| place(packet)).flatten()
-    });
-    found.collect()
+    let mut found = Vec::with_capacity(packets.len());
+    found.extend(beside.into_iter().zip(verifier.read_all(&packets)).filter_map(
+        |(row, packet)| {
+            let packet = packet?;
+            let withdrawing = withdrawing(row.get(3), row.get(4));
+            let counts = !verifier.is_withdrawn(&packet, &withdrawing);
+            counts.then(|| place(packet)).flatten()
+        },
+    ));
+    found
 }
 
 /// Whether a key that succeeds its publisher's takes a packet back. Few keys have successors.

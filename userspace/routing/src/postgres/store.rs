@@ -4,9 +4,10 @@
 //!
 //! **Invariant:** no answer leaves before the server has committed what it speaks of.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ahash::RandomState;
 use edgelore_pipeline::packet::Opened;
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,7 +15,7 @@ use super::Prepared;
 use super::Shared;
 use super::connect::within;
 use crate::backend::{BackendError, Stored};
-use crate::placement::{Coordinates, coordinates, withdraws};
+use crate::placement::{Coordinates, withdraws};
 use crate::{Cell, PacketId};
 
 /// Packets that wait for the writer; when they are as many, the next is refused as busy.
@@ -26,6 +27,9 @@ const PURGE_MAX: i32 = 512;
 
 const STORE: &str = "SELECT stored, fate FROM edgelore.store(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
+
+/// What became of each packet, as the server tells it.
+type Fates = HashMap<PacketId, i32, RandomState>;
 
 /// An admitted packet, and who waits for it.
 struct Request {
@@ -96,7 +100,7 @@ async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
 }
 
 /// Tells each what became of its packet. Of several with the same packet the first brought it.
-fn answer(batch: &mut Vec<Request>, result: Result<HashMap<PacketId, i32>, BackendError>) {
+fn answer(batch: &mut Vec<Request>, result: Result<Fates, BackendError>) {
     let mut fates = result;
     for Request { packet, reply } in batch.drain(..) {
         let told = match &mut fates {
@@ -119,18 +123,16 @@ async fn write(
     shared: &Shared,
     client: &mut Option<Prepared>,
     batch: &[Request],
-) -> Result<HashMap<PacketId, i32>, BackendError> {
+) -> Result<Fates, BackendError> {
     let connected = match client.take().filter(|client| !client.is_closed()) {
         Some(connected) => connected,
         None => shared.server.connect().await?.client,
     };
     let connected = client.insert(connected);
-    let packets: HashMap<PacketId, &Opened> =
-        batch.iter().map(|request| (request.packet.id, &request.packet)).collect();
     // In the order of arrival, each once.
-    let mut seen = HashMap::new();
-    let ordered = batch.iter().filter(|request| seen.insert(request.packet.id, ()).is_none());
-    let packets: Vec<&Opened> = ordered.map(|request| packets[&request.packet.id]).collect();
+    let mut seen = HashSet::with_hasher(RandomState::new());
+    let packets = batch.iter().map(|request| &request.packet);
+    let packets: Vec<&Opened> = packets.filter(|packet| seen.insert(packet.id)).collect();
     call(shared, connected, &packets).await
 }
 
@@ -139,10 +141,10 @@ async fn call(
     shared: &Shared,
     client: &Prepared,
     packets: &[&Opened],
-) -> Result<HashMap<PacketId, i32>, BackendError> {
+) -> Result<Fates, BackendError> {
     let space = &shared.verifier.space;
     let at: Vec<Coordinates> =
-        packets.iter().map(|packet| coordinates(space, &packet.outcome.situation)).collect();
+        packets.iter().map(|packet| space.coordinates(&packet.outcome.situation)).collect();
     let axis = |axis: usize| at.iter().map(|at| i64::from(at[axis])).collect::<Vec<_>>();
     let cells = |cell: fn(&_, &_) -> Cell| {
         let cells = packets.iter().map(|packet| cell(space, &packet.outcome.situation).to_string());

@@ -221,7 +221,8 @@ pub(super) async fn packets(
     let values = fields(shared, &shared.keys.packets, ids.iter().map(|id| &id[..])).await?;
     let there = ids.iter().zip(&values);
     let there = there.filter_map(|(id, bytes)| Some((*id, bytes.as_deref()?)));
-    let mut packets = shared.verifier.read_all(&there.collect::<Vec<_>>()).into_iter();
+    let there: Vec<(PacketId, &[u8])> = there.collect();
+    let mut packets = shared.verifier.read_all(&there);
     Ok(values.iter().map(|bytes| bytes.as_ref().and_then(|_| packets.next()?)).collect())
 }
 

@@ -15,7 +15,7 @@ use super::connect::failed;
 use super::layout::Record;
 use crate::Cell;
 use crate::backend::{BackendError, Stored};
-use crate::placement::{coordinates, withdraws};
+use crate::placement::withdraws;
 
 /// Expired packets that one call purges.
 const PURGE_MAX: usize = 64;
@@ -29,7 +29,7 @@ pub(super) async fn store(
     now: Timestamp,
 ) -> Result<Stored, BackendError> {
     let (keys, space) = (&shared.keys, &shared.verifier.space);
-    let at = coordinates(space, &packet.outcome.situation);
+    let at = space.coordinates(&packet.outcome.situation);
     let withdrawn: Vec<u8> =
         withdraws(packet).flat_map(|id| [packet.publisher, id].concat()).collect();
     let mut call = SCRIPT.prepare_invoke();
