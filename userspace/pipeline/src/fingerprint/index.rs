@@ -251,10 +251,15 @@ impl SituationIndex {
     /// first. What `each` returns is the radius from there on, if it is smaller.
     pub fn visit(&self, aim: &Aim, radius: u32, mut each: impl FnMut(usize, u32) -> u32) {
         let mut measure = Measure::new(self, aim, radius);
-        let near = self.runs.near(&measure.costs, measure.limit(radius));
+        let near = self.runs.near(&measure.costs, measure.limit(radius)).map(|(least, run)| {
+            let least = u32::from(least) * measure.quantum;
+            (least.max(self.boxes.of_run(run, &measure.coordinates)), run)
+        });
+        let mut near: Vec<(u32, usize)> = near.collect();
+        near.sort_unstable();
         let mut bound = radius;
         for (place, (least, run)) in near.into_iter().enumerate() {
-            if least > measure.limit(bound) {
+            if least > bound {
                 break;
             }
             let blocks = runs::blocks(run, self.blocks.len());
@@ -268,7 +273,10 @@ impl SituationIndex {
                 }
             } else {
                 // What is found at first may narrow the search.
-                for block in self.boxes.nearest_first(blocks, &measure.coordinates) {
+                for (least, block) in self.boxes.nearest_first(blocks, &measure.coordinates) {
+                    if least > bound {
+                        break;
+                    }
                     bound = measure.visit(block..block + 1, bound, &mut each);
                 }
             }
@@ -669,7 +677,7 @@ mod tests {
     fn runs_near(index: &SituationIndex, query: &Query) -> usize {
         let aim = index.space().aim(query);
         let measure = Measure::new(index, &aim, 300);
-        index.runs.near(&measure.costs, measure.limit(300)).len()
+        index.runs.near(&measure.costs, measure.limit(300)).count()
     }
 
     /// More words than a dictionary holds, coming and going.

@@ -2,13 +2,13 @@
 //!
 //! A run's bounds hold the codes of its situations, so none of them is nearer than its bounds are. Where
 //! situations lie in an order in which near ones are together ([`key`]), the bounds are narrow and most runs are
-//! passed over, and so are most blocks of the others by what their coordinates reach over. What comes, and what
-//! moves, widens the bounds of its run and block; nothing narrows them but a new order.
+//! passed over, and so are more of them and most blocks of the others by what their coordinates reach over. What
+//! comes, and what moves, widens the bounds of its run and block; nothing narrows them but a new order.
 //!
 //! Owns the bounds and the order. Never knows what a code means.
 //!
 //! **Invariant:** every situation's code lies within the bounds of its run, and its coordinates within those
-//! of its block if that has any.
+//! of its block and its run if these have any.
 
 use std::array;
 use std::mem;
@@ -70,12 +70,10 @@ impl Runs {
     }
 
     /// The cost below which nothing lies in it, and the place, of every run that may hold something of
-    /// `limit` at most; the nearest first.
-    pub(super) fn near(&self, costs: &Costs, limit: u8) -> Vec<(u8, usize)> {
-        let runs = self.0.iter().enumerate().map(|(run, bounds)| (costs.least(bounds), run));
-        let mut near: Vec<(u8, usize)> = runs.filter(|(least, _)| *least <= limit).collect();
-        near.sort_unstable();
-        near
+    /// `limit` at most.
+    pub(super) fn near(&self, costs: &Costs, limit: u8) -> impl Iterator<Item = (u8, usize)> {
+        let runs = self.0.iter().enumerate().map(move |(run, bounds)| (costs.least(bounds), run));
+        runs.filter(move |(least, _)| *least <= limit)
     }
 }
 
@@ -135,36 +133,46 @@ impl Extent {
     }
 }
 
-/// How far the situations reach in each block that was put in order; of the blocks after nothing is known.
+/// How far the situations reach in each block and run that was put in order; of those after nothing is known.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Boxes(Vec<Extent>);
+pub(super) struct Boxes {
+    blocks: Vec<Extent>,
+    runs: Vec<Extent>,
+}
 
 impl Boxes {
     /// Of so many situations, of which none is taken in yet.
     pub(super) fn of(situations: usize) -> Self {
-        Self(vec![Extent::EMPTY; situations.div_ceil(LANES)])
+        let empty = |each: usize| vec![Extent::EMPTY; situations.div_ceil(each)];
+        Self { blocks: empty(LANES), runs: empty(SITUATIONS) }
     }
 
     /// Bytes that they take.
     pub(super) const fn bytes(&self) -> usize {
-        self.0.capacity() * size_of::<Extent>()
+        (self.blocks.capacity() + self.runs.capacity()) * size_of::<Extent>()
     }
 
-    /// Widens the block in which a slot lies.
+    /// Widens the block and the run in which a slot lies.
     pub(super) fn take_in(&mut self, slot: usize, coordinates: Coordinates) {
-        if let Some(extent) = self.0.get_mut(slot / LANES) {
-            extent.widen(coordinates);
-        }
+        let block = self.blocks.get_mut(slot / LANES);
+        let both = block.into_iter().chain(self.runs.get_mut(slot / SITUATIONS));
+        both.for_each(|extent| extent.widen(coordinates));
     }
 
-    /// Forgets the blocks of which nothing is left among `len` situations.
+    /// Forgets the blocks and runs of which nothing is left among `len` situations.
     pub(super) fn truncate(&mut self, len: usize) {
-        self.0.truncate(len.div_ceil(LANES));
+        self.blocks.truncate(len.div_ceil(LANES));
+        self.runs.truncate(len.div_ceil(SITUATIONS));
     }
 
     /// Milli-units from what is asked for below which nothing lies in a block.
     fn distance(&self, block: usize, asked: &[Option<u32>; HALF]) -> u32 {
-        self.0.get(block).map_or(0, |extent| extent.distance(asked))
+        self.blocks.get(block).map_or(0, |extent| extent.distance(asked))
+    }
+
+    /// The same of a run.
+    pub(super) fn of_run(&self, run: usize, asked: &[Option<u32>; HALF]) -> u32 {
+        self.runs.get(run).map_or(0, |extent| extent.distance(asked))
     }
 
     /// The first of these blocks that may hold something within `bound`, and those after it up to one that
@@ -175,7 +183,7 @@ impl Boxes {
         asked: &[Option<u32>; HALF],
         bound: u32,
     ) -> Option<Range<usize>> {
-        if blocks.start < self.0.len() {
+        if blocks.start < self.blocks.len() {
             let is_near = |block: &usize| self.distance(*block, asked) <= bound;
             blocks.start = blocks.clone().find(is_near)?;
             blocks.end = blocks.clone().find(|block| !is_near(block)).unwrap_or(blocks.end);
@@ -183,15 +191,15 @@ impl Boxes {
         (!blocks.is_empty()).then_some(blocks)
     }
 
-    /// These blocks, the nearest first.
+    /// These blocks, the nearest first, and milli-units below which nothing lies in them.
     pub(super) fn nearest_first(
         &self,
         blocks: Range<usize>,
         asked: &[Option<u32>; HALF],
-    ) -> Vec<usize> {
+    ) -> Vec<(u32, usize)> {
         let mut blocks: Vec<_> = blocks.map(|block| (self.distance(block, asked), block)).collect();
         blocks.sort_unstable();
-        blocks.into_iter().map(|(_, block)| block).collect()
+        blocks
     }
 }
 
@@ -276,13 +284,13 @@ mod tests {
                 each.fold(0, u8::saturating_add)
             };
             let cheapest = codes.iter().map(cost).min().unwrap_or_default();
-            let near = runs.near(&costs, u8::MAX);
-            prop_assert!(near[0].0 <= cheapest);
+            let near = |runs: &Runs, limit| runs.near(&costs, limit).collect::<Vec<_>>();
+            prop_assert!(near(&runs, u8::MAX)[0].0 <= cheapest);
             // Of a single code it is told exactly.
             runs.truncate(0);
             runs.take_in(0, codes[0]);
-            prop_assert_eq!(runs.near(&costs, u8::MAX), [(cost(&codes[0]), 0)]);
-            prop_assert!(cost(&codes[0]) == 0 || runs.near(&costs, cost(&codes[0]) - 1).is_empty());
+            prop_assert_eq!(near(&runs, u8::MAX), [(cost(&codes[0]), 0)]);
+            prop_assert!(cost(&codes[0]) == 0 || near(&runs, cost(&codes[0]) - 1).is_empty());
         }
     }
 
@@ -321,8 +329,13 @@ mod tests {
         );
         assert_eq!((near(1..4, 6), near(1..3, 5), near(0..4, 58)), (Some(2..4), None, Some(0..4)));
         assert_eq!((near(3..5, 0), near(4..4, 9)), (Some(3..5), None));
-        assert_eq!(boxes.nearest_first(0..4, &asked), [3, 0, 2, 1]);
+        assert_eq!(boxes.nearest_first(0..4, &asked), [(0, 3), (4, 0), (6, 2), (58, 1)]);
+        assert_eq!((boxes.of_run(0, &asked), boxes.of_run(1, &asked)), (0, 0));
+        let asked = [Some(5), Some(7), Some(1)];
+        assert_eq!(boxes.of_run(0, &asked), 5 + 3 + 1, "of the nearest of all that came");
         boxes.truncate(LANES);
-        assert_eq!((0..2).map(|block| boxes.distance(block, &asked)).collect::<Vec<_>>(), [4, 0]);
+        assert_eq!((0..2).map(|block| boxes.distance(block, &asked)).collect::<Vec<_>>(), [9, 0]);
+        boxes.truncate(0);
+        assert_eq!(boxes.of_run(0, &asked), 0);
     }
 }
